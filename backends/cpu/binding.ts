@@ -1,0 +1,432 @@
+// The native runtime, as C text: memory, loading of programs, and runs, exposed to JavaScript through Node-API. It is
+// compiled once per machine and cached; generated programs carry no binding of their own. Only device.ts calls it.
+// Arguments are checked for type and range here; that addresses belong to live buffers is checked in device.ts.
+import { abi, abiVersion, programSymbol } from './abi.ts';
+import { pool } from './pool.ts';
+
+const memory = `
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <node_api.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
+
+// Zero-filled. Large blocks come from the system in huge pages, so that streaming through weights misses no TLB.
+static char *memory_alloc(u64 bytes) {
+  if (bytes < HUGE_PAGE) {
+    u64 rounded = (bytes + ALIGNMENT) & ~(u64)(ALIGNMENT - 1);
+    char *p = 0;
+    if (posix_memalign((void **)&p, ALIGNMENT, rounded)) return 0;
+    return memset(p, 0, rounded);
+  }
+  u64 rounded = (bytes + HUGE_PAGE - 1) & ~(u64)(HUGE_PAGE - 1);
+  char *p = mmap(0, rounded + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) return 0;
+  u64 before = (HUGE_PAGE - (u64)p % HUGE_PAGE) % HUGE_PAGE;
+  if (before) munmap(p, before);
+  if (before < HUGE_PAGE) munmap(p + before + rounded, HUGE_PAGE - before);
+#ifdef MADV_HUGEPAGE
+  madvise(p + before, rounded, MADV_HUGEPAGE);
+#endif
+  return p + before;
+}
+
+static void memory_free(char *p, u64 bytes) {
+  if (!p) return;
+  if (bytes < HUGE_PAGE) free(p);
+  else munmap(p, (bytes + HUGE_PAGE - 1) & ~(u64)(HUGE_PAGE - 1));
+}
+`;
+
+const helpers = `
+enum { MAX_ARGUMENTS = 6 };
+static const double MAX_SIZE = 9007199254740992.0;
+
+static napi_value fail(napi_env env, const char *message) {
+  napi_throw_type_error(env, 0, message);
+  return 0;
+}
+
+static int get_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *out) {
+  size_t given = MAX_ARGUMENTS;
+  if (napi_get_cb_info(env, info, &given, out, 0, 0) == napi_ok && given >= count) return 1;
+  fail(env, "too few arguments");
+  return 0;
+}
+
+static int get_size(napi_env env, napi_value v, u64 *out) {
+  double x;
+  if (napi_get_value_double(env, v, &x) == napi_ok && x >= 0 && x <= MAX_SIZE && (double)(u64)x == x) {
+    *out = (u64)x;
+    return 1;
+  }
+  fail(env, "a size must be a non-negative integer");
+  return 0;
+}
+
+static int get_address(napi_env env, napi_value v, char **out) {
+  u64 x;
+  bool lossless;
+  if (napi_get_value_bigint_uint64(env, v, (uint64_t *)&x, &lossless) == napi_ok && lossless && x) {
+    *out = (char *)x;
+    return 1;
+  }
+  fail(env, "an address must be a BigInt other than 0");
+  return 0;
+}
+
+static napi_value make_address(napi_env env, void *p) {
+  napi_value v = 0;
+  napi_create_bigint_uint64(env, (u64)p, &v);
+  return v;
+}
+
+// Handles start with a number that tells their kind.
+enum { POOL_MAGIC = 0x6d6f6401, PROGRAM_MAGIC = 0x6d6f6402 };
+struct pool_handle { u64 magic; struct pool pool; };
+
+static void *get_handle(napi_env env, napi_value v, u64 magic) {
+  u64 *handle = 0;
+  napi_valuetype type;
+  if (napi_typeof(env, v, &type) == napi_ok && type == napi_external &&
+      napi_get_value_external(env, v, (void **)&handle) == napi_ok && handle && *handle == magic) return handle;
+  fail(env, "not a handle of the expected kind");
+  return 0;
+}
+
+static char *get_string(napi_env env, napi_value v) {
+  size_t length;
+  char *text = 0;
+  if (napi_get_value_string_utf8(env, v, 0, 0, &length) == napi_ok && (text = malloc(length + 1))) {
+    napi_get_value_string_utf8(env, v, text, length + 1, &length);
+    return text;
+  }
+  fail(env, "expected a string");
+  return 0;
+}
+`;
+
+const memoryFunctions = `
+static napi_value js_alloc(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS];
+  u64 bytes;
+  if (!get_arguments(env, info, 1, a) || !get_size(env, a[0], &bytes)) return 0;
+  char *p = memory_alloc(bytes);
+  if (!p) return fail(env, "out of memory");
+  return make_address(env, p);
+}
+
+static napi_value js_free(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS];
+  char *p;
+  u64 bytes;
+  if (get_arguments(env, info, 2, a) && get_address(env, a[0], &p) && get_size(env, a[1], &bytes)) memory_free(p, bytes);
+  return 0;
+}
+
+// map(path, offset, bytes): the address of the first byte; the pages before it belong to the mapping.
+static napi_value js_map(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS];
+  u64 offset, bytes;
+  if (!get_arguments(env, info, 3, a) || !get_size(env, a[1], &offset) || !get_size(env, a[2], &bytes)) return 0;
+  char *path = get_string(env, a[0]);
+  if (!path) return 0;
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  free(path);
+  if (file < 0) return fail(env, strerror(errno));
+  struct stat s;
+  int known = fstat(file, &s);
+  if (known || !S_ISREG(s.st_mode) || bytes == 0 || offset > (u64)s.st_size || bytes > (u64)s.st_size - offset) {
+    close(file);
+    return fail(env, "the span lies outside of the file");
+  }
+  u64 before = offset % (u64)sysconf(_SC_PAGESIZE);
+  char *p = mmap(0, bytes + before, PROT_READ, MAP_PRIVATE, file, (off_t)(offset - before));
+  int error = errno;
+  close(file);
+  if (p == MAP_FAILED) return fail(env, strerror(error));
+  madvise(p, bytes + before, MADV_WILLNEED);
+  return make_address(env, p + before);
+}
+
+static napi_value js_unmap(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS];
+  char *p;
+  u64 bytes;
+  if (!get_arguments(env, info, 2, a) || !get_address(env, a[0], &p) || !get_size(env, a[1], &bytes)) return 0;
+  u64 before = (u64)p % (u64)sysconf(_SC_PAGESIZE);
+  munmap(p - before, bytes + before);
+  return 0;
+}
+
+static napi_value js_read(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS], result = 0;
+  char *p;
+  void *data;
+  u64 bytes;
+  if (!get_arguments(env, info, 2, a) || !get_address(env, a[0], &p) || !get_size(env, a[1], &bytes)) return 0;
+  if (napi_create_arraybuffer(env, bytes, &data, &result) != napi_ok) return fail(env, "out of memory");
+  if (bytes) memcpy(data, p, bytes);
+  return result;
+}
+
+static napi_value js_write(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS];
+  char *p;
+  napi_typedarray_type type;
+  size_t bytes;
+  void *data;
+  if (!get_arguments(env, info, 2, a) || !get_address(env, a[0], &p)) return 0;
+  if (napi_get_typedarray_info(env, a[1], &type, &bytes, &data, 0, 0) != napi_ok || type != napi_uint8_array) {
+    return fail(env, "data must be a Uint8Array");
+  }
+  if (bytes) memcpy(p, data, bytes);
+  return 0;
+}
+
+// copy(from, fromStep, to, toStep, bytes, rows)
+static napi_value js_copy(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS];
+  char *from, *to;
+  u64 from_step, to_step, bytes, rows;
+  if (!get_arguments(env, info, 6, a) || !get_address(env, a[0], &from) || !get_size(env, a[1], &from_step) ||
+      !get_address(env, a[2], &to) || !get_size(env, a[3], &to_step) || !get_size(env, a[4], &bytes) ||
+      !get_size(env, a[5], &rows)) return 0;
+  for (u64 i = 0; i < rows; i++) memmove(to + i * to_step, from + i * from_step, bytes);
+  return 0;
+}
+`;
+
+const programFunctions = `
+static void pool_hook(void *data) { pool_close(&((struct pool_handle *)data)->pool); }
+
+static void pool_finalize(napi_env env, void *data, void *hint) {
+  struct pool_handle *h = data;
+  napi_remove_env_cleanup_hook(env, pool_hook, h);
+  pool_close(&h->pool);
+  pthread_mutex_destroy(&h->pool.lock);
+  free(h);
+}
+
+// pool(threads)
+static napi_value js_pool(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS], result = 0;
+  u64 threads;
+  if (!get_arguments(env, info, 1, a) || !get_size(env, a[0], &threads)) return 0;
+  if (threads < 1 || threads > 1024) return fail(env, "a pool has 1 to 1024 threads");
+  struct pool_handle *h = 0;
+  if (posix_memalign((void **)&h, 64, sizeof *h)) return fail(env, "out of memory");
+  memset(h, 0, sizeof *h);
+  h->magic = POOL_MAGIC;
+  h->pool.wanted = (u32)threads;
+  pthread_mutex_init(&h->pool.lock, 0);
+  napi_add_env_cleanup_hook(env, pool_hook, h);
+  if (napi_create_external(env, h, pool_finalize, 0, &result) == napi_ok) return result;
+  pool_finalize(env, h, 0);
+  return fail(env, "out of memory");
+}
+
+static napi_value js_close_pool(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS];
+  struct pool_handle *h;
+  if (get_arguments(env, info, 1, a) && (h = get_handle(env, a[0], POOL_MAGIC))) pool_close(&h->pool);
+  return 0;
+}
+
+static void program_release(struct loaded *l) {
+  if (!l->program) return;
+  memory_free(l->arena, l->program->arena_bytes);
+  memory_free(l->scratch, l->scratch_bytes * l->threads);
+  free(l->ends);
+  free(l->first_buffer);
+  free(l->buffers);
+  l->program = 0;
+  dlclose(l->library);
+}
+
+static void program_finalize(napi_env env, void *data, void *hint) {
+  program_release(data);
+  free(data);
+}
+
+static int program_prepare(struct loaded *l) {
+  const struct program *p = l->program;
+  u32 parts = 1, buffers = 1;
+  for (u32 i = 0; i < p->entries; i++) {
+    for (u32 s = 0; s < p->entry[i].steps; s++) {
+      const struct step *step = &p->entry[i].step[s];
+      u32 slots = 0;
+      for (u32 j = 0; j < step->parts; j++) slots += p->entry[i].part[step->first_part + j].slots;
+      if (step->parts > parts) parts = step->parts;
+      if (slots > buffers) buffers = slots;
+    }
+  }
+  l->scratch_bytes = p->scratch_bytes ? (p->scratch_bytes + 4095) & ~4095ULL : 0;
+  l->ends = calloc(parts, sizeof *l->ends);
+  l->first_buffer = calloc(parts, sizeof *l->first_buffer);
+  l->buffers = calloc(buffers, sizeof *l->buffers);
+  l->arena = memory_alloc(p->arena_bytes);
+  l->scratch = memory_alloc(l->scratch_bytes * l->threads);
+  return l->ends && l->first_buffer && l->buffers && l->arena && l->scratch;
+}
+
+// load(path, threads)
+static napi_value js_load(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS], result = 0;
+  u64 threads;
+  if (!get_arguments(env, info, 2, a) || !get_size(env, a[1], &threads)) return 0;
+  if (threads < 1 || threads > 1024) return fail(env, "a pool has 1 to 1024 threads");
+  char *path = get_string(env, a[0]);
+  if (!path) return 0;
+  struct loaded *l = calloc(1, sizeof *l);
+  if (l) l->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  free(path);
+  if (!l || !l->library) {
+    free(l);
+    const char *problem = dlerror();
+    return fail(env, problem ? problem : "out of memory");
+  }
+  l->magic = PROGRAM_MAGIC;
+  l->threads = (u32)threads;
+  l->program = dlsym(l->library, "${programSymbol}");
+  if (!l->program || l->program->version != ${abiVersion}) {
+    dlclose(l->library);
+    free(l);
+    return fail(env, "the file is no program of this version of modelc");
+  }
+  if (program_prepare(l) && napi_create_external(env, l, program_finalize, 0, &result) == napi_ok) return result;
+  program_finalize(env, l, 0);
+  return fail(env, "out of memory");
+}
+
+static napi_value js_unload(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS];
+  struct loaded *l;
+  if (get_arguments(env, info, 1, a) && (l = get_handle(env, a[0], PROGRAM_MAGIC))) program_release(l);
+  return 0;
+}
+
+struct run {
+  napi_async_work work;
+  napi_deferred deferred;
+  napi_ref handles[2];  // keep pool and program alive
+  struct pool *pool;
+  struct loaded *loaded;
+  const struct entry *entry;
+  char **addresses;
+  ix *dims;
+};
+
+static void run_execute(napi_env env, void *data) {
+  struct run *r = data;
+  run_plan(r->pool, r->loaded, r->entry, r->addresses, r->dims);
+}
+
+static void run_delete(napi_env env, struct run *r) {
+  for (int i = 0; i < 2; i++) if (r->handles[i]) napi_delete_reference(env, r->handles[i]);
+  if (r->work) napi_delete_async_work(env, r->work);
+  free(r->addresses);
+  free(r->dims);
+  free(r);
+}
+
+static void run_complete(napi_env env, napi_status status, void *data) {
+  struct run *r = data;
+  napi_value value = 0;
+  if (status == napi_ok) {
+    napi_get_undefined(env, &value);
+    napi_resolve_deferred(env, r->deferred, value);
+  } else {
+    napi_value message;
+    napi_create_string_utf8(env, "the run was cancelled", NAPI_AUTO_LENGTH, &message);
+    napi_create_error(env, 0, message, &value);
+    napi_reject_deferred(env, r->deferred, value);
+  }
+  run_delete(env, r);
+}
+
+// run(pool, program, entry, addresses without the arena, dims): a promise
+static napi_value js_run(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS], name, promise = 0;
+  struct pool_handle *p;
+  struct loaded *l;
+  u64 entry;
+  if (!get_arguments(env, info, 5, a) || !(p = get_handle(env, a[0], POOL_MAGIC)) ||
+      !(l = get_handle(env, a[1], PROGRAM_MAGIC)) || !get_size(env, a[2], &entry)) return 0;
+  if (!l->program) return fail(env, "the program was disposed");
+  if (entry >= l->program->entries) return fail(env, "no such entry");
+  if (p->pool.wanted > l->threads) return fail(env, "the program was loaded for fewer threads");
+  const struct entry *e = &l->program->entry[entry];
+  napi_typedarray_type address_type, dim_type;
+  size_t addresses, dims;
+  void *address_data, *dim_data;
+  if (napi_get_typedarray_info(env, a[3], &address_type, &addresses, &address_data, 0, 0) != napi_ok ||
+      napi_get_typedarray_info(env, a[4], &dim_type, &dims, &dim_data, 0, 0) != napi_ok ||
+      address_type != napi_biguint64_array || dim_type != napi_bigint64_array ||
+      addresses + 1 != e->addresses || dims != l->program->dims) return fail(env, "wrong number of addresses or dims");
+  for (size_t i = 0; i < addresses; i++) if (!((u64 *)address_data)[i]) return fail(env, "an address is 0");
+  struct run *r = calloc(1, sizeof *r);
+  if (!r) return fail(env, "out of memory");
+  *r = (struct run){.pool = &p->pool, .loaded = l, .entry = e};
+  r->addresses = malloc((addresses + 1) * sizeof(char *));
+  r->dims = malloc((dims + 1) * sizeof(ix));
+  if (!r->addresses || !r->dims ||
+      napi_create_string_utf8(env, "modelc", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_create_reference(env, a[0], 1, &r->handles[0]) != napi_ok ||
+      napi_create_reference(env, a[1], 1, &r->handles[1]) != napi_ok ||
+      napi_create_async_work(env, 0, name, run_execute, run_complete, r, &r->work) != napi_ok) {
+    run_delete(env, r);
+    return fail(env, "out of memory");
+  }
+  r->addresses[0] = l->arena;
+  memcpy(r->addresses + 1, address_data, addresses * sizeof(char *));
+  memcpy(r->dims, dim_data, dims * sizeof(ix));
+  if (napi_create_promise(env, &r->deferred, &promise) != napi_ok || napi_queue_async_work(env, r->work) != napi_ok) {
+    run_delete(env, r);
+    return fail(env, "cannot queue the run");
+  }
+  return promise;
+}
+
+NAPI_MODULE_INIT() {
+  static const struct { const char *name; napi_callback function; } functions[] = {
+    {"alloc", js_alloc}, {"free", js_free}, {"map", js_map}, {"unmap", js_unmap}, {"read", js_read},
+    {"write", js_write}, {"copy", js_copy}, {"pool", js_pool}, {"closePool", js_close_pool}, {"load", js_load},
+    {"unload", js_unload}, {"run", js_run},
+  };
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+    napi_value f;
+    if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].function, 0, &f) != napi_ok ||
+        napi_set_named_property(env, exports, functions[i].name, f) != napi_ok) return 0;
+  }
+  return exports;
+}
+`;
+
+/** The C source of the runtime. */
+export const runtimeSource = `// The native runtime of modelc.
+#define _GNU_SOURCE
+#define NAPI_VERSION 8
+${abi}${memory}${pool}${helpers}${memoryFunctions}${programFunctions}`;
+
+/** What the runtime exports, as device.ts sees it. */
+export interface NativeRuntime {
+  alloc(bytes: number): bigint;
+  free(address: bigint, bytes: number): void;
+  map(path: string, offset: number, bytes: number): bigint;
+  unmap(address: bigint, bytes: number): void;
+  read(address: bigint, bytes: number): ArrayBuffer;
+  write(address: bigint, data: Uint8Array): void;
+  copy(from: bigint, fromStep: number, to: bigint, toStep: number, bytes: number, rows: number): void;
+  pool(threads: number): object;
+  closePool(pool: object): void;
+  load(path: string, threads: number): object;
+  unload(program: object): void;
+  run(pool: object, program: object, entry: number, addresses: BigUint64Array, dims: BigInt64Array): Promise<void>;
+}

@@ -1,0 +1,230 @@
+// KernelBuilder: statements of one kernel under construction: blocks, fresh names, buffers and the dims that they use.
+import { type Dim, type DimLike, dim } from '../../ir/dim.ts';
+import type { DType } from '../../ir/dtype.ts';
+import type { Node } from '../../ir/graph.ts';
+import {
+  add,
+  type AluOp,
+  alu,
+  below,
+  type Expr,
+  exprKey,
+  index,
+  type Kernel,
+  type KernelBuffer,
+  load,
+  mul,
+  type ScalarType,
+  type Stmt,
+  variable,
+} from '../../ir/loop.ts';
+
+/** Values already computed in a block, by key; inner blocks see those of outer ones. */
+interface Scope {
+  readonly values: Map<string, Expr>;
+  readonly outer: Scope | undefined;
+}
+
+export class KernelBuilder {
+  private statements: Stmt[] = [];
+  private scope: Scope = { values: new Map(), outer: undefined };
+  private readonly body = this.statements;
+  private readonly buffers: KernelBuffer[] = [];
+  private readonly dims = new Set<string>();
+  private count = 0;
+  /** Graph nodes behind the kernel's buffers, in buffer order. */
+  readonly nodes: Node[] = [];
+
+  fresh(prefix: string): string {
+    return `${prefix}${this.count++}`;
+  }
+
+  /** A dimension as an index expression. */
+  size(d: DimLike): Expr {
+    const value: Dim = dim(d);
+    let sum: Expr = index(0);
+    for (const [monomial, c] of [...value.terms].sort(([a], [b]) => (a === '' ? 1 : b === '' ? -1 : a < b ? -1 : 1))) {
+      let product: Expr | undefined;
+      for (const name of monomial === '' ? [] : monomial.split('*')) {
+        this.dims.add(name);
+        product = product ? mul(product, variable(name)) : variable(name);
+      }
+      sum = add(sum, product ? mul(product, index(c)) : index(c));
+    }
+    return sum;
+  }
+
+  /** The buffer that holds a materialised node. */
+  buffer(node: Node, access: KernelBuffer['access'] = 'read'): string {
+    const at = this.nodes.indexOf(node);
+    if (at >= 0) {
+      if (this.buffers[at].access !== access) this.buffers[at] = { ...this.buffers[at], access: 'readwrite' };
+      return this.buffers[at].name;
+    }
+    const name = `b${this.nodes.length}`;
+    this.nodes.push(node);
+    this.buffers.push({ name, dtype: node.type.dtype, access });
+    return name;
+  }
+
+  /** Task-private memory. */
+  alloc(dtype: DType, size: number): string {
+    const buffer = this.fresh('t');
+    this.emit({ kind: 'alloc', buffer, dtype, size });
+    return buffer;
+  }
+
+  emit(s: Stmt): void {
+    this.statements.push(s);
+  }
+
+  let(value: Expr): Expr {
+    if (value.kind === 'const' || value.kind === 'var') return value;
+    const name = this.fresh('v');
+    this.emit({ kind: 'let', name, value, mutable: false });
+    return variable(name, value.dtype, value.lanes);
+  }
+
+  mutable(value: Expr): Expr & { kind: 'var' } {
+    const name = this.fresh('r');
+    this.emit({ kind: 'let', name, value, mutable: true });
+    return variable(name, value.dtype, value.lanes) as Expr & { kind: 'var' };
+  }
+
+  assign(target: Expr & { kind: 'var' }, value: Expr): void {
+    this.emit({ kind: 'assign', name: target.name, value });
+  }
+
+  store(buffer: string, at: Expr, value: Expr): void {
+    this.emit({ kind: 'store', buffer, index: at, value });
+  }
+
+  load(buffer: string, at: Expr, dtype: DType, lanes = 1): Expr {
+    return load(buffer, at, dtype, lanes);
+  }
+
+  /** Runs `build` with statements going to a new block; returns the block. */
+  block(build: () => void): Stmt[] {
+    const { statements, scope } = this;
+    const inner: Stmt[] = [];
+    this.statements = inner;
+    this.scope = { values: new Map(), outer: scope };
+    try {
+      build();
+    } finally {
+      this.statements = statements;
+      this.scope = scope;
+    }
+    return inner;
+  }
+
+  for(
+    start: Expr,
+    end: Expr,
+    step: number,
+    build: (i: Expr) => void,
+    level: 'serial' | 'simd' = 'serial',
+    limit: Expr = end,
+  ): void {
+    const name = this.fresh('i');
+    const i = below(variable(name), limit);
+    const body = this.block(() => build(i));
+    this.emit({ kind: 'for', name, start, end, step, level, body });
+  }
+
+  if(condition: Expr, then: () => void, otherwise?: () => void): void {
+    this.emit({
+      kind: 'if',
+      condition,
+      then: this.block(then),
+      otherwise: otherwise ? this.block(otherwise) : [],
+    });
+  }
+
+  /** The value remembered under `key` in this block or an outer one. */
+  recall(key: string): Expr | undefined {
+    for (let s: Scope | undefined = this.scope; s; s = s.outer) {
+      const v = s.values.get(key);
+      if (v) return v;
+    }
+    return undefined;
+  }
+  remember(key: string, value: Expr): void {
+    this.scope.values.set(key, value);
+  }
+
+  /** A checkpoint of the current block, to undo an attempt that failed. */
+  attempt<T>(build: () => T): T {
+    const length = this.statements.length;
+    const { statements, scope } = this;
+    const values = new Map(scope.values);
+    try {
+      return build();
+    } catch (error) {
+      this.statements = statements;
+      this.statements.length = length;
+      scope.values.clear();
+      for (const [k, v] of values) scope.values.set(k, v);
+      this.scope = scope;
+      throw error;
+    }
+  }
+
+  finish(name: string, grid: Expr, note: string): Kernel {
+    return { name, buffers: [...this.buffers], dims: [...this.dims].sort(), grid, body: this.body, note };
+  }
+}
+
+/** a op b with the reduction's own semantics; used by folds. */
+export const combine = (op: 'add' | 'mul' | 'max' | 'min' | 'and' | 'or', a: Expr, b: Expr): Expr =>
+  alu(op as AluOp, a, b);
+
+/** The element from which a fold starts. */
+export function identity(op: 'add' | 'mul' | 'max' | 'min' | 'and' | 'or', dtype: ScalarType): number {
+  const float = dtype === 'f32' || dtype === 'f16' || dtype === 'bf16';
+  const ranges: Partial<Record<ScalarType, [number, number]>> = {
+    i64: [-(2 ** 63), 2 ** 63 - 1024],
+    i32: [-(2 ** 31), 2 ** 31 - 1],
+    i8: [-128, 127],
+    u8: [0, 255],
+    u32: [0, 2 ** 32 - 1],
+    bool: [0, 1],
+  };
+  const [low, high] = float ? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY] : (ranges[dtype] ?? [0, 0]);
+  switch (op) {
+    case 'add':
+    case 'or':
+      return 0;
+    case 'mul':
+    case 'and':
+      return 1;
+    case 'max':
+      return low;
+    case 'min':
+      return high;
+    default:
+      return op satisfies never;
+  }
+}
+
+/** Row-major offset of an index. */
+export function linear(builder: KernelBuilder, shape: readonly Dim[], at: readonly Expr[]): Expr {
+  let offset: Expr = index(0);
+  for (let i = 0; i < shape.length; i++) offset = add(mul(offset, builder.size(shape[i])), at[i]);
+  return offset;
+}
+
+/** The index whose row-major offset is `offset`. */
+export function delinear(builder: KernelBuilder, shape: readonly Dim[], offset: Expr): Expr[] {
+  const at = new Array<Expr>(shape.length);
+  let rest = offset;
+  for (let i = shape.length - 1; i > 0; i--) {
+    const size = builder.size(shape[i]);
+    at[i] = alu('rem', rest, size);
+    rest = alu('div', rest, size);
+  }
+  if (shape.length > 0) at[0] = rest;
+  return at;
+}
+
+export { exprKey };

@@ -1,0 +1,106 @@
+// One region to one kernel: picks the template, and recognises regions that were lowered before. Two regions whose
+// graphs are equal up to the identity of their inputs share a kernel, so identical layers are compiled once.
+import { attrText, isOp, type Node, typeText } from '../../ir/graph.ts';
+import type { Expr, Kernel } from '../../ir/loop.ts';
+import type { Region } from '../../ir/region.ts';
+import type { Target } from '../../ir/target.ts';
+import { KernelBuilder } from './builder.ts';
+import { Emitter } from './emit.ts';
+import { lanesOf } from './schedule.ts';
+import { attentionKernel } from './templates/attention.ts';
+import { mapKernel } from './templates/map.ts';
+import { matmulKernel } from './templates/matmul.ts';
+import { matvecKernel } from './templates/matvec.ts';
+import { rowKernel } from './templates/row.ts';
+import { sortKernel } from './templates/sort.ts';
+import { scanKernel, scatterKernel, updateKernel } from './templates/update.ts';
+
+/** A kernel and the nodes whose memory its buffers are, in order. */
+export interface Lowered {
+  readonly kernel: number;
+  readonly buffers: readonly Node[];
+}
+
+export class KernelTable {
+  readonly kernels: Kernel[] = [];
+  private readonly known = new Map<string, { kernel: number; buffers: readonly number[] }>();
+
+  constructor(private readonly target: Target) {}
+
+  lower(region: Region): Lowered {
+    const { key, nodes } = signature(region);
+    let found = this.known.get(key);
+    if (!found) {
+      const builder = new KernelBuilder();
+      const emitter = new Emitter(region, builder);
+      const grid = template(emitter, this.target);
+      const kernel = this.kernels.length;
+      this.kernels.push(builder.finish(`${region.kind}_${kernel}`, grid, note(region)));
+      found = { kernel, buffers: builder.nodes.map((n) => nodes.indexOf(n)) };
+      this.known.set(key, found);
+    }
+    return { kernel: found.kernel, buffers: found.buffers.map((i) => nodes[i]) };
+  }
+}
+
+function template(emitter: Emitter, target: Target): Expr {
+  const lanes = lanesOf(target);
+  const { kind } = emitter.region;
+  switch (kind) {
+    case 'map':
+    case 'generic':
+      return mapKernel(emitter, lanes);
+    case 'row':
+      return rowKernel(emitter, lanes);
+    case 'matmul':
+      return matmulKernel(emitter, target);
+    case 'matvec':
+      return matvecKernel(emitter, target);
+    case 'attention':
+      return attentionKernel(emitter, target);
+    case 'update':
+      return updateKernel(emitter, lanes);
+    case 'scatter':
+      return scatterKernel(emitter);
+    case 'scan':
+      return scanKernel(emitter);
+    case 'sort':
+      return sortKernel(emitter);
+    default:
+      return kind satisfies never;
+  }
+}
+
+/** Text that is equal for regions that may share a kernel, and the region's nodes in the order of that text. */
+function signature(region: Region): { key: string; nodes: Node[] } {
+  const nodes: Node[] = [];
+  const place = new Map<Node, number>();
+  const parts: string[] = [];
+  const visit = (n: Node): number => {
+    const known = place.get(n);
+    if (known !== undefined) return known;
+    const isLeaf = n.op === 'const' || n.op === 'iota' || n.op === 'dim';
+    const inside = region.interior.has(n) || isLeaf;
+    const args = inside ? n.args.map(visit) : [];
+    const at = nodes.length;
+    place.set(n, at);
+    nodes.push(n);
+    parts.push(inside ? `${n.op}(${args.join()})${attrText(n.attrs)}:${typeText(n.type)}` : `memory:${memoryKind(n)}`);
+    return at;
+  };
+  visit(region.root);
+  const anchors = region.anchors.map((a) => place.get(a)).join();
+  const bounds = new Map<string, string>();
+  for (const n of nodes) {
+    for (const d of n.type.shape) for (const v of d.vars.values()) bounds.set(v.name, `${v.min}:${v.max}`);
+  }
+  return { key: [region.kind, anchors, [...bounds].join(), ...parts].join('\n'), nodes };
+}
+
+const memoryKind = (n: Node): string => `${isOp(n, 'param') ? n.attrs.kind : ''}${typeText(n.type)}`;
+
+/** What was fused, for people who read generated code. */
+function note(region: Region): string {
+  const ops = [...region.interior].filter((n) => n.args.length > 0).map((n) => n.op);
+  return `${region.kind}: ${ops.reverse().join(' ')} -> ${typeText(region.root.type)}`;
+}

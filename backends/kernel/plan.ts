@@ -1,0 +1,156 @@
+// Plans: regions of every entry become launches over slots of memory, and a Program that a backend can print.
+import { type Dim, dimProduct } from '../../ir/dim.ts';
+import { dtypeInfo } from '../../ir/dtype.ts';
+import { ModelcError } from '../../ir/error.ts';
+import { dimVars, type Graph, isOp, make, type Node, originOf, typeText } from '../../ir/graph.ts';
+import type { Plan, PlanDim, PlanTensor, Program, Slot, Step } from '../../ir/program.ts';
+import type { Region, RegionGraph } from '../../ir/region.ts';
+import type { Target } from '../../ir/target.ts';
+import { KernelTable } from './lower.ts';
+import { type Lifetime, planArena } from './memory.ts';
+
+const planDim = (d: Dim): PlanDim => Object.fromEntries(d.terms);
+const planTensor = (name: string, n: Node): PlanTensor => ({
+  name,
+  dtype: n.type.dtype,
+  shape: n.type.shape.map(planDim),
+});
+
+/**
+ * Makes every result and update a node of its own that a kernel can write: results that are params or that are named
+ * twice, and updates that cannot happen in place, go through a `mark` that stands for a copy.
+ */
+export function separateOutputs(graph: Graph): Graph {
+  const taken = new Set<Node>();
+  const own = (n: Node, name: string): Node => {
+    const node = isOp(n, 'param') || taken.has(n) ? make('mark', [n], { name }) : n;
+    taken.add(node);
+    return node;
+  };
+  const updates = new Map<Node<'param'>, Node>();
+  for (const [param, value] of graph.updates) {
+    const inPlace = (isOp(value, 'cache_update') || isOp(value, 'dynamic_update_slice')) && value.args[0] === param;
+    updates.set(param, inPlace ? value : make('mark', [value], { name: `update ${param.attrs.name}` }));
+    taken.add(updates.get(param)!);
+  }
+  const results = new Map([...graph.results].map(([name, n]) => [name, own(n, `result ${name}`)]));
+  return { ...graph, results, updates };
+}
+
+/** Bindings that all entries of a program share. */
+class Bindings {
+  readonly weights = new Map<string, PlanTensor>();
+  readonly constants = new Map<string, PlanTensor>();
+  readonly states = new Map<string, PlanTensor>();
+
+  add(table: Map<string, PlanTensor>, param: Node<'param'>): number {
+    const { name } = param.attrs;
+    const tensor = planTensor(name, param);
+    const known = table.get(name);
+    if (known && JSON.stringify(known) !== JSON.stringify(tensor)) {
+      throw new ModelcError(
+        'type',
+        `entries disagree about ${param.attrs.kind} ${name}: ${typeText(param.type)} in one`,
+      );
+    }
+    if (!known) table.set(name, tensor);
+    return [...table.keys()].indexOf(name);
+  }
+}
+
+/** Lowers the fused entries of a model. `constants` holds the data of its constant params. */
+export function plan(
+  name: string,
+  entries: ReadonlyMap<string, RegionGraph>,
+  constants: ReadonlyMap<string, Float32Array>,
+  target: Target,
+): Program {
+  const table = new KernelTable(target);
+  const bindings = new Bindings();
+  const plans = new Map([...entries].map(([entry, regions]) => [entry, planEntry(regions, table, bindings)]));
+  return {
+    version: 1,
+    name,
+    target: { language: target.language, features: target.features },
+    entries: Object.fromEntries(plans),
+    kernels: table.kernels,
+    weights: [...bindings.weights.values()],
+    constants: [...bindings.constants.values()].map((t) => {
+      const data = constants.get(t.name);
+      if (!data) throw new ModelcError('type', `constant ${t.name} has no data`);
+      return { ...t, data: Array.from(data) };
+    }),
+    states: [...bindings.states.values()],
+  };
+}
+
+function planEntry({ graph, launches }: RegionGraph, table: KernelTable, bindings: Bindings): Plan {
+  const inputs = graph.params.filter((p) => p.attrs.kind === 'input');
+  const slots = new Map<Node, Slot>();
+  for (const p of graph.params) {
+    switch (p.attrs.kind) {
+      case 'input':
+        slots.set(p, { space: 'input', index: inputs.indexOf(p) });
+        break;
+      case 'weight':
+        slots.set(p, { space: 'weight', index: bindings.add(bindings.weights, p) });
+        break;
+      case 'constant':
+        slots.set(p, { space: 'constant', index: bindings.add(bindings.constants, p) });
+        break;
+      case 'state':
+        slots.set(p, { space: 'state', index: bindings.add(bindings.states, p) });
+        break;
+      default:
+        p.attrs.kind satisfies never;
+    }
+  }
+  for (const [param, value] of graph.updates) slots.set(value, slots.get(param)!);
+  [...graph.results.values()].forEach((n, index) => slots.set(n, { space: 'result', index }));
+
+  // What has no place yet goes to the arena.
+  const lifetimes = new Map<Node, Lifetime>();
+  launches.forEach((regions, at) => {
+    for (const r of regions) {
+      for (const n of r.inputs) {
+        const life = lifetimes.get(n);
+        if (life) life.last = at;
+      }
+    }
+    for (const { root } of regions) {
+      if (!slots.has(root)) lifetimes.set(root, { bytes: bytesOf(root), first: at, last: at });
+    }
+  });
+  const arena = planArena(lifetimes);
+  for (const [n, { bytes }] of lifetimes) {
+    slots.set(n, { space: 'arena', offset: arena.offsets.get(n)!, bytes });
+  }
+
+  const steps = launches.map((regions): Step => {
+    const parts = regions.map((r) => {
+      const { kernel, buffers } = table.lower(r);
+      return { kernel, args: buffers.map((n) => slotOf(slots, n, r)) };
+    });
+    return { do: 'launch', parts, origin: originOf(regions[0].root) ?? regions[0].root.op };
+  });
+  return {
+    inputs: inputs.map((p) => planTensor(p.attrs.name, p)),
+    results: [...graph.results].map(([result, n]) => planTensor(result, n)),
+    dims: [...dimVars(graph).values()],
+    steps,
+    arenaBytes: arena.bytes,
+  };
+}
+
+function slotOf(slots: ReadonlyMap<Node, Slot>, n: Node, region: Region): Slot {
+  const slot = slots.get(n);
+  if (!slot) throw new ModelcError('type', `no memory for ${n.op} ${typeText(n.type)} read by a ${region.kind} kernel`);
+  return slot;
+}
+
+/** Bytes at the maxima of the dims. */
+function bytesOf(n: Node): number {
+  const bytes = dimProduct(n.type.shape).max * dtypeInfo[n.type.dtype].bytes;
+  if (!Number.isSafeInteger(bytes)) throw new ModelcError('unsupported', `${typeText(n.type)} is too large to plan`);
+  return bytes;
+}

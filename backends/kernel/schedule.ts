@@ -1,0 +1,71 @@
+// All heuristics of kernel generation, as numbers. Nothing here affects what a kernel computes.
+import type { Dim } from '../../ir/dim.ts';
+import type { Target } from '../../ir/target.ts';
+
+/** f32 lanes of a vector register. */
+export const lanesOf = (target: Target): number => target.vectorBytes / 4;
+
+/** How an elementwise kernel splits its result: whole rows, or pieces of long rows. */
+export function mapSplit(rows: Dim, inner: Dim): { rowsPerTask: number; piece: number } {
+  const work = 16384; // elements that make a task worth handing out
+  if (inner.max > 2 * work && rows.min <= 4) return { rowsPerTask: 1, piece: work };
+  return { rowsPerTask: Math.max(1, Math.floor(work / Math.max(1, inner.max))), piece: 0 };
+}
+
+/** Rows of a row kernel (norm, softmax) in one task. */
+export const rowsPerTask = (inner: Dim): number => Math.max(1, Math.floor(8192 / Math.max(1, inner.max)));
+
+export interface MatvecTile {
+  /** Result columns (weight rows) of one task. */
+  columns: number;
+  /** Independent accumulators along k. */
+  unroll: number;
+}
+/** Tasks of about 256 KiB of weights, at least a few per thread; a narrow product gets smaller ones. */
+export function matvecTile(target: Target, n: number, k: number, weightBytes: number): MatvecTile {
+  const bySize = Math.floor((256 * 1024) / (k * weightBytes));
+  const byThreads = Math.floor(n / (4 * target.threads));
+  return { columns: Math.max(1, Math.min(bySize, byThreads)), unroll: 4 };
+}
+
+export interface MatmulTile {
+  /** Rows of the register tile. */
+  rows: number;
+  /** Vectors of the register tile for each of the region's products. */
+  vectors: number;
+  /** Depth of the packed panel. */
+  depth: number;
+  /** Rows that share a packed panel (one task). */
+  block: number;
+}
+/**
+ * The register tile fills the register file: rows x vectors accumulators, a row of operands and a broadcast. The packed
+ * panel takes a third of the private cache.
+ */
+export function matmulTile(target: Target, products: number, k: number): MatmulTile {
+  const wide = target.vectorRegisters >= 32;
+  const total = wide ? 4 : 2;
+  const vectors = Math.max(1, Math.floor(total / products));
+  const perRow = vectors * products;
+  const rows = Math.max(1, Math.floor((target.vectorRegisters - 2 - perRow) / perRow));
+  const lanes = lanesOf(target);
+  const limit = Math.floor(target.cacheBytes / 3 / (4 * perRow * lanes));
+  const pieces = Math.ceil(k / Math.max(lanes, limit));
+  const depth = Math.ceil(k / pieces / lanes) * lanes;
+  return { rows: Math.min(rows, wide ? 6 : 6), vectors, depth, block: 40 * Math.min(rows, 6) };
+}
+
+export interface AttentionTile {
+  /** Query positions of a task. */
+  queries: number;
+  /** Keys of a block: a multiple of the lanes. */
+  keys: number;
+  /** Rows of the register tile. */
+  rows: number;
+}
+export function attentionTile(target: Target, seq: Dim, groupHeads: number): AttentionTile {
+  const lanes = lanesOf(target);
+  const wide = target.vectorRegisters >= 32;
+  const queries = Math.min(seq.max, Math.max(1, Math.floor(128 / groupHeads)));
+  return { queries, keys: 4 * lanes, rows: Math.min(wide ? 6 : 2, queries * groupHeads) };
+}

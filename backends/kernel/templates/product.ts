@@ -1,0 +1,76 @@
+// What the two matrix product templates share: the region's products y[m, n] = sum over k of x[m, k] * w[n, k], seen as
+// flat rows m and columns n, and the epilogue that turns sums in private memory into results.
+import { dimProduct, shapeEquals } from '../../../ir/dim.ts';
+import type { Node } from '../../../ir/graph.ts';
+import { add, cast, type Expr, mul } from '../../../ir/loop.ts';
+import { delinear } from '../builder.ts';
+import { type Emitter, vectorLoop } from '../emit.ts';
+
+export interface Products {
+  readonly nodes: readonly Node<'dot_general'>[];
+  readonly lhs: Node;
+  /** Sizes as expressions. */
+  readonly m: Expr;
+  readonly n: Expr;
+  readonly k: Expr;
+  /** Upper bound of the depth. */
+  readonly depth: number;
+  readonly columns: number;
+  /** Index of a flat row, without the contracted axis. */
+  row(m: Expr): Expr[];
+  /** Index of a flat column of the right operand, without the contracted axis. */
+  column(n: Expr): Expr[];
+}
+
+export function productsOf(emitter: Emitter): Products {
+  const { builder, region } = emitter;
+  const nodes = region.anchors as readonly Node<'dot_general'>[];
+  const [lhs, rhs] = nodes[0].args;
+  const outer = lhs.type.shape.slice(0, -1);
+  const depth = lhs.type.shape[lhs.type.shape.length - 1];
+  const free = rhs.type.shape.slice(0, -1);
+  const columns = dimProduct(free);
+  return {
+    nodes,
+    lhs,
+    m: builder.size(dimProduct(outer)),
+    n: builder.size(columns),
+    k: builder.size(depth),
+    depth: depth.max,
+    columns: columns.max,
+    row: (m) => delinear(builder, outer, m),
+    column: (n) => delinear(builder, free, n),
+  };
+}
+
+/**
+ * Results of row m, columns n0 … n0 + count - 1, from sums at sums[offset_p + position] for product p.
+ */
+export function emitEpilogue(
+  emitter: Emitter,
+  products: Products,
+  m: Expr,
+  n0: Expr,
+  count: Expr,
+  lanes: number,
+  sums: string,
+  offset: (product: number) => Expr,
+): void {
+  const { builder, region } = emitter;
+  const { root } = region;
+  const out = builder.buffer(root, 'write');
+  const sameShape = shapeEquals(root.type.shape, products.nodes[0].type.shape);
+  const start = builder.let(add(mul(m, products.n), n0));
+  vectorLoop(emitter, count, lanes, (position, width, base) => {
+    const n = add(n0, position);
+    const at = sameShape
+      ? [...products.row(m), ...products.column(n)]
+      : delinear(builder, root.type.shape, add(start, position));
+    products.nodes.forEach((node, p) => {
+      emitter.given.set(node, () => cast(emitter.access(sums, add(offset(p), position), 'f32'), node.type.dtype));
+    });
+    const value = emitter.element(root, at);
+    builder.store(out, add(start, base), width > 1 ? emitter.full(value) : value);
+    for (const node of products.nodes) emitter.given.delete(node);
+  });
+}

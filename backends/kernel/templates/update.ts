@@ -1,0 +1,124 @@
+// Templates that write part of an array: state updates in place (a cache takes new positions) and scatters.
+import { dimProduct } from '../../../ir/dim.ts';
+import { ModelcError } from '../../../ir/error.ts';
+import { isOp, type Node } from '../../../ir/graph.ts';
+import { add, alu, cast, ceilDiv, constant, type Expr, index, mul, sub } from '../../../ir/loop.ts';
+import { combine, delinear, identity, linear } from '../builder.ts';
+import { type Emitter, vectorLoop } from '../emit.ts';
+import { rowsPerTask } from '../schedule.ts';
+import { overRows, taskIndex } from './map.ts';
+
+/** Writes the new values of a cache_update or dynamic_update_slice into the state's own memory. */
+export function updateKernel(emitter: Emitter, lanes: number): Expr {
+  const { builder, region } = emitter;
+  const { root } = region;
+  const [state, values, ...starts] = root.args;
+  const stateShape = state.type.shape;
+  const out = builder.buffer(root, 'write');
+  const origin = stateShape.map((size, axis): Expr => {
+    if (isOp(root, 'cache_update')) {
+      return axis === root.attrs.axis ? cast(emitter.element(starts[0], []), 'index') : index(0);
+    }
+    // dynamic_update_slice clamps its start so that the update fits.
+    const limit = sub(builder.size(size), builder.size(values.type.shape[axis]));
+    return alu('min', alu('max', cast(emitter.element(starts[axis], []), 'index'), index(0)), limit);
+  });
+  const last = stateShape.length - 1;
+  return overRows(builder, values.type.shape, (_row, at, start, size) => {
+    const place = (axis: number, e: Expr) => add(origin[axis], e);
+    const base = builder.let(linear(builder, stateShape, [...at.map((e, axis) => place(axis, e)), place(last, start)]));
+    vectorLoop(emitter, size, lanes, (position, width, scalarPosition) => {
+      const value = emitter.element(values, [...at, add(start, position)]);
+      builder.store(out, add(base, scalarPosition), width > 1 ? emitter.full(value) : value);
+    });
+  });
+}
+
+/** One task per index of the axes before the scattered one: copies its part of x, then applies the updates in order. */
+export function scatterKernel(emitter: Emitter): Expr {
+  const { builder, region } = emitter;
+  const root = region.root;
+  if (!isOp(root, 'scatter')) throw new ModelcError('unsupported', `no scatter template for ${root.op}`);
+  const { axis, batch, combine: how } = root.attrs;
+  const [x, idx, updates] = root.args;
+  const shape = x.type.shape;
+  const out = builder.buffer(root, 'write');
+  const outer = shape.slice(0, axis);
+  const inner = shape.slice(axis + 1);
+  const grid = builder.size(dimProduct(outer));
+  const task = taskIndex(grid);
+  const at = delinear(builder, outer, task);
+  const extent = builder.size(shape[axis]);
+  const innerSize = builder.size(dimProduct(inner));
+  const blockSize = builder.let(mul(extent, innerSize));
+  const base = builder.let(mul(task, blockSize));
+  builder.for(index(0), blockSize, 1, (p) => {
+    const index_ = delinear(builder, shape.slice(axis), p);
+    builder.store(out, add(base, p), emitter.element(x, [...at, ...index_]));
+  });
+  const indexShape = idx.type.shape.slice(batch);
+  builder.for(index(0), builder.size(dimProduct(indexShape)), 1, (u) => {
+    const indexAt = delinear(builder, indexShape, u);
+    const place = builder.let(cast(emitter.element(idx, [...at.slice(0, batch), ...indexAt]), 'index'));
+    const inRange = alu('and', alu('ge', place, index(0)), alu('lt', place, extent));
+    builder.if(inRange, () => {
+      const row = builder.let(add(base, mul(place, innerSize)));
+      builder.for(index(0), innerSize, 1, (p) => {
+        const rest = delinear(builder, inner, p);
+        const value = emitter.element(updates, [...at, ...indexAt, ...rest]);
+        const old = () => builder.load(out, add(row, p), root.type.dtype);
+        builder.store(out, add(row, p), how === 'set' ? value : combine(how, old(), value));
+      });
+    });
+  });
+  return grid;
+}
+
+/** Running folds: one task per group of lines along the axis. */
+export function scanKernel(emitter: Emitter): Expr {
+  const { builder, region } = emitter;
+  const root = region.root;
+  if (!isOp(root, 'scan')) throw new ModelcError('unsupported', `no scan template for ${root.op}`);
+  const { op, axis, exclusive, reverse } = root.attrs;
+  const shape = root.type.shape;
+  const lines = shape.filter((_, i) => i !== axis);
+  const out = builder.buffer(root, 'write');
+  const size = builder.size(shape[axis]);
+  const count = builder.size(dimProduct(lines));
+  const perTask = rowsPerTask(shape[axis]);
+  const grid = ceilDiv(count, perTask);
+  const task = taskIndex(grid);
+  const first = builder.let(mul(task, index(perTask)));
+  const end = builder.let(alu('min', add(first, index(perTask)), count));
+  const { dtype } = root.type;
+  builder.for(
+    first,
+    end,
+    1,
+    (line) => {
+      const rest = delinear(builder, lines, line);
+      const acc = builder.mutable(constant(identity(op === 'affine' ? 'add' : op, dtype), dtype));
+      builder.for(index(0), size, 1, (step) => {
+        const t = reverse ? builder.let(sub(sub(size, index(1)), step)) : step;
+        const at = [...rest.slice(0, axis), t, ...rest.slice(axis)];
+        const value = (n: Node) => emitter.element(n, at);
+        const next = () =>
+          op === 'affine'
+            ? alu('add', alu('mul', value(root.args[0]), acc), value(root.args[1]))
+            : combine(op, acc, value(root.args[0]));
+        const place = linear(builder, shape, at);
+        if (exclusive) {
+          const after = builder.let(next());
+          builder.store(out, place, acc);
+          builder.assign(acc, after);
+        } else {
+          builder.assign(acc, next());
+          builder.store(out, place, acc);
+        }
+      });
+    },
+    'serial',
+    count,
+  );
+  return grid;
+}

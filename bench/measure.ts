@@ -1,0 +1,85 @@
+// What a measuring process does: opens the checkpoint as any user would, generates, and notes when each token came.
+// Everything goes through the public API, so the figures are those that a program would see.
+import { readFileSync } from 'node:fs';
+import { hostTarget } from '../backends/cpu/target.ts';
+import { AutoModelForCausalLM, BaseStreamer } from '../runtime/index.ts';
+import type { Measured, RowPlan } from './row.ts';
+import { shapes } from './shapes.ts';
+
+interface Moment {
+  readonly ms: number;
+  /** Processor milliseconds that this process has used. */
+  readonly cpu: number;
+}
+function now(): Moment {
+  const { user, system } = process.cpuUsage();
+  return { ms: performance.now(), cpu: (user + system) / 1000 };
+}
+/** Elapsed milliseconds, and the share of this machine's threads that this process used meanwhile. */
+function between(start: Moment, end: Moment): { ms: number; cpuShare: number } {
+  const ms = end.ms - start.ms;
+  return { ms, cpuShare: (end.cpu - start.cpu) / (ms * hostTarget().threads) };
+}
+
+/** Notes the moment of every new token. */
+class Stopwatch extends BaseStreamer {
+  readonly tokens: Moment[] = [];
+  private isPrompt = true;
+  override put(): void {
+    if (!this.isPrompt) this.tokens.push(now());
+    this.isPrompt = false;
+  }
+  override end(): void {}
+}
+
+/** The largest resident set that this process ever had. */
+function peakRssMb(): number {
+  const line = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'));
+  return Math.round((line ? Number(line[1]) : process.resourceUsage().maxRSS) / 1024);
+}
+
+const prompt = (tokens: number, vocab: number): number[] =>
+  Array.from({ length: tokens }, (_, i) => 300 + ((i * 7919) % (vocab - 300)));
+
+const median = <T>(values: readonly T[], key: (v: T) => number): T =>
+  [...values].sort((a, b) => key(a) - key(b))[values.length >> 1];
+
+/** Prefill of the prompt, to the first token, and decoding of the tokens after it; medians over the repetitions. */
+export async function measureGenerate(plan: RowPlan): Promise<Measured> {
+  const model = await AutoModelForCausalLM.from_pretrained(plan.folder);
+  const input_ids = [prompt(plan.promptTokens, shapes[plan.shape].vocab)];
+  const run = async (newTokens: number): Promise<Moment[]> => {
+    const streamer = new Stopwatch();
+    const start = now();
+    await model.generate({ input_ids, max_new_tokens: newTokens, do_sample: false, streamer });
+    return [start, ...streamer.tokens];
+  };
+  await run(2); // pages of the weights, threads
+  const prefill: { ms: number; cpuShare: number }[] = [];
+  const decode: { ms: number; cpuShare: number }[] = [];
+  for (let i = 0; i < plan.reps; i++) {
+    const moments = await run(plan.newTokens + 1);
+    prefill.push(between(moments[0], moments[1]));
+    decode.push(between(moments[1], moments[moments.length - 1]));
+  }
+  const [p, d] = [median(prefill, (m) => m.ms), median(decode, (m) => m.ms)];
+  await model.dispose();
+  return {
+    peakRssMb: peakRssMb(),
+    prefill: { msPerToken: p.ms / plan.promptTokens, cpuShare: p.cpuShare },
+    decode: { msPerToken: d.ms / plan.newTokens, cpuShare: d.cpuShare, cacheElementBytes: 4 },
+  };
+}
+
+/** From the start of the process to the first token of a 16-token prompt. */
+export async function measureStart(plan: RowPlan): Promise<Measured> {
+  const start = now();
+  const model = await AutoModelForCausalLM.from_pretrained(plan.folder);
+  const ready = between(start, now());
+  const streamer = new Stopwatch();
+  const input_ids = [prompt(16, shapes[plan.shape].vocab)];
+  await model.generate({ input_ids, max_new_tokens: 1, do_sample: false, streamer });
+  const firstTokenMs = streamer.tokens[0].ms; // performance.now() counts from the start of the process
+  await model.dispose();
+  return { peakRssMb: peakRssMb(), ready, firstTokenMs };
+}

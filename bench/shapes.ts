@@ -1,0 +1,44 @@
+// The models that are measured, and the work that one token of them costs at least: the floors of DESIGN section 6.
+export interface Shape {
+  readonly hidden: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly ffn: number;
+  readonly vocab: number;
+}
+
+/** SmolLM2-135M and Llama-3.2-1B, both with tied embeddings; `tiny` is for smoke runs. */
+export const shapes = {
+  tiny: { hidden: 64, layers: 2, heads: 4, kvHeads: 2, headDim: 16, ffn: 128, vocab: 512 },
+  smol135m: { hidden: 576, layers: 30, heads: 9, kvHeads: 3, headDim: 64, ffn: 1536, vocab: 49152 },
+  llama1b: { hidden: 2048, layers: 16, heads: 32, kvHeads: 8, headDim: 64, ffn: 8192, vocab: 128256 },
+} satisfies Record<string, Shape>;
+export type ShapeName = keyof typeof shapes;
+
+export const weightTypes = ['f32', 'bf16'] as const;
+export type WeightType = (typeof weightTypes)[number];
+export const bytesOf = { f32: 4, bf16: 2 } satisfies Record<WeightType, number>;
+
+const layerParams = (s: Shape): number =>
+  s.hidden * s.headDim * (2 * s.heads + 2 * s.kvHeads) + 3 * s.hidden * s.ffn + 2 * s.hidden;
+const headParams = (s: Shape): number => s.hidden * s.vocab;
+
+/**
+ * Bytes that decoding one token must read: every weight once (the tied embedding as the output head) and the keys and
+ * values of `context` positions.
+ */
+export function decodeBytes(s: Shape, type: WeightType, context: number, cacheBytes: number): number {
+  const weights = (s.layers * layerParams(s) + headParams(s)) * bytesOf[type];
+  return weights + 2 * s.layers * s.kvHeads * s.headDim * context * cacheBytes;
+}
+
+/**
+ * Floating point operations of a prefill of `tokens`: two per weight and token, causal attention, and the output head
+ * for the last token alone.
+ */
+export function prefillFlops(s: Shape, tokens: number): number {
+  const attention = 2 * s.layers * s.heads * s.headDim * tokens * tokens;
+  return 2 * s.layers * layerParams(s) * tokens + attention + 2 * headParams(s);
+}

@@ -1,0 +1,70 @@
+// Activation functions under the names that Hugging Face configs use (`hidden_act`), with the same formulas.
+import { ModelcError } from '../../ir/error.ts';
+import type { Tensor } from './tensor.ts';
+import { scalar, where } from './tensor.ts';
+
+/** 1 / (1 + e^-x) */
+export const sigmoid = (x: Tensor): Tensor => scalar(1, x.dtype).div(x.neg().exp().add(1));
+/** x * sigmoid(x), also called swish. */
+export const silu = (x: Tensor): Tensor => x.div(x.neg().exp().add(1));
+export const relu = (x: Tensor): Tensor => x.maximum(0);
+/** log(1 + e^x), computed so that it does not overflow. */
+export const softplus = (x: Tensor): Tensor => x.maximum(0).add(x.abs().neg().exp().add(1).log());
+/** Exact: x/2 * (1 + erf(x/√2)). */
+export const gelu = (x: Tensor): Tensor => x.mul(0.5).mul(x.mul(Math.SQRT1_2).erf().add(1));
+/** x/2 * (1 + tanh(√(2/π) * (x + 0.044715 x³))) */
+export const geluTanh = (x: Tensor): Tensor => {
+  const inner = x
+    .square()
+    .mul(x)
+    .mul(0.044715)
+    .add(x)
+    .mul(Math.sqrt(2 / Math.PI));
+  return x.mul(0.5).mul(inner.tanh().add(1));
+};
+export const quickGelu = (x: Tensor): Tensor => x.mul(sigmoid(x.mul(1.702)));
+const hardSwish = (x: Tensor): Tensor => x.mul(x.add(3).clamp(0, 6)).div(6);
+const laplace = (x: Tensor): Tensor =>
+  x
+    .sub(Math.SQRT1_2)
+    .div(0.282095 * Math.SQRT2)
+    .erf()
+    .add(1)
+    .mul(0.5);
+
+const activations = {
+  gelu,
+  gelu_10: (x) => gelu(x).clamp(-10, 10),
+  gelu_accurate: geluTanh,
+  gelu_fast: geluTanh,
+  gelu_new: geluTanh,
+  gelu_python: gelu,
+  gelu_python_tanh: geluTanh,
+  gelu_pytorch_tanh: geluTanh,
+  hardswish: hardSwish,
+  laplace,
+  leaky_relu: (x) => where(x.ge(0), x, x.mul(0.01)),
+  linear: (x) => x,
+  mish: (x) => x.mul(softplus(x).tanh()),
+  quick_gelu: quickGelu,
+  relu,
+  relu2: (x) => relu(x).square(),
+  relu6: (x) => x.clamp(0, 6),
+  sigmoid,
+  silu,
+  sqrtsoftplus: (x) => softplus(x).sqrt(),
+  swish: silu,
+  tanh: (x) => x.tanh(),
+} satisfies Record<string, (x: Tensor) => Tensor>;
+
+export type ActivationName = keyof typeof activations;
+export const activationNames = Object.keys(activations) as ActivationName[];
+export const isActivation = (name: string): name is ActivationName => Object.hasOwn(activations, name);
+
+/** The activation of that name. Throws ModelcError 'input' for an unknown one. */
+export function activation(name: string): (x: Tensor) => Tensor {
+  if (!isActivation(name)) {
+    throw new ModelcError('input', `unknown activation '${name}'; known: ${activationNames.join(', ')}`);
+  }
+  return activations[name];
+}

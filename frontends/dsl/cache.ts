@@ -1,0 +1,46 @@
+// KVCache: the keys and values of earlier positions, as states of the graph. A model says only which positions it writes
+// and reads; how the positions lie in memory (growing, fixed, ring, …) is decided by the cache-layout pass.
+import type { Dim, DimLike } from '../../ir/dim.ts';
+import { dimAdd } from '../../ir/dim.ts';
+import { op, sizeOf, type Tensor } from './tensor.ts';
+import type { Tracer } from './trace.ts';
+
+export interface CacheDims {
+  /** Positions that the memory has room for; the runtime's choice. */
+  readonly capacity: Dim;
+  /** Positions written before this run, and by it. */
+  readonly past: Dim;
+  readonly seq: DimLike;
+}
+
+export class KVCache {
+  /** Positions after this run: past + seq. */
+  readonly length: Dim;
+  readonly #tracer: Tracer;
+  readonly #dims: CacheDims;
+
+  constructor(tracer: Tracer, dims: CacheDims) {
+    this.#tracer = tracer;
+    this.#dims = dims;
+    this.length = dimAdd(dims.past, dims.seq);
+  }
+
+  /** Appends to state `cache.{name}`, whose positions lie along `axis`; gives all positions so far. */
+  #append(name: string, values: Tensor, axis: number): Tensor {
+    const shape = values.shape.map((d, i) => (i === axis ? this.#dims.capacity : d));
+    const state = this.#tracer.state(`cache.${name}`, values.dtype, shape);
+    const updated = op('cache_update', [state, values, sizeOf(this.#dims.past)], { axis });
+    this.#tracer.update(state, updated);
+    return op('cache_read', [updated], { axis, length: this.length });
+  }
+
+  /** Appends which of the new tokens are real, bool [batch, seq]; gives the mask of all keys, [batch, length]. */
+  mask(attentionMask: Tensor): Tensor {
+    return this.#append('mask', attentionMask, 1);
+  }
+
+  /** Appends a layer's new keys and values [batch, kvHeads, seq, headDim]; gives those of all positions. */
+  update(layer: number, key: Tensor, value: Tensor): [key: Tensor, value: Tensor] {
+    return [this.#append(`${layer}.key`, key, 2), this.#append(`${layer}.value`, value, 2)];
+  }
+}

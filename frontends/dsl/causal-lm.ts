@@ -1,0 +1,83 @@
+// The entry points of a decoder-only language model, from its forward pass: `prefill` reads a chunk of prompt, `decode`
+// one token, both giving the next token; `forward` gives logits and hidden states of every position, for evaluation.
+// Inputs are input_ids and position_ids i32 [batch, seq] and attention_mask bool [batch, seq], of the new tokens; earlier
+// ones are in the cache. Position ids alone place a token, so rows may be padded at the left.
+import type { Dim } from '../../ir/dim.ts';
+import { dimSub } from '../../ir/dim.ts';
+import { KVCache } from './cache.ts';
+import type { Module, WeightResolver } from './module.ts';
+import type { Tensor } from './tensor.ts';
+import { type Traced, trace } from './trace.ts';
+
+export interface CausalInputs {
+  readonly inputIds: Tensor;
+  readonly positionIds: Tensor;
+  /** Keys that may be attended to, bool [batch, past + seq]. */
+  readonly mask: Tensor;
+  readonly cache: KVCache;
+}
+
+/** What a model implements to get all entries. */
+export interface CausalModel extends Module {
+  /** The embeddings, then the output of every layer, each [batch, seq, hidden]; before the final norm. */
+  forward(inputs: CausalInputs): Tensor[];
+  /** The norm after the last layer. */
+  finalNorm(hidden: Tensor): Tensor;
+  /** Normed hidden states [.., hidden] to logits [.., vocab]. */
+  logits(hidden: Tensor): Tensor;
+}
+
+export type CausalEntry = 'prefill' | 'decode' | 'forward';
+
+/** Upper bounds of the dims: rows, positions in the cache, and new positions per run. */
+export interface CausalLimits {
+  readonly maxBatch: number;
+  readonly maxLength: number;
+  readonly chunk: number;
+}
+
+/**
+ * Graph of an entry. Results: prefill and decode `logits` f32 [batch, vocab] of the last position and `next_token`
+ * i32 [batch], the most likely one; forward `logits` f32 [batch, seq, vocab] and `hidden_states.{i}`, as transformers
+ * numbers them: the embeddings, then every layer, the last one after the final norm.
+ */
+export function traceCausalLM(
+  model: CausalModel,
+  entry: CausalEntry,
+  limits: CausalLimits,
+  weights: WeightResolver,
+): Traced {
+  return trace(entry, model, weights, (t) => {
+    const batch = t.dim('batch', 1, limits.maxBatch);
+    const seq: Dim | 1 = entry === 'decode' ? 1 : t.dim('seq', 1, limits.chunk);
+    const past = t.dim('past', 0, limits.maxLength);
+    const capacity = t.dim('capacity', 1, limits.maxLength);
+    const inputIds = t.input('input_ids', 'i32', [batch, seq]);
+    const attentionMask = t.input('attention_mask', 'bool', [batch, seq]);
+    const positionIds = t.input('position_ids', 'i32', [batch, seq]);
+
+    const cache = new KVCache(t, { capacity, past, seq });
+    const states = model.forward({ inputIds, positionIds, mask: cache.mask(attentionMask), cache });
+    const last = states[states.length - 1];
+    switch (entry) {
+      case 'prefill':
+      case 'decode': {
+        // The last position is cut out before the norm and the head, whose cost is that of the vocabulary.
+        const logits = model.logits(model.finalNorm(last.slice(1, dimSub(seq, 1)).squeeze(1)));
+        t.result('logits', logits);
+        t.result('next_token', logits.argmax());
+        return;
+      }
+      case 'forward': {
+        const normed = model.finalNorm(last);
+        t.result('logits', model.logits(normed));
+        states.forEach((state, i) => {
+          t.result(`hidden_states.${i}`, i === states.length - 1 ? normed : state);
+        });
+        return;
+      }
+      default:
+        entry satisfies never;
+    }
+  });
+}

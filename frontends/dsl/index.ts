@@ -1,0 +1,11 @@
+// modelc/nn: everything for writing an architecture. Models import this file and nothing else.
+export type { Dim, DimLike } from '../../ir/dim.ts';
+export type { DType } from '../../ir/dtype.ts';
+export * from './activations.ts';
+export * from './cache.ts';
+export * from './causal-lm.ts';
+export * from './module.ts';
+export * from './nn.ts';
+export * from './rope.ts';
+export * from './tensor.ts';
+export * from './trace.ts';

@@ -1,0 +1,99 @@
+// Module: a piece of a model. Its fields that are Modules, Parameters or arrays of them are its state dict, and a field's
+// path is the name of the weight in the checkpoint ('model.layers.0.self_attn.q_proj.weight'), as in PyTorch. A Parameter
+// gets a graph node only when a trace binds it and its value is asked for, so a weight that no computation uses is never
+// looked up, and one Parameter object held at two paths is one weight under the first of them (weight tying).
+import type { DimLike } from '../../ir/dim.ts';
+import { dim } from '../../ir/dim.ts';
+import type { DType } from '../../ir/dtype.ts';
+import { ModelcError } from '../../ir/error.ts';
+import { op, type Tensor, withScope } from './tensor.ts';
+
+/** Says in which dtype a weight is stored; throws ModelcError 'checkpoint' if there is none of that name and shape. */
+export type WeightResolver = (name: string, shape: readonly number[]) => DType;
+
+/** A learned tensor, read from the checkpoint. */
+export class Parameter {
+  #bound: { name: string; resolve: WeightResolver } | undefined;
+
+  constructor(readonly shape: readonly number[]) {}
+
+  /** The weight as it is stored. */
+  get stored(): Tensor {
+    if (!this.#bound)
+      throw new ModelcError('input', 'a Parameter was used outside trace(), or is no field of the model');
+    const { name, resolve } = this.#bound;
+    const shape = this.shape.map((d: DimLike) => dim(d));
+    return op('param', [], { name, kind: 'weight', dtype: resolve(name, this.shape), shape });
+  }
+
+  /** The weight in f32, the dtype of computation. */
+  get value(): Tensor {
+    return this.stored.cast('f32');
+  }
+
+  /** For trace(): the name and the checkpoint that this parameter stands for, until it is bound again. */
+  bind(name: string, resolve: WeightResolver): void {
+    this.#bound = { name, resolve };
+  }
+}
+
+/** A table that the model computes when it is built, such as rotary frequencies; no part of the checkpoint. */
+export class Constant {
+  #name: string | undefined;
+
+  constructor(
+    readonly data: Float32Array,
+    readonly shape: readonly number[] = [data.length],
+  ) {}
+
+  get value(): Tensor {
+    if (this.#name === undefined) {
+      throw new ModelcError('input', 'a Constant was used outside trace(), or is no field of the model');
+    }
+    return op('param', [], { name: this.#name, kind: 'constant', dtype: 'f32', shape: this.shape.map((d) => dim(d)) });
+  }
+
+  bind(name: string): void {
+    this.#name = name;
+  }
+}
+
+/** Base class of layers and models. */
+export abstract class Module {
+  #path = '';
+
+  /** Path from the root of the model that was traced last. */
+  get path(): string {
+    return this.#path;
+  }
+
+  /** Runs a part of `forward` so that what it computes carries this module's path as its origin. */
+  protected scope<T>(body: () => T): T {
+    return withScope(this.#path, body);
+  }
+
+  /** Parameters and constants of this module and all below it, by path, in field order. */
+  named(prefix = ''): Map<string, Parameter | Constant> {
+    const found = new Map<string, Parameter | Constant>();
+    const seen = new Set<object>();
+    const visit = (value: unknown, path: string): void => {
+      if (typeof value !== 'object' || value === null || seen.has(value)) return;
+      if (value instanceof Parameter || value instanceof Constant) {
+        seen.add(value);
+        if (found.has(path)) throw new ModelcError('input', `two parameters have the path '${path}': rename a field`);
+        found.set(path, value);
+      } else if (value instanceof Module) {
+        seen.add(value);
+        value.#path = path;
+        for (const [field, child] of Object.entries(value)) visit(child, path === '' ? field : `${path}.${field}`);
+      } else if (Array.isArray(value)) {
+        seen.add(value);
+        value.forEach((child, i) => {
+          visit(child, `${path}.${i}`);
+        });
+      }
+    };
+    visit(this, prefix);
+    return found;
+  }
+}

@@ -1,0 +1,141 @@
+// The layers that models are made of. Weights have the shapes and names of PyTorch's modules and are read in the dtype in
+// which the checkpoint stores them; computation is in f32.
+import { type Dim, dimConst } from '../../ir/dim.ts';
+import { roundTo } from '../../ir/dtype.ts';
+import { Module, Parameter } from './module.ts';
+import type { Rotation } from './rope.ts';
+import { op, type Tensor } from './tensor.ts';
+
+/** y = x Wᵀ + b, W [out, in]. */
+export class Linear extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
+
+  constructor(inFeatures: number, outFeatures: number, { bias = true }: { bias?: boolean } = {}) {
+    super();
+    this.weight = new Parameter([outFeatures, inFeatures]);
+    this.bias = bias ? new Parameter([outFeatures]) : undefined;
+  }
+
+  /** x [.., in] to [.., out]. */
+  forward(x: Tensor): Tensor {
+    return this.scope(() => {
+      const contract = [[x.rank - 1], [1]] as const;
+      const y = op('dot_general', [x, this.weight.value], { batch: [[], []], contract, acc: 'f32' });
+      return this.bias ? y.add(this.bias.value) : y;
+    });
+  }
+}
+
+/** Rows of a table [count, size], times `scale` if given, which is rounded to the dtype of the table. */
+export class Embedding extends Module {
+  readonly weight: Parameter;
+  readonly #scale: number;
+
+  constructor(count: number, size: number, { scale = 1 }: { scale?: number } = {}) {
+    super();
+    this.weight = new Parameter([count, size]);
+    this.#scale = scale;
+  }
+
+  /** ids [..] of integers to [.., size]. */
+  forward(ids: Tensor): Tensor {
+    return this.scope(() => {
+      const table = this.weight.stored;
+      const rows = table.gather(ids).cast('f32');
+      return this.#scale === 1 ? rows : rows.mul(roundTo(table.dtype, this.#scale));
+    });
+  }
+
+  /** The transposed use, as output layer with tied weights: x [.., size] to [.., count]. */
+  project(x: Tensor): Tensor {
+    return this.scope(() => {
+      const contract = [[x.rank - 1], [1]] as const;
+      return op('dot_general', [x, this.weight.value], { batch: [[], []], contract, acc: 'f32' });
+    });
+  }
+}
+
+/** x * rsqrt(mean(x²) + eps) * (weight + offset) over the last axis. */
+export class RMSNorm extends Module {
+  readonly weight: Parameter;
+  readonly #eps: number;
+  readonly #offset: number;
+
+  constructor(size: number, { eps = 1e-6, offset = 0 }: { eps?: number; offset?: number } = {}) {
+    super();
+    this.weight = new Parameter([size]);
+    this.#eps = eps;
+    this.#offset = offset;
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.scope(() =>
+      op('norm', [x, this.weight.value], { kind: 'rms', eps: this.#eps, scaleOffset: this.#offset }),
+    );
+  }
+}
+
+/** (x - mean) * rsqrt(var + eps) * weight + bias over the last axis. */
+export class LayerNorm extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
+  readonly #eps: number;
+
+  constructor(size: number, { eps = 1e-5, bias = true }: { eps?: number; bias?: boolean } = {}) {
+    super();
+    this.weight = new Parameter([size]);
+    this.bias = bias ? new Parameter([size]) : undefined;
+    this.#eps = eps;
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.scope(() => {
+      const args = this.bias ? [x, this.weight.value, this.bias.value] : [x, this.weight.value];
+      return op('norm', args, { kind: 'layer', eps: this.#eps, scaleOffset: 0 });
+    });
+  }
+}
+
+/** Rotates query or key heads x [B, H, S, D] by their positions; see RotaryEmbedding for cos and sin. */
+export const rope = (x: Tensor, { cos, sin }: Rotation, style: 'half' | 'interleaved' = 'half'): Tensor =>
+  op('rope', [x, cos, sin], { style });
+
+export interface AttentionOptions {
+  /** Factor of the scores; default head size^-½. */
+  scale?: number;
+  /** Query i sees keys up to its own position T - S + i. Default true. */
+  causal?: boolean;
+  /** Sliding window: the last so many keys are seen; 0 or undefined: all. */
+  window?: number | undefined;
+  /** c * tanh(score / c) if c > 0. */
+  softcap?: number;
+  /** bool [B, T]: keys that may be attended to. */
+  mask?: Tensor | undefined;
+  /** Added to the scaled scores, [1|B, 1|H, S, T]. */
+  bias?: Tensor | undefined;
+  /** One more logit per head that takes no value, [H]. */
+  sinks?: Tensor | undefined;
+}
+
+/** Scaled dot-product attention: q [B, H, S, D], k [B, G, T, D], v [B, G, T, E], H a multiple of G. Gives [B, H, S, E]. */
+export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  const operands = (['mask', 'bias', 'sinks'] as const).filter((name) => options[name] !== undefined);
+  return op('attention', [q, k, v, ...operands.map((name) => options[name]!)], {
+    scale: options.scale ?? (dimConst(q.shape[3]) ?? 1) ** -0.5,
+    causal: options.causal ?? true,
+    window: options.window ?? 0,
+    softcap: options.softcap ?? 0,
+    operands,
+  });
+}
+
+/** [B, S, heads * D] to [B, heads, S, D]. */
+export const splitHeads = (x: Tensor, heads: number): Tensor =>
+  x.reshape([x.shape[0], x.shape[1], heads, -1]).transpose(1, 2);
+
+/** [B, heads, S, D] to [B, S, heads * D]. */
+export function mergeHeads(x: Tensor): Tensor {
+  const [batch, , seq]: readonly Dim[] = x.shape;
+  return x.transpose(1, 2).reshape([batch, seq, -1]);
+}

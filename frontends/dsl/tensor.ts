@@ -1,0 +1,388 @@
+// Tensor: what an author of a model computes with. It wraps one graph node; every method returns a new Tensor whose node
+// has been typed and interned by `make`. The graph knows neither broadcasting nor promotion, so both happen here, by
+// NumPy's shape rule (align at the right, size 1 repeats) and PyTorch's dtype rule (float over integer over bool, plain
+// numbers never widen), as explicit `broadcast` and `cast` nodes.
+import type { Dim, DimLike } from '../../ir/dim.ts';
+import { dim, dimConst, dimDivExact, dimEquals, dimProduct, dimSub, shapeEquals, shapeText } from '../../ir/dim.ts';
+import type { DType } from '../../ir/dtype.ts';
+import { dtypeInfo, isFloat, roundTo } from '../../ir/dtype.ts';
+import { ModelcError } from '../../ir/error.ts';
+import type { Node, OpName } from '../../ir/graph.ts';
+import { make, setOrigin, typeText } from '../../ir/graph.ts';
+import type { Attrs } from '../../ir/ops/attrs.ts';
+
+export type TensorLike = Tensor | number;
+type CompareDirection = Attrs['compare']['direction'];
+type ReduceOp = Attrs['reduce']['op'];
+
+/** Path of the module whose forward is running; nodes made meanwhile remember it as their origin. */
+let scope = '';
+
+/** Runs `body` with `path` as the origin of the nodes that it makes. */
+export function withScope<T>(path: string, body: () => T): T {
+  const outer = scope;
+  scope = path;
+  try {
+    return body();
+  } finally {
+    scope = outer;
+  }
+}
+
+/** Applies an op of the IR: the door to everything that has no method here. */
+export function op<O extends OpName>(name: O, args: readonly Tensor[], attrs: Attrs[O]): Tensor {
+  const node = make(
+    name,
+    args.map((a) => a.node),
+    attrs,
+  );
+  if (scope !== '') setOrigin(node, scope);
+  return new Tensor(node);
+}
+
+/** A scalar of shape []. */
+export const scalar = (value: number, dtype: DType = 'f32'): Tensor =>
+  op('const', [], { value: roundTo(dtype, value), dtype });
+
+/** A dimension as an i32 scalar. */
+export const sizeOf = (size: DimLike): Tensor => op('dim', [], { dim: dim(size) });
+
+/** `value` repeated to `shape`. */
+export const full = (shape: readonly DimLike[], value: number, dtype: DType = 'f32'): Tensor =>
+  scalar(value, dtype).broadcastTo(shape);
+
+/** 0, 1, 2, … (length `size`). */
+export const arange = (size: DimLike, dtype: DType = 'i32'): Tensor =>
+  op('iota', [], { shape: [dim(size)], axis: 0, dtype });
+
+/** The dtype in which an operation on `a` and `b` is computed. */
+export function promote(a: DType, b: DType): DType {
+  if (a === b) return a;
+  if (isFloat(a) !== isFloat(b)) return isFloat(a) ? a : b;
+  if (isFloat(a)) return 'f32'; // f16 and bf16 hold each other's values only in f32
+  if (a === 'bool' || b === 'bool') return a === 'bool' ? b : a;
+  const [x, y] = [dtypeInfo[a], dtypeInfo[b]];
+  if (x.kind === y.kind) return x.bytes > y.bytes ? a : b;
+  return [a, b].includes('i64') || [a, b].includes('u32') ? 'i64' : 'i32';
+}
+
+function lift(value: TensorLike, other: TensorLike): Tensor {
+  if (value instanceof Tensor) return value;
+  const dtype = other instanceof Tensor ? other.dtype : 'f32';
+  return scalar(value, isFloat(dtype) || Number.isInteger(value) ? dtype : 'f32');
+}
+
+/** The common shape of NumPy's broadcasting. Throws ModelcError 'type' when there is none. */
+export function broadcastShapes(a: readonly Dim[], b: readonly Dim[]): Dim[] {
+  const rank = Math.max(a.length, b.length);
+  return Array.from({ length: rank }, (_, i) => {
+    const x = a[i - rank + a.length] ?? dim(1);
+    const y = b[i - rank + b.length] ?? dim(1);
+    if (dimEquals(x, y) || dimConst(y) === 1) return x;
+    if (dimConst(x) === 1) return y;
+    throw new ModelcError('type', `shapes ${shapeText(a)} and ${shapeText(b)} do not broadcast together`);
+  });
+}
+
+function unify(a: TensorLike, b: TensorLike, dtype?: DType): [Tensor, Tensor] {
+  const x = lift(a, b);
+  const y = lift(b, a);
+  const type = dtype ?? promote(x.dtype, y.dtype);
+  const shape = broadcastShapes(x.shape, y.shape);
+  return [x.cast(type).broadcastTo(shape), y.cast(type).broadcastTo(shape)];
+}
+
+/** `onTrue` where `condition` holds, else `onFalse`, broadcast together. */
+export function where(condition: Tensor, onTrue: TensorLike, onFalse: TensorLike): Tensor {
+  const [x, y] = unify(onTrue, onFalse);
+  const shape = broadcastShapes(condition.shape, x.shape);
+  return op('select', [condition.broadcastTo(shape), x.broadcastTo(shape), y.broadcastTo(shape)], {});
+}
+
+/** Joins tensors along an axis. */
+export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
+  if (tensors.length === 0) throw new ModelcError('type', 'concat needs at least one tensor');
+  const dtype = tensors.map((t) => t.dtype).reduce(promote);
+  const parts = tensors.map((t) => t.cast(dtype));
+  return parts.length === 1 ? parts[0] : op('concat', parts, { axis: parts[0].axis(axis) });
+}
+
+export class Tensor {
+  constructor(readonly node: Node) {}
+
+  get dtype(): DType {
+    return this.node.type.dtype;
+  }
+  get shape(): readonly Dim[] {
+    return this.node.type.shape;
+  }
+  get rank(): number {
+    return this.shape.length;
+  }
+
+  /** An axis counted from the end if negative. */
+  axis(axis: number): number {
+    const i = axis < 0 ? axis + this.rank : axis;
+    if (!Number.isInteger(i) || i < 0 || i >= this.rank) {
+      throw new ModelcError('type', `axis ${axis} is out of range for ${typeText(this.node.type)}`);
+    }
+    return i;
+  }
+
+  // Elementwise.
+  add(other: TensorLike): Tensor {
+    return op('add', unify(this, other), {});
+  }
+  sub(other: TensorLike): Tensor {
+    return typeof other === 'number'
+      ? this.add(-other)
+      : this.add(other.dtype === 'bool' ? other.cast('i32').neg() : other.neg());
+  }
+  mul(other: TensorLike): Tensor {
+    return op('mul', unify(this, other), {});
+  }
+  /** True division: integers are divided as f32. */
+  div(other: TensorLike): Tensor {
+    const dtype = promote(this.dtype, other instanceof Tensor ? other.dtype : this.dtype);
+    return op('div', unify(this, other, isFloat(dtype) ? dtype : 'f32'), {});
+  }
+  rem(other: TensorLike): Tensor {
+    return op('rem', unify(this, other), {});
+  }
+  pow(other: TensorLike): Tensor {
+    return op('pow', unify(this, other), {});
+  }
+  maximum(other: TensorLike): Tensor {
+    return op('max', unify(this, other), {});
+  }
+  minimum(other: TensorLike): Tensor {
+    return op('min', unify(this, other), {});
+  }
+  neg(): Tensor {
+    return op('neg', [this], {});
+  }
+  abs(): Tensor {
+    return this.maximum(this.neg());
+  }
+  floor(): Tensor {
+    return op('floor', [this], {});
+  }
+  /** To the nearest integer, ties to even. */
+  round(): Tensor {
+    return op('round', [this], {});
+  }
+  exp(): Tensor {
+    return op('exp', [this], {});
+  }
+  log(): Tensor {
+    return op('log', [this], {});
+  }
+  sin(): Tensor {
+    return op('sin', [this], {});
+  }
+  cos(): Tensor {
+    return op('cos', [this], {});
+  }
+  tanh(): Tensor {
+    return op('tanh', [this], {});
+  }
+  erf(): Tensor {
+    return op('erf', [this], {});
+  }
+  sqrt(): Tensor {
+    return op('sqrt', [this], {});
+  }
+  rsqrt(): Tensor {
+    return op('rsqrt', [this], {});
+  }
+  square(): Tensor {
+    return this.mul(this);
+  }
+  clamp(min: number, max: number): Tensor {
+    return this.maximum(min).minimum(max);
+  }
+  cast(dtype: DType): Tensor {
+    return dtype === this.dtype ? this : op('cast', [this], { dtype });
+  }
+
+  // Comparison and logic.
+  private compare(direction: CompareDirection, other: TensorLike): Tensor {
+    return op('compare', unify(this, other), { direction });
+  }
+  eq(other: TensorLike): Tensor {
+    return this.compare('eq', other);
+  }
+  ne(other: TensorLike): Tensor {
+    return this.compare('ne', other);
+  }
+  lt(other: TensorLike): Tensor {
+    return this.compare('lt', other);
+  }
+  le(other: TensorLike): Tensor {
+    return this.compare('le', other);
+  }
+  gt(other: TensorLike): Tensor {
+    return this.compare('gt', other);
+  }
+  ge(other: TensorLike): Tensor {
+    return this.compare('ge', other);
+  }
+  and(other: Tensor): Tensor {
+    return op('and', unify(this, other), {});
+  }
+  or(other: Tensor): Tensor {
+    return op('or', unify(this, other), {});
+  }
+  not(): Tensor {
+    return this.eq(0);
+  }
+
+  // Shape.
+  /** At most one size may be -1: it takes what is left. */
+  reshape(sizes: readonly DimLike[]): Tensor {
+    const open = sizes.indexOf(-1);
+    let shape = sizes.map(dim);
+    if (open >= 0) {
+      const rest = dimDivExact(dimProduct(this.shape), dimProduct(sizes.filter((_, i) => i !== open)));
+      if (!rest)
+        throw new ModelcError('type', `reshape of ${shapeText(this.shape)} to ${shapeText(sizes)}: no size fits -1`);
+      shape = shape.map((d, i) => (i === open ? rest : d));
+    }
+    return shapeEquals(shape, this.shape) ? this : op('reshape', [this], { shape });
+  }
+
+  /** Result axis i is axis perm[i] of this tensor. */
+  permute(perm: readonly number[]): Tensor {
+    const order = perm.map((p) => this.axis(p));
+    return order.length === this.rank && order.every((p, i) => p === i)
+      ? this
+      : op('transpose', [this], { perm: order });
+  }
+
+  /** Swaps two axes. */
+  transpose(a: number, b: number): Tensor {
+    const [x, y] = [this.axis(a), this.axis(b)];
+    return this.permute(this.shape.map((_, i) => (i === x ? y : i === y ? x : i)));
+  }
+
+  broadcastTo(sizes: readonly DimLike[]): Tensor {
+    const shape = sizes.map(dim);
+    if (shapeEquals(shape, this.shape)) return this;
+    return op('broadcast', [this], { shape, axes: this.shape.map((_, i) => shape.length - this.rank + i) });
+  }
+
+  /** Inserts an axis of size 1 at position `axis` of the result. */
+  unsqueeze(axis: number): Tensor {
+    const at = axis < 0 ? axis + this.rank + 1 : axis;
+    return this.reshape([...this.shape.slice(0, at), 1, ...this.shape.slice(at)]);
+  }
+
+  /** Drops an axis of size 1. */
+  squeeze(axis: number): Tensor {
+    const at = this.axis(axis);
+    return this.reshape(this.shape.filter((_, i) => i !== at));
+  }
+
+  /** Elements start..end-1 of an axis, every `stride`-th; negative numbers count from the end. */
+  slice(axis: number, start: DimLike = 0, end?: DimLike, stride = 1): Tensor {
+    const at = this.axis(axis);
+    const size = this.shape[at];
+    const position = (p: DimLike): Dim => (typeof p === 'number' && p < 0 ? dimSub(size, -p) : dim(p));
+    const first = position(start);
+    const length = dimSub(end === undefined ? size : position(end), first);
+    const fixed = dimConst(length);
+    if (stride !== 1 && fixed === undefined) {
+      throw new ModelcError(
+        'type',
+        `slice with stride ${stride} needs a length that is known, got ${shapeText([length])}`,
+      );
+    }
+    const count = stride === 1 ? length : dim(Math.ceil(fixed! / stride));
+    if (stride === 1 && dimEquals(first, 0) && dimEquals(count, size)) return this;
+    return op('slice', [this], {
+      starts: this.shape.map((_, i) => (i === at ? first : dim(0))),
+      sizes: this.shape.map((d, i) => (i === at ? count : d)),
+      strides: this.shape.map((_, i) => (i === at ? stride : 1)),
+    });
+  }
+
+  /** Cuts an axis into pieces of the given sizes. */
+  split(sizes: readonly DimLike[], axis: number): Tensor[] {
+    let start = dim(0);
+    return sizes.map((size) => {
+      const end = dimSub(start, dimSub(0, size));
+      const part = this.slice(axis, start, end);
+      start = end;
+      return part;
+    });
+  }
+
+  // Reductions. `axes` defaults to all; keepdim leaves axes of size 1.
+  private reduce(kind: ReduceOp, axes: number | readonly number[] | undefined, keepdim: boolean): Tensor {
+    const list = (typeof axes === 'number' ? [axes] : (axes ?? this.shape.map((_, i) => i)))
+      .map((a) => this.axis(a))
+      .sort((a, b) => a - b);
+    const acc = isFloat(this.dtype) ? 'f32' : this.dtype;
+    const reduced = op('reduce', [this], { op: kind, axes: list, acc });
+    return keepdim ? reduced.reshape(this.shape.map((d, i) => (list.includes(i) ? 1 : d))) : reduced;
+  }
+  sum(axes?: number | readonly number[], keepdim = false): Tensor {
+    return this.reduce('add', axes, keepdim);
+  }
+  max(axes?: number | readonly number[], keepdim = false): Tensor {
+    return this.reduce('max', axes, keepdim);
+  }
+  min(axes?: number | readonly number[], keepdim = false): Tensor {
+    return this.reduce('min', axes, keepdim);
+  }
+  all(axes?: number | readonly number[], keepdim = false): Tensor {
+    return this.reduce('and', axes, keepdim);
+  }
+  any(axes?: number | readonly number[], keepdim = false): Tensor {
+    return this.reduce('or', axes, keepdim);
+  }
+  mean(axes?: number | readonly number[], keepdim = false): Tensor {
+    const list = (typeof axes === 'number' ? [axes] : (axes ?? this.shape.map((_, i) => i))).map((a) => this.axis(a));
+    const count = dimProduct(list.map((a) => this.shape[a]));
+    const total = (isFloat(this.dtype) ? this : this.cast('f32')).sum(list, keepdim);
+    return total.div(dimConst(count) ?? sizeOf(count).cast(total.dtype));
+  }
+  cumsum(axis: number): Tensor {
+    return op('scan', [this], { op: 'add', axis: this.axis(axis), exclusive: false, reverse: false });
+  }
+  softmax(axis = -1): Tensor {
+    return op('softmax', [this], { axis: this.axis(axis) });
+  }
+  /** i32 positions of the k largest along the last axis, largest first. */
+  topK(k: number): Tensor {
+    return op('top_k', [this], { k });
+  }
+  /** i32 position of the largest along the last axis, the first of equals. */
+  argmax(): Tensor {
+    return this.topK(1).squeeze(-1);
+  }
+
+  // Contractions and indexing.
+  /** Matrix product over the last two axes; leading axes broadcast. Accumulates in f32. */
+  matmul(other: Tensor): Tensor {
+    if (this.rank < 2 || other.rank < 2) {
+      throw new ModelcError(
+        'type',
+        `matmul needs matrices, got ${shapeText(this.shape)} and ${shapeText(other.shape)}`,
+      );
+    }
+    const dtype = promote(this.dtype, other.dtype);
+    const batchShape = other.rank === 2 ? [] : broadcastShapes(this.shape.slice(0, -2), other.shape.slice(0, -2));
+    const lhs = this.cast(dtype).broadcastTo(other.rank === 2 ? this.shape : [...batchShape, ...this.shape.slice(-2)]);
+    const rhs = other.cast(dtype).broadcastTo([...batchShape, ...other.shape.slice(-2)]);
+    const batch = batchShape.map((_, i) => i);
+    const contract = [[lhs.rank - 1], [rhs.rank - 2]] as const;
+    const acc = isFloat(dtype) ? 'f32' : 'i32';
+    return op('dot_general', [lhs, rhs], { batch: [batch, batch], contract, acc }).cast(dtype);
+  }
+
+  /** Entries of `axis` at integer `indices` (any shape): NumPy's take. Out-of-range indices clamp. */
+  gather(indices: Tensor, axis = 0): Tensor {
+    return op('gather', [this, indices.cast('i32')], { axis: this.axis(axis), batch: 0 });
+  }
+}

@@ -1,0 +1,13 @@
+// Hugging Face checkpoints in: config.json and safetensors to models and weights.
+export { type Checkpoint, openCheckpoint, weightResolver } from './checkpoint.ts';
+export { type CausalLM, causalLM, supportedModels } from './models.ts';
+export {
+  decodeElements,
+  readSafetensors,
+  readSpan,
+  readTensor,
+  type SafetensorsFile,
+  type StoredTensor,
+  type TensorSource,
+  writeSafetensors,
+} from './safetensors.ts';

@@ -1,0 +1,358 @@
+// Kernels: the loop language that backends print. A kernel is a grid of independent tasks; a task is a statement tree
+// over scalars and short vectors. Everything a printer must know is here; nothing here knows an op or a language.
+import type { DType } from './dtype.ts';
+
+/** 'index' is the target's integer type for offsets (64 bits on a CPU, 32 on a GPU). */
+export type ScalarType = DType | 'index';
+
+export const unaryAlu = ['neg', 'floor', 'round', 'exp', 'log', 'sin', 'cos', 'tanh', 'erf', 'sqrt', 'rsqrt'] as const;
+export const binaryAlu = [
+  'add', 'sub', 'mul', 'div', 'rem', 'pow', 'max', 'min', 'and', 'or', 'xor', 'shl', 'shr',
+] as const; // biome-ignore format: one row
+export const compareAlu = ['eq', 'ne', 'lt', 'le', 'gt', 'ge'] as const;
+/**
+ * On 'index', div and rem are floor division and modulo of non-negative numbers. On integers div truncates and rem has
+ * the sign of the dividend. max and min propagate NaN. shr is arithmetic on signed types. `fma` is a*b+c;
+ * `select` is args[0] ? args[1] : args[2]. Comparisons give bool.
+ */
+export type AluOp =
+  | (typeof unaryAlu)[number]
+  | (typeof binaryAlu)[number]
+  | (typeof compareAlu)[number]
+  | 'select'
+  | 'fma';
+
+interface Typed {
+  readonly dtype: ScalarType;
+  /** 1 for a scalar, otherwise a vector of that many elements. */
+  readonly lanes: number;
+}
+export type Expr = Typed &
+  (
+    | { readonly kind: 'const'; readonly value: number }
+    | { readonly kind: 'var'; readonly name: string }
+    /** `lanes` consecutive elements from `index`. */
+    | { readonly kind: 'load'; readonly buffer: string; readonly index: Expr }
+    | { readonly kind: 'alu'; readonly op: AluOp; readonly args: readonly Expr[] }
+    | { readonly kind: 'cast'; readonly arg: Expr }
+    | { readonly kind: 'bitcast'; readonly arg: Expr }
+    /** A scalar in every lane. */
+    | { readonly kind: 'splat'; readonly arg: Expr }
+    /** dtype i32: start, start + 1, …, one a lane. */
+    | { readonly kind: 'ramp'; readonly start: Expr }
+    /**
+     * The lanes of two equally long vectors interleaved a0 b0 a1 b1 …; the low or the high half of that. Networks of
+     * these transpose blocks in registers.
+     */
+    | { readonly kind: 'zip'; readonly half: 'low' | 'high'; readonly args: readonly [Expr, Expr] }
+    /** All lanes of `arg` combined into a scalar. */
+    | { readonly kind: 'across'; readonly op: 'add' | 'max' | 'min'; readonly arg: Expr }
+  );
+
+/**
+ * Where the iterations of a loop run: 'serial' one after another; 'simd' independent of each other, so that a printer
+ * may vectorise them. Levels that split a task over threads of a group come with the targets that have groups.
+ */
+export type Level = 'serial' | 'simd';
+
+export type Stmt =
+  | {
+      readonly kind: 'for';
+      readonly name: string;
+      readonly start: Expr;
+      readonly end: Expr;
+      readonly step: number;
+      readonly level: Level;
+      readonly body: readonly Stmt[];
+    }
+  /** Declares a value; `mutable` ones are changed by `assign`. */
+  | { readonly kind: 'let'; readonly name: string; readonly value: Expr; readonly mutable: boolean }
+  | { readonly kind: 'assign'; readonly name: string; readonly value: Expr }
+  /** Stores value.lanes consecutive elements from `index`. */
+  | { readonly kind: 'store'; readonly buffer: string; readonly index: Expr; readonly value: Expr }
+  /** Memory private to the task, `size` elements, not initialised. */
+  | { readonly kind: 'alloc'; readonly buffer: string; readonly dtype: DType; readonly size: number }
+  /** Asks for the cache line of `buffer[index]` early. */
+  | { readonly kind: 'prefetch'; readonly buffer: string; readonly index: Expr }
+  | {
+      readonly kind: 'if';
+      readonly condition: Expr;
+      readonly then: readonly Stmt[];
+      readonly otherwise: readonly Stmt[];
+    };
+
+export interface KernelBuffer {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly access: 'read' | 'write' | 'readwrite';
+}
+
+export interface Kernel {
+  readonly name: string;
+  readonly buffers: readonly KernelBuffer[];
+  /** Dim variables that the body reads, as scalars of type 'index'. */
+  readonly dims: readonly string[];
+  /** Number of tasks; the variable `task` runs below it. */
+  readonly grid: Expr;
+  readonly body: readonly Stmt[];
+  /** How the kernel was made, for people: the template and what was fused. */
+  readonly note: string;
+}
+
+// ---- construction: constant folding and the algebra of index arithmetic ----
+
+export const constant = (value: number, dtype: ScalarType, lanes = 1): Expr => ({ kind: 'const', value, dtype, lanes });
+export const index = (value: number): Expr => constant(value, 'index');
+export const variable = (name: string, dtype: ScalarType = 'index', lanes = 1): Expr => ({
+  kind: 'var',
+  name,
+  dtype,
+  lanes,
+});
+export const load = (buffer: string, at: Expr, dtype: DType, lanes = 1): Expr => ({
+  kind: 'load',
+  buffer,
+  index: at,
+  dtype,
+  lanes,
+});
+
+export function cast(arg: Expr, dtype: ScalarType): Expr {
+  return arg.dtype === dtype ? arg : { kind: 'cast', arg, dtype, lanes: arg.lanes };
+}
+export function splat(arg: Expr, lanes: number): Expr {
+  if (arg.lanes === lanes) return arg;
+  return arg.kind === 'const' ? { ...arg, lanes } : { kind: 'splat', arg, dtype: arg.dtype, lanes };
+}
+
+/** The i32 vector start, start + 1, …; `start` is an index. */
+export const ramp = (start: Expr, lanes: number): Expr => ({ kind: 'ramp', start, dtype: 'i32', lanes });
+export const zip = (half: 'low' | 'high', a: Expr, b: Expr): Expr => ({
+  kind: 'zip',
+  half,
+  args: [a, b],
+  dtype: a.dtype,
+  lanes: a.lanes,
+});
+export const across = (op: 'add' | 'max' | 'min', arg: Expr): Expr => ({
+  kind: 'across',
+  op,
+  arg,
+  dtype: arg.dtype,
+  lanes: 1,
+});
+
+const isConst = (e: Expr, value?: number): e is Expr & { kind: 'const' } =>
+  e.kind === 'const' && (value === undefined || e.value === value);
+export const constValue = (e: Expr): number | undefined => (e.kind === 'const' ? e.value : undefined);
+
+/** Structural equality. */
+export function exprEquals(a: Expr, b: Expr): boolean {
+  if (a === b) return true;
+  return a.kind === b.kind && exprKey(a) === exprKey(b);
+}
+
+const keys = new WeakMap<Expr, string>();
+/** Text that is equal for structurally equal expressions. */
+export function exprKey(e: Expr): string {
+  let key = keys.get(e);
+  if (key === undefined) {
+    const t = `${e.dtype}${e.lanes}`;
+    switch (e.kind) {
+      case 'const':
+        key = `${e.value}:${t}`;
+        break;
+      case 'var':
+        key = `${e.name}:${t}`;
+        break;
+      case 'load':
+        key = `${e.buffer}[${exprKey(e.index)}]:${t}`;
+        break;
+      case 'alu':
+        key = `${e.op}(${e.args.map(exprKey).join()}):${t}`;
+        break;
+      case 'cast':
+      case 'bitcast':
+      case 'splat':
+        key = `${e.kind}(${exprKey(e.arg)}):${t}`;
+        break;
+      case 'ramp':
+        key = `ramp(${exprKey(e.start)}):${t}`;
+        break;
+      case 'zip':
+        key = `zip ${e.half}(${e.args.map(exprKey).join()}):${t}`;
+        break;
+      case 'across':
+        key = `across ${e.op}(${exprKey(e.arg)}):${t}`;
+        break;
+      default:
+        key = e satisfies never;
+    }
+    keys.set(e, key as string);
+  }
+  return key as string;
+}
+
+/** An ALU operation on operands of one type (`select`: args[0] is bool). Scalars meet vectors by splatting. */
+export function alu(op: AluOp, ...operands: Expr[]): Expr {
+  const lanes = Math.max(...operands.map((a) => a.lanes));
+  const args = lanes === 1 ? operands : operands.map((a) => splat(a, lanes));
+  const isCompare = (compareAlu as readonly string[]).includes(op);
+  const dtype: ScalarType = isCompare ? 'bool' : op === 'select' ? args[1].dtype : args[0].dtype;
+  if (dtype === 'index' && lanes === 1) {
+    const folded = foldIndex(op, args);
+    if (folded) return folded;
+  }
+  return { kind: 'alu', op, args, dtype, lanes };
+}
+
+export const add = (a: Expr, b: Expr): Expr => alu('add', a, b);
+export const sub = (a: Expr, b: Expr): Expr => alu('sub', a, b);
+export const mul = (a: Expr, b: Expr): Expr => alu('mul', a, b);
+export const floorDiv = (a: Expr, b: Expr): Expr => alu('div', a, b);
+export const modulo = (a: Expr, b: Expr): Expr => alu('rem', a, b);
+export const ceilDiv = (a: Expr, b: number): Expr => floorDiv(add(a, index(b - 1)), index(b));
+export const select = (c: Expr, a: Expr, b: Expr): Expr => alu('select', c, a, b);
+export const lessThan = (a: Expr, b: Expr): Expr => alu('lt', a, b);
+
+// Index algebra: enough that views cancel out, e.g. (m / S) * S + m % S = m and (a * S + b) / S = a for b < S.
+// A remainder is recognised by structure: `b` is known to be below `S` if it is `x % S` or a loop variable that
+// `below` was told about.
+const bounds = new WeakMap<Expr, Expr>();
+/** Declares that variable `e` stays below `limit`; returns it. */
+export function below(e: Expr, limit: Expr): Expr {
+  bounds.set(e, limit);
+  return e;
+}
+function isBelow(e: Expr, limit: Expr): boolean {
+  if (e.kind === 'const') return limit.kind === 'const' && e.value >= 0 && e.value < limit.value;
+  if (e.kind === 'alu' && e.op === 'rem' && exprEquals(e.args[1], limit)) return true;
+  const known = bounds.get(e);
+  if (known && exprEquals(known, limit)) return true;
+  const top = upperBound(e);
+  return limit.kind === 'const' && top !== undefined && top < limit.value;
+}
+/** The largest value of a non-negative index expression when constants bound it. */
+function upperBound(e: Expr): number | undefined {
+  if (e.kind === 'const') return e.value;
+  const known = bounds.get(e);
+  if (known?.kind === 'const') return known.value - 1;
+  if (e.kind !== 'alu') return undefined;
+  if (e.op === 'rem' && e.args[1].kind === 'const') return e.args[1].value - 1;
+  const [a, b] = e.args.map(upperBound);
+  if (a === undefined || b === undefined) return undefined;
+  if (e.op === 'add') return a + b;
+  if (e.op === 'mul') return a * b;
+  return e.op === 'div' && e.args[1].kind === 'const' ? Math.floor(a / e.args[1].value) : undefined;
+}
+
+function foldIndex(op: AluOp, args: readonly Expr[]): Expr | undefined {
+  const [a, b] = args;
+  if (isConst(a) && b && isConst(b)) {
+    switch (op) {
+      case 'add':
+        return index(a.value + b.value);
+      case 'sub':
+        return index(a.value - b.value);
+      case 'mul':
+        return index(a.value * b.value);
+      case 'div':
+        return b.value === 0 ? undefined : index(Math.floor(a.value / b.value));
+      case 'rem':
+        return b.value === 0 ? undefined : index(a.value - Math.floor(a.value / b.value) * b.value);
+      case 'max':
+        return index(Math.max(a.value, b.value));
+      case 'min':
+        return index(Math.min(a.value, b.value));
+      default:
+        return undefined;
+    }
+  }
+  switch (op) {
+    case 'add': {
+      if (isConst(a, 0)) return b;
+      if (isConst(b, 0)) return a;
+      if (isConst(a)) return add(b, a);
+      if (isConst(b) && a.kind === 'alu' && a.op === 'add' && isConst(a.args[1])) {
+        return add(a.args[0], index(a.args[1].value + b.value));
+      }
+      // (x / S) * S + x % S = x
+      if (b.kind === 'alu' && b.op === 'rem' && a.kind === 'alu' && a.op === 'mul') {
+        for (const [q, s] of [a.args, [a.args[1], a.args[0]]]) {
+          const isQuotient = q.kind === 'alu' && q.op === 'div' && exprEquals(q.args[0], b.args[0]);
+          if (isQuotient && exprEquals(q.args[1], s) && exprEquals(b.args[1], s)) return b.args[0];
+        }
+      }
+      // (x * S + y) + z with z a constant multiple is left as it is: compilers see through it
+      return undefined;
+    }
+    case 'sub':
+      return isConst(b, 0) ? a : exprEquals(a, b) ? index(0) : isConst(b) ? add(a, index(-b.value)) : undefined;
+    case 'mul':
+      if (isConst(a, 0) || isConst(b, 0)) return index(0);
+      if (isConst(a, 1)) return b;
+      if (isConst(b, 1)) return a;
+      if (isConst(a)) return mul(b, a);
+      if (isConst(b) && a.kind === 'alu' && a.op === 'mul' && isConst(a.args[1])) {
+        return mul(a.args[0], index(a.args[1].value * b.value));
+      }
+      // (x / S) * c * S with S symbolic: keep the quotient next to its divisor so that the sum rule sees it
+      return undefined;
+    case 'div':
+      if (isConst(b, 1)) return a;
+      if (isBelow(a, b)) return index(0);
+      if (exprEquals(a, b)) return index(1);
+      if (a.kind === 'alu' && a.op === 'mul') {
+        if (exprEquals(a.args[1], b)) return a.args[0];
+        if (exprEquals(a.args[0], b)) return a.args[1];
+        if (isConst(b) && isConst(a.args[1]) && a.args[1].value % b.value === 0) {
+          return mul(a.args[0], index(a.args[1].value / b.value));
+        }
+      }
+      if (a.kind === 'alu' && a.op === 'add') {
+        const q = exactQuotient(a.args[0], b);
+        if (q && isBelow(a.args[1], b)) return q;
+        if (q) return add(q, floorDiv(a.args[1], b));
+      }
+      if (a.kind === 'alu' && a.op === 'div' && isConst(b) && isConst(a.args[1])) {
+        return floorDiv(a.args[0], index(b.value * a.args[1].value));
+      }
+      return undefined;
+    case 'rem':
+      if (isConst(b, 1)) return index(0);
+      if (isBelow(a, b)) return a;
+      if (exactQuotient(a, b)) return index(0);
+      if (a.kind === 'alu' && a.op === 'add' && exactQuotient(a.args[0], b)) return modulo(a.args[1], b);
+      if (a.kind === 'alu' && a.op === 'rem' && isConst(b) && isConst(a.args[1]) && a.args[1].value % b.value === 0) {
+        return modulo(a.args[0], b);
+      }
+      return undefined;
+    case 'max':
+    case 'min':
+      return exprEquals(a, b) ? a : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/** x / s when x is visibly a multiple of s. */
+function exactQuotient(x: Expr, s: Expr): Expr | undefined {
+  if (exprEquals(x, s)) return index(1);
+  if (x.kind === 'const') return s.kind === 'const' && x.value % s.value === 0 ? index(x.value / s.value) : undefined;
+  if (x.kind !== 'alu') return undefined;
+  if (x.op === 'mul') {
+    const [p, q] = x.args;
+    if (exprEquals(q, s)) return p;
+    if (exprEquals(p, s)) return q;
+    const inner = exactQuotient(q, s);
+    if (inner) return mul(p, inner);
+    const outer = exactQuotient(p, s);
+    if (outer) return mul(outer, q);
+  }
+  if (x.op === 'add') {
+    const p = exactQuotient(x.args[0], s);
+    const q = p && exactQuotient(x.args[1], s);
+    return p && q ? add(p, q) : undefined;
+  }
+  return undefined;
+}

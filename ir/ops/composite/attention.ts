@@ -1,0 +1,237 @@
+// Scaled dot-product attention with grouped heads, and everything that models add to it. The interpreter evaluates it
+// row by row; the decomposition spells it out in dot_general, masks made from iota, and an f32 softmax.
+import type { Dim } from '../../dim.ts';
+import { dim, dimDivExact, dimEquals, dimSub, dimText, shapeText } from '../../dim.ts';
+import { dtypeInfo, roundTo } from '../../dtype.ts';
+import type { Node, TensorType } from '../../graph.ts';
+import { make } from '../../graph.ts';
+import type { NdArray } from '../../ndarray.ts';
+import { ndarray } from '../../ndarray.ts';
+import type { Attrs } from '../attrs.ts';
+import {
+  Factors,
+  fail,
+  isOne,
+  requireArity,
+  requireClass,
+  requireEqual,
+  requireInteger,
+  requireRank,
+  requireSameDType,
+  requireShape,
+  requireType,
+  shapeOf,
+} from '../common.ts';
+import type { AxisRule, Op } from '../op.ts';
+import { add, along, castTo, compare, div, exp, filled, maximum, mul, reduce, select, spread, sub } from './build.ts';
+
+type Operand = Attrs['attention']['operands'][number];
+const operandNames: readonly Operand[] = ['mask', 'bias', 'sinks'];
+
+/** The optional arguments by name. */
+function operandsOf<T>(attrs: Attrs['attention'], args: readonly T[]): Partial<Record<Operand, T>> {
+  return Object.fromEntries(attrs.operands.map((name, i) => [name, args[3 + i]]));
+}
+
+/** Scores below any that occur: where all keys are masked, the maximum stays finite and no NaN arises. */
+const lowest = dtypeInfo.f32.min;
+
+function requireBias(bias: TensorType, wanted: readonly Dim[]): void {
+  requireRank('attention', 5, 'bias', bias, 4);
+  requireClass('attention', 5, bias.dtype, 'float');
+  const fits = bias.shape.every((d, i) => dimEquals(d, wanted[i]) || (i < 2 && isOne(d)));
+  if (!fits) fail('attention', 5, `bias ${shapeText(bias.shape)} must be ${shapeText(wanted)}, or 1 on the first axes`);
+}
+
+/**
+ * Attention as attrs.ts defines it; the order of operations is
+ *     s = scale * (q . k);  s = softcap * tanh(s / softcap) if softcap > 0;  s = s + bias;
+ *     p = softmax of s over the keys that may be attended to, sinks being further logits;  result = p . v
+ * in f32 from the product q . k to the product p . v, and then rounded to the dtype of q. Probabilities are not rounded
+ * in between (the fused kernels of the Python library keep them f32, its eager path rounds them to the dtype of q).
+ * C1: q, k and v have one float dtype and 4 axes. C2: batch sizes are equal; k and v have equal heads and lengths; q and
+ * k have equal widths. C3: the heads of q are a multiple of those of k. C4: operands are distinct names, each with its
+ * argument; scale is finite, softcap is finite and not negative, window is a non-negative integer, causal a boolean.
+ * C5: mask is bool[B, T]; bias is float [1|B, 1|H, S, T]; sinks is float [H].
+ */
+export const attention: Op<'attention'> = {
+  infer(args, attrs) {
+    const { operands, scale, causal, window, softcap } = attrs;
+    const isKnown = Array.isArray(operands) && operands.every((name) => operandNames.includes(name));
+    if (!isKnown || new Set(operands).size !== operands.length) {
+      fail('attention', 4, `operands must be distinct names out of ${operandNames.join(', ')}`);
+    }
+    requireArity('attention', args, 3 + operands.length);
+    const [q, k, v] = args;
+    requireSameDType('attention', 1, [q, k, v]);
+    requireClass('attention', 1, q.dtype, 'float');
+    for (const t of [q, k, v]) requireRank('attention', 1, 'q, k and v', t, 4);
+    const [b, h, s, d] = q.shape;
+    const [, g, t] = k.shape;
+    requireEqual('attention', 2, 'batch sizes of q and k', b, k.shape[0]);
+    requireEqual('attention', 2, 'widths of q and k', d, k.shape[3]);
+    for (const [i, what] of ['batch sizes', 'heads', 'lengths'].entries()) {
+      requireEqual('attention', 2, `${what} of k and v`, k.shape[i], v.shape[i]);
+    }
+    if (!dimDivExact(h, g)) fail('attention', 3, `${dimText(h)} query heads are no multiple of ${dimText(g)} heads`);
+    if (!Number.isFinite(scale)) fail('attention', 4, `scale must be finite, got ${String(scale)}`);
+    if (!(Number.isFinite(softcap) && softcap >= 0)) {
+      fail('attention', 4, `softcap must be finite and not negative, got ${String(softcap)}`);
+    }
+    requireInteger('attention', 4, 'window', window, 0, 2 ** 31 - 1);
+    if (typeof causal !== 'boolean') fail('attention', 4, `causal must be a boolean, got ${String(causal)}`);
+    const { mask, bias, sinks } = operandsOf(attrs, args);
+    if (mask) requireType('attention', 5, 'mask', mask, { dtype: 'bool', shape: [b, t] });
+    if (bias) requireBias(bias, [b, h, s, t]);
+    if (sinks) {
+      requireClass('attention', 5, sinks.dtype, 'float');
+      requireType('attention', 5, 'sinks', sinks, { dtype: sinks.dtype, shape: [h] });
+    }
+    const shape = [b, h, s, v.shape[3]];
+    requireShape('attention', 2, shape, 'the result');
+    return { dtype: q.dtype, shape };
+  },
+
+  axes(node): AxisRule {
+    const { causal, window } = node.attrs;
+    const [q, k, v] = node.args.map((a) => a.type.shape);
+    const factors = new Factors();
+    const batch = factors.add(q[0]);
+    const group = factors.add(k[1]);
+    const member = factors.add(dimDivExact(q[1], k[1])!);
+    const heads = [...group, ...member];
+    // where masks look at positions, a query's position depends on how many queries there are
+    const queries = factors.add(q[2], causal || window > 0 ? 'opaque' : 'map');
+    const keys = factors.add(k[2], 'opaque');
+    const inner = factors.add(q[3], 'opaque');
+    const outer = factors.add(v[3]);
+    const { mask, bias, sinks } = operandsOf(node.attrs, node.args);
+    const biasAxes = bias && [
+      isOne(bias.type.shape[0]) ? [] : batch,
+      isOne(bias.type.shape[1]) ? [] : heads,
+      queries,
+      keys,
+    ];
+    const optional: Record<Operand, (readonly number[])[]> = {
+      mask: mask ? [batch, keys] : [],
+      bias: biasAxes ?? [],
+      sinks: sinks ? [heads] : [],
+    };
+    return {
+      factors: factors.list,
+      args: [
+        [batch, heads, queries, inner],
+        [batch, group, keys, inner],
+        [batch, group, keys, outer],
+        ...node.attrs.operands.map((name) => optional[name]),
+      ],
+      result: [batch, heads, queries, outer],
+    };
+  },
+
+  eval(node, args, env) {
+    const { scale, causal, window, softcap } = node.attrs;
+    const [q, k, v] = args;
+    const { mask, bias, sinks } = operandsOf(node.attrs, args);
+    const [batch, heads, queries, d] = q.shape;
+    const [, groups, keys] = k.shape;
+    const e = v.shape[3];
+    const out = ndarray(q.dtype, shapeOf(node, env));
+    const p = new Float64Array(keys);
+    for (let b = 0; b < batch; b++) {
+      for (let h = 0; h < heads; h++) {
+        const group = b * groups + Math.floor(h / (heads / groups));
+        for (let s = 0; s < queries; s++) {
+          const row = (b * heads + h) * queries + s;
+          const position = keys - queries + s;
+          const first = window > 0 ? Math.max(0, position - window + 1) : 0;
+          const end = causal ? Math.min(keys, position + 1) : keys;
+          let max = sinks ? Math.max(lowest, sinks.data[h]) : lowest;
+          for (let j = first; j < end; j++) {
+            let score = 0;
+            for (let i = 0; i < d; i++) score += q.data[row * d + i] * k.data[(group * keys + j) * d + i];
+            score *= scale;
+            if (softcap > 0) score = softcap * Math.tanh(score / softcap);
+            if (bias) score += bias.data[biasOffset(bias, b, h, s) + j];
+            p[j] = mask && mask.data[b * keys + j] === 0 ? Number.NEGATIVE_INFINITY : score;
+            max = Math.max(max, p[j]);
+          }
+          let sum = sinks ? Math.exp(sinks.data[h] - max) : 0;
+          for (let j = first; j < end; j++) sum += p[j] = Math.exp(p[j] - max);
+          if (sum === 0) continue;
+          for (let j = first; j < end; j++) {
+            if (p[j] === 0) continue;
+            for (let i = 0; i < e; i++) out.data[row * e + i] += (p[j] / sum) * v.data[(group * keys + j) * e + i];
+          }
+          for (let i = row * e; i < (row + 1) * e; i++) out.data[i] = roundTo(q.dtype, out.data[i]);
+        }
+      }
+    }
+    return out;
+  },
+
+  decompose(node) {
+    const { scale, softcap } = node.attrs;
+    const [q, k, v] = node.args;
+    const { bias, sinks } = operandsOf(node.attrs, node.args);
+    const [b, h, s, d] = q.type.shape;
+    const [, g, t] = k.type.shape;
+    const members = dimDivExact(h, g)!;
+    // scores and all that follows are [B, G, H/G, S, T]
+    const grouped = make('reshape', [q], { shape: [b, g, members, s, d] });
+    const pairs = [[0, 1], [0, 1]] as const; // biome-ignore format: one row
+    let x: Node = make('dot_general', [grouped, k], { batch: pairs, contract: [[4], [3]], acc: 'f32' });
+    const { shape } = x.type;
+    x = mul(x, filled(scale, x));
+    if (softcap > 0) {
+      x = mul(make('tanh', [div(x, filled(softcap, x))], {}), filled(softcap, x));
+    }
+    if (bias) {
+      const [bb, bh] = bias.type.shape;
+      const split = isOne(bh) ? [bb, dim(1), dim(1), s, t] : [bb, g, members, s, t];
+      const parts = make('reshape', [castTo(bias, 'f32')], { shape: split });
+      x = add(x, spread(parts, shape, [0, 1, 2, 3, 4]));
+    }
+    const allowed = allowedKeys(node, shape);
+    if (allowed) x = select(allowed, x, filled(lowest, x));
+
+    let max = reduce('max', x, 4);
+    max = maximum(max, filled(lowest, max));
+    const sink =
+      sinks && spread(make('reshape', [castTo(sinks, 'f32')], { shape: [g, members] }), max.type.shape, [1, 2]);
+    if (sink) max = maximum(max, sink);
+    let e = exp(sub(x, along(max, x, 4)));
+    if (allowed) e = select(allowed, e, filled(0, e));
+    let sum = reduce('add', e, 4);
+    if (sink) sum = add(sum, exp(sub(sink, max)));
+    sum = select(compare('eq', sum, filled(0, sum)), filled(1, sum), sum);
+    const p = div(e, along(sum, e, 4));
+    const values = make('dot_general', [p, castTo(v, 'f32')], { batch: pairs, contract: [[4], [2]], acc: 'f32' });
+    return make('reshape', [castTo(values, node.type.dtype)], { shape: node.type.shape });
+  },
+};
+
+/** Where row [b, h, s] of the bias starts; axes of size 1 repeat. */
+function biasOffset({ shape: [batch, heads, queries, keys] }: NdArray, b: number, h: number, s: number): number {
+  return (((batch === 1 ? 0 : b) * heads + (heads === 1 ? 0 : h)) * queries + s) * keys;
+}
+
+/** bool [B, G, H/G, S, T]: whether a query may attend to a key; undefined where it always may. */
+function allowedKeys(node: Node<'attention'>, shape: readonly Dim[]): Node | undefined {
+  const { causal, window } = node.attrs;
+  const conditions: Node[] = [];
+  const { mask } = operandsOf(node.attrs, node.args);
+  if (mask) conditions.push(spread(mask, shape, [0, 4]));
+  if (causal || window > 0) {
+    const square = shape.slice(3);
+    const key = make('iota', [], { shape: square, axis: 1, dtype: 'i32' });
+    const query = make('iota', [], { shape: square, axis: 0, dtype: 'i32' });
+    const position = add(query, spread(make('dim', [], { dim: dimSub(square[1], square[0]) }), square, []));
+    if (causal) conditions.push(spread(compare('le', key, position), shape, [3, 4]));
+    if (window > 0) {
+      const oldest = add(position, filled(-window, position));
+      conditions.push(spread(compare('gt', key, oldest), shape, [3, 4]));
+    }
+  }
+  return conditions.length === 0 ? undefined : conditions.reduce((x, y) => make('and', [x, y], {}));
+}

@@ -1,0 +1,119 @@
+// Rotary position embedding (Su et al. 2021), applied to the heads of a query or key.
+import { dim, dimConst, dimMul, dimText } from '../../dim.ts';
+import { roundTo } from '../../dtype.ts';
+import type { Node } from '../../graph.ts';
+import { make } from '../../graph.ts';
+import {
+  add as addIndex,
+  alu,
+  floorDiv,
+  index,
+  lessThan,
+  modulo,
+  mul as mulIndex,
+  select,
+  sub as subIndex,
+} from '../../loop.ts';
+import { Factors, fail, requireArity, requireClass, requireOneOf, requireRank, requireType } from '../common.ts';
+import type { Op } from '../op.ts';
+import { add, mul, sliceAxis, spread, sub } from './build.ts';
+
+/**
+ * Rotates pairs of the first R elements of each head: (a, b) becomes (a * cos - b * sin, b * cos + a * sin). Pairs are
+ * (i, i + R/2) for 'half', (2i, 2i + 1) for 'interleaved'. Elements from R on stay. Products and sums are of the dtype
+ * of x, as in the Python library, which casts its f32 cos and sin to it.
+ * C1: x is float [B, H, S, D] with a constant D; cos and sin have its dtype. C2: style is known.
+ * C3: cos and sin are [B, S, R/2] with a constant R <= D.
+ */
+export const rope: Op<'rope'> = {
+  infer(args, { style }) {
+    requireArity('rope', args, 3);
+    const [x, cos, sin] = args;
+    requireClass('rope', 1, x.dtype, 'float');
+    requireRank('rope', 1, 'x', x, 4);
+    requireOneOf('rope', 2, 'style', style, ['half', 'interleaved']);
+    requireRank('rope', 3, 'cos', cos, 3);
+    const [b, , s, d] = x.shape;
+    const half = cos.shape[2];
+    for (const t of [cos, sin]) requireType('rope', 3, 'cos and sin', t, { dtype: x.dtype, shape: [b, s, half] });
+    const [pairs, width] = [dimConst(half), dimConst(d)];
+    if (pairs === undefined || width === undefined || 2 * pairs > width) {
+      fail('rope', 3, `2 * ${dimText(half)} rotated elements must be a constant of at most ${dimText(d)}`);
+    }
+    return x;
+  },
+
+  axes(node) {
+    const [x, cos] = node.args.map((a) => a.type.shape);
+    const factors = new Factors();
+    const [b, h, s] = x.slice(0, 3).map((d) => factors.add(d));
+    const d = factors.add(x[3], 'opaque');
+    const pairs = factors.add(cos[2], 'opaque');
+    return {
+      factors: factors.list,
+      args: [
+        [b, h, s, d],
+        [b, s, pairs],
+        [b, s, pairs],
+      ],
+      result: [b, h, s, d],
+    };
+  },
+
+  eval(node, [x, cos, sin]) {
+    const [batch, heads, positions, width] = x.shape;
+    const pairs = cos.shape[2];
+    const [step, gap] = node.attrs.style === 'half' ? [1, pairs] : [2, 1];
+    const data = x.data.slice();
+    const round = (v: number): number => roundTo(x.dtype, v);
+    for (let b = 0; b < batch; b++) {
+      for (let h = 0; h < heads; h++) {
+        for (let s = 0; s < positions; s++) {
+          const start = ((b * heads + h) * positions + s) * width;
+          const angle = (b * positions + s) * pairs;
+          for (let i = 0; i < pairs; i++) {
+            const at = start + i * step;
+            const [p, q, c, n] = [x.data[at], x.data[at + gap], cos.data[angle + i], sin.data[angle + i]];
+            data[at] = round(round(p * c) - round(q * n));
+            data[at + gap] = round(round(q * c) + round(p * n));
+          }
+        }
+      }
+    }
+    return { dtype: x.dtype, shape: x.shape, data };
+  },
+
+  element(node, [b, h, s, d], context) {
+    const pairs = index(dimConst(node.args[1].type.shape[2])!);
+    const isHalf = node.attrs.style === 'half';
+    // the pair of element d, whether d is its first member, and where the other member stands
+    const pair = isHalf ? modulo(d, pairs) : floorDiv(d, index(2));
+    const first = isHalf ? lessThan(d, pairs) : alu('eq', modulo(d, index(2)), index(0));
+    const gap = isHalf ? pairs : index(1);
+    const x = context.read(0, [b, h, s, d]);
+    const rotated = () => {
+      const other = context.read(0, [b, h, s, select(first, addIndex(d, gap), subIndex(d, gap))]);
+      const sine = mulIndex(other, context.read(2, [b, s, pair]));
+      return alu('add', mulIndex(x, context.read(1, [b, s, pair])), select(first, alu('neg', sine), sine));
+    };
+    const [width, rotary] = [dimConst(node.type.shape[3]), dimConst(dimMul(node.args[1].type.shape[2], 2))!];
+    return width === rotary ? rotated() : context.guard(lessThan(d, index(rotary)), rotated, x);
+  },
+
+  decompose(node) {
+    const [x, cosine, sine] = node.args;
+    const pairs = dimConst(cosine.type.shape[2])!;
+    const width = dimConst(x.type.shape[3])!;
+    const isHalf = node.attrs.style === 'half';
+    const first = isHalf ? sliceAxis(x, 3, 0, pairs) : sliceAxis(x, 3, 0, pairs, 2);
+    const second = isHalf ? sliceAxis(x, 3, pairs, pairs) : sliceAxis(x, 3, 1, pairs, 2);
+    const [cos, sin] = [cosine, sine].map((t) => spread(t, first.type.shape, [0, 2, 3]));
+    const turned = [sub(mul(first, cos), mul(second, sin)), add(mul(second, cos), mul(first, sin))];
+    const rest = 2 * pairs === width ? [] : [sliceAxis(x, 3, 2 * pairs, width - 2 * pairs)];
+    if (isHalf) return make('concat', [...turned, ...rest], { axis: 3 });
+    const [b, h, s] = x.type.shape;
+    const columns = turned.map((t): Node => make('reshape', [t], { shape: [...t.type.shape, dim(1)] }));
+    const merged = make('reshape', [make('concat', columns, { axis: 4 })], { shape: [b, h, s, dim(2 * pairs)] });
+    return rest.length === 0 ? merged : make('concat', [merged, ...rest], { axis: 3 });
+  },
+};

@@ -1,0 +1,56 @@
+// Program: the serialisable end of the compiler. Kernels, and per entry point a flat plan of launches over slots.
+// Plain JSON, except that dims are stored as polynomials (see `PlanDim`).
+import type { DType } from './dtype.ts';
+import type { Kernel } from './loop.ts';
+
+/** A dim as data: monomial ('seq*batch', '' for the constant) to coefficient. */
+export type PlanDim = Readonly<Record<string, number>>;
+
+export interface PlanTensor {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly PlanDim[];
+}
+
+/** A place in memory. Arena offsets are byte offsets at the maxima of the dims; the others index the binding lists. */
+export type Slot =
+  | { readonly space: 'arena'; readonly offset: number; readonly bytes: number }
+  | { readonly space: 'weight' | 'constant' | 'state' | 'input' | 'result'; readonly index: number };
+
+/** Kernels that run side by side as one parallel region: their grids are laid end to end. */
+export interface Launch {
+  readonly do: 'launch';
+  readonly parts: readonly { readonly kernel: number; readonly args: readonly Slot[] }[];
+  /** Layer or op that it came from, for people. */
+  readonly origin: string;
+}
+export type Step = Launch;
+
+export interface DimBound {
+  readonly name: string;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** One entry point: what the runtime binds, and what happens. */
+export interface Plan {
+  readonly inputs: readonly PlanTensor[];
+  readonly results: readonly PlanTensor[];
+  readonly dims: readonly DimBound[];
+  readonly steps: readonly Step[];
+  readonly arenaBytes: number;
+}
+
+export interface Program {
+  readonly version: 1;
+  readonly name: string;
+  readonly target: { readonly language: string; readonly features: readonly string[] };
+  readonly entries: Readonly<Record<string, Plan>>;
+  readonly kernels: readonly Kernel[];
+  /** Checkpoint tensors, read only; names are checkpoint names. */
+  readonly weights: readonly PlanTensor[];
+  /** Tables made by the model, read only. */
+  readonly constants: readonly (PlanTensor & { readonly data: readonly number[] })[];
+  /** Read and written by every entry; all zero at first. Shapes may name dims that the runtime chooses (capacity). */
+  readonly states: readonly PlanTensor[];
+}

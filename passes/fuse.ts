@@ -1,0 +1,323 @@
+// Fusion: cuts a graph into regions, each of which becomes one kernel.
+//
+// Regions grow backwards from nodes that must be in memory (results, state updates, and whatever a formed region asks
+// for). Consumers are visited before producers, so when a node is asked whether it may be computed inside a region, all
+// its users are known. From the root a region takes in
+//   - free nodes (views, conversions, constants): always, even if that computes them twice;
+//   - elementwise nodes whose users are all inside: the epilogue of the anchor below them;
+//   - contractions reached through elementwise nodes only: the anchors (several, if they share the left operand);
+//   - reductions over the last axis whose rows are the root's rows: they stay on chip (row regions).
+// Below a contraction, the right operand takes in whatever is made of weights alone (conversion, dequantisation) and the
+// left operand takes in free nodes; with few rows it also takes in row reductions such as norms, computed once per task.
+// Regions that do not depend on each other share a launch.
+import { dimEquals, dimProduct, shapeEquals } from '../ir/dim.ts';
+import { isFloat } from '../ir/dtype.ts';
+import { ModelcError } from '../ir/error.ts';
+import { type Graph, isOp, type Node, type OpName, roots, topologicalOrder, usersOf } from '../ir/graph.ts';
+import { contraction } from '../ir/ops/contraction.ts';
+import { elementwise } from '../ir/ops/elementwise.ts';
+import { opOf } from '../ir/ops/index.ts';
+import { reduction } from '../ir/ops/reduction.ts';
+import type { Region, RegionGraph, RegionKind } from '../ir/region.ts';
+
+/** A contraction with at most this many rows on the left streams its weights once: a matvec. */
+export const maxMatvecRows = 64;
+
+const freeOps: ReadonlySet<OpName> = new Set<OpName>([
+  'const', 'iota', 'dim', 'reshape', 'transpose', 'broadcast', 'slice', 'reverse', 'cast', 'bitcast', 'mark', 'fence', 'cache_read',
+]); // biome-ignore format: one row
+const transcendental: ReadonlySet<OpName> = new Set<OpName>(['exp', 'log', 'sin', 'cos', 'tanh', 'erf', 'pow', 'div', 'sqrt', 'rsqrt', 'rem']); // biome-ignore format: one row
+
+type Class = 'memory' | 'free' | 'map' | 'fold' | 'opaque';
+function classOf(n: Node): Class {
+  if (n.op === 'param') return 'memory';
+  if (freeOps.has(n.op)) return 'free';
+  const op = opOf(n.op);
+  if (!op.element) return 'opaque';
+  return n.op in contraction || n.op in reduction ? 'fold' : 'map';
+}
+
+const isElementwise = (n: Node) => n.op in elementwise || n.op === 'mark';
+
+/** Whether the matmul and matvec templates apply: x [.., K] times w [.., K], accumulated in f32. */
+export function isMatrixProduct(n: Node): n is Node<'dot_general'> {
+  if (!isOp(n, 'dot_general')) return false;
+  const { batch, contract, acc } = n.attrs;
+  const [lhs, rhs] = n.args;
+  const last = (x: Node) => x.type.shape.length - 1;
+  return (
+    acc === 'f32' &&
+    batch[0].length === 0 &&
+    contract[0].length === 1 &&
+    contract[0][0] === last(lhs) &&
+    contract[1][0] === last(rhs) &&
+    rhs.type.shape.length >= 2 &&
+    isFloat(lhs.type.dtype) &&
+    isFloat(rhs.type.dtype)
+  );
+}
+
+/** Rows on the left of a matrix product. */
+export const productRows = (n: Node<'dot_general'>) => dimProduct(n.args[0].type.shape.slice(0, -1));
+
+const isLastAxisReduce = (n: Node): n is Node<'reduce'> =>
+  isOp(n, 'reduce') && n.attrs.axes.length === 1 && n.attrs.axes[0] === n.args[0].type.shape.length - 1;
+
+export function fuse(graph: Graph): RegionGraph {
+  const order = topologicalOrder(roots(graph));
+  const position = new Map(order.map((n, i) => [n, i]));
+  const users = usersOf(order);
+  const results = new Set([...graph.results.values(), ...graph.updates.values()]);
+  const inPlace = new Set<Node>();
+  for (const [param, value] of graph.updates) if (isInPlaceUpdate(param, value)) inPlace.add(value);
+  const onlyWeights = dependencyTable(order, (p) => p.attrs.kind === 'weight' || p.attrs.kind === 'constant');
+  const noParams = dependencyTable(order, () => false);
+
+  const needed = new Set<Node>([...results].filter((n) => n.op !== 'param'));
+  const regions: Region[] = [];
+  for (const n of [...order].reverse()) if (needed.has(n)) regions.push(form(n));
+  return { graph, launches: schedule(graph, regions.reverse()) };
+
+  function form(root: Node): Region {
+    const interior = new Set<Node>([root]);
+    const anchors: Node[] = [];
+    const inputs: Node[] = [];
+    // Nodes to decide on, latest first: when one is decided, every user that may be inside has been.
+    const candidates = new Set<Node>();
+    let kind: RegionKind = 'map';
+
+    const input = (n: Node) => {
+      if (!inputs.includes(n)) inputs.push(n);
+      if (n.op !== 'param') needed.add(n);
+    };
+    const inside = (n: Node) => users.get(n)!.every((u) => interior.has(u)) && !results.has(n);
+    const take = (n: Node) => {
+      interior.add(n);
+      for (const a of n.args) candidates.add(a);
+    };
+    const latest = () => [...candidates].reduce((a, b) => (position.get(a)! > position.get(b)! ? a : b));
+
+    const rootClass = classOf(root);
+    if (inPlace.has(root)) {
+      kind = 'update';
+      anchors.push(root);
+      inputs.push(root.args[0]);
+      for (const a of root.args.slice(1)) candidates.add(a);
+    } else if (root.op === 'mark' && results.has(root)) {
+      input(root.args[0]); // a copy: see separateOutputs
+    } else if (isMatrixProduct(root)) anchors.push(root);
+    else if (rootClass === 'opaque') {
+      kind = opaqueKind(root);
+      anchors.push(root);
+      for (const a of root.args) placeOperand(a);
+    } else {
+      if (rootClass === 'fold') {
+        if (isLastAxisReduce(root)) kind = 'row';
+        anchors.push(root);
+      }
+      const attention = kind === 'map' ? permutedAttention(root) : undefined;
+      if (attention) {
+        kind = 'attention';
+        anchors.push(attention);
+        for (let n = root; n !== attention; n = n.args[0]) interior.add(n.args[0]);
+        for (const a of attention.args) placeOperand(a);
+      } else take(root);
+    }
+    while (candidates.size > 0) {
+      const a = latest();
+      candidates.delete(a);
+      decide(a);
+    }
+    if (anchors.length > 0 && isMatrixProduct(anchors[0])) {
+      const few = productRows(anchors[0]).max <= maxMatvecRows;
+      kind = few ? 'matvec' : 'matmul';
+      const products = anchors as Node<'dot_general'>[];
+      placeLeft(products[0].args[0], few);
+      for (const p of products) placeRight(p.args[1]);
+    }
+    return { kind, root, anchors, inputs, interior };
+
+    function decide(a: Node): void {
+      const cls = classOf(a);
+      if (cls === 'memory') return input(a);
+      if (cls === 'free' || (cls === 'map' && noParams.has(a))) return take(a);
+      if (!inside(a)) return input(a);
+      const sameSize = dimEquals(dimProduct(a.type.shape), dimProduct(root.type.shape));
+      const cheap =
+        sameSize || kind === 'row' || kind === 'update' || !transcendental.has(a.op) || (hasRows(a) && normOperand(a));
+      if (cls === 'map' && cheap) return take(a);
+      if (kind === 'map' && isMatrixProduct(a) && isAligned(a) && joins(a)) {
+        interior.add(a);
+        anchors.push(a);
+        return;
+      }
+      if (isLastAxisReduce(a) && (kind === 'map' || kind === 'row') && !anchors.some(isMatrixProduct) && hasRows(a)) {
+        kind = 'row';
+        return take(a);
+      }
+      input(a);
+    }
+
+    /** Whether `a` is computed at the root's own index: only elementwise nodes and reshapes lie between. */
+    function isAligned(a: Node): boolean {
+      return (
+        a === root ||
+        users.get(a)!.every((u) => interior.has(u) && (isElementwise(u) || u.op === 'reshape') && isAligned(u))
+      );
+    }
+
+    /** Contractions of one region read the same left operand and give results of one shape. */
+    function joins(a: Node<'dot_general'>): boolean {
+      const first = anchors[0];
+      return first === undefined || (a.args[0] === first.args[0] && shapeEquals(a.type.shape, first.type.shape));
+    }
+
+    function hasRows(a: Node): boolean {
+      const rows = a.type.shape;
+      const shape = root.type.shape;
+      const isRow = rootClass === 'fold' ? shapeEquals(rows, shape) : shapeEquals(rows, shape.slice(0, -1));
+      return isRow || shapeEquals(rows, shape);
+    }
+
+    function placeRight(a: Node): void {
+      if (interior.has(a)) return;
+      const cls = classOf(a);
+      if (cls === 'free' || (cls === 'map' && onlyWeights.has(a))) {
+        interior.add(a);
+        for (const b of a.args) placeRight(b);
+      } else input(a);
+    }
+
+    /**
+     * Below the left operand. With few rows, what leads to a row reduction or follows from one is computed by every task
+     * for itself; a node that has to be in memory anyway, or that can be the epilogue of another product, is read.
+     */
+    function placeLeft(a: Node, few: boolean, belowReduction = false): void {
+      if (interior.has(a)) return;
+      const cls = classOf(a);
+      const small = dimEquals(dimProduct(a.type.shape), productRows(anchors[0] as Node<'dot_general'>));
+      const perRow = small && (cls === 'map' || isLastAxisReduce(a));
+      const perElement = isElementwise(a) && !transcendental.has(a.op) && (belowReduction ? inside(a) : normOperand(a));
+      const computed = few && !needed.has(a) && !a.args.some(leadsToProduct) && (perRow || perElement);
+      if (cls === 'free' || computed) {
+        interior.add(a);
+        for (const b of a.args) placeLeft(b, few, belowReduction || isLastAxisReduce(a));
+      } else input(a);
+    }
+
+    /** Operands of templates that read memory themselves: views only. */
+    function placeOperand(a: Node): void {
+      if (interior.has(a)) return;
+      if (classOf(a) === 'free') {
+        interior.add(a);
+        for (const b of a.args) placeOperand(b);
+      } else input(a);
+    }
+  }
+
+  /** Whether `a` is a matrix product or a view of one. */
+  function leadsToProduct(a: Node): boolean {
+    return isMatrixProduct(a) || (a.op !== 'const' && freeOps.has(a.op) && a.args.some(leadsToProduct));
+  }
+
+  /** Whether `a` is part of a norm: below it, through elementwise nodes and views, there is a row reduction. */
+  function normOperand(a: Node): boolean {
+    return a.args.some((b) => {
+      if (b.op === 'param' || results.has(b)) return false;
+      if (isLastAxisReduce(b)) return true;
+      return (freeOps.has(b.op) || isElementwise(b)) && normOperand(b);
+    });
+  }
+
+  /** transpose and reshape over an attention that nobody else reads: the attention stores in that order. */
+  function permutedAttention(root: Node): Node | undefined {
+    let n = root;
+    let transposed = false;
+    while (n.op === 'reshape' || (n.op === 'transpose' && !transposed)) {
+      transposed ||= n.op === 'transpose';
+      n = n.args[0];
+      if (users.get(n)!.length !== 1 || results.has(n)) return undefined;
+    }
+    return n !== root && n.op === 'attention' && transposed ? n : undefined;
+  }
+}
+
+/** An update that can write into the state's own memory: its old value is the first argument and nothing else. */
+function isInPlaceUpdate(param: Node, value: Node): boolean {
+  return (isOp(value, 'cache_update') || isOp(value, 'dynamic_update_slice')) && value.args[0] === param;
+}
+
+function opaqueKind(n: Node): RegionKind {
+  switch (n.op) {
+    case 'attention':
+      return 'attention';
+    case 'scatter':
+      return 'scatter';
+    case 'scan':
+      return 'scan';
+    case 'sort':
+    case 'top_k':
+      return 'sort';
+    default:
+      throw new ModelcError('unsupported', `op ${n.op} has no kernel template; decompose it or run --target reference`);
+  }
+}
+
+/** Nodes whose params all satisfy `accepts`. */
+function dependencyTable(order: readonly Node[], accepts: (p: Node<'param'>) => boolean): Set<Node> {
+  const set = new Set<Node>();
+  for (const n of order) {
+    if (isOp(n, 'param') ? accepts(n) : n.args.every((a) => set.has(a))) set.add(n);
+  }
+  return set;
+}
+
+/**
+ * Launches by dependency level: a region runs right after the last region that it reads. A region that reads the old
+ * value of a state runs before the region that overwrites it.
+ */
+function schedule(graph: Graph, regions: readonly Region[]): Region[][] {
+  const producer = new Map<Node, Region>(regions.map((r) => [r.root, r]));
+  const overwrites = new Map<Node, Region>(); // state param → region that updates it in place
+  for (const [param, value] of graph.updates) {
+    const r = producer.get(value);
+    if (r) overwrites.set(param, r);
+  }
+  const before = new Map<Region, Region[]>(regions.map((r) => [r, []]));
+  for (const r of regions) {
+    for (const input of r.inputs) {
+      const p = producer.get(input);
+      if (p) before.get(r)!.push(p);
+      const w = overwrites.get(input);
+      if (w && w !== r) before.get(w)!.push(r);
+    }
+  }
+  const level = new Map<Region, number>();
+  const visiting = new Set<Region>();
+  const launches: Region[][] = [];
+  const levelOf = (start: Region): number => {
+    const stack = [start];
+    while (stack.length > 0) {
+      const r = stack[stack.length - 1];
+      if (level.has(r)) {
+        stack.pop();
+        continue;
+      }
+      const open = before.get(r)!.filter((p) => !level.has(p));
+      if (open.length > 0) {
+        if (visiting.has(r) && open.some((p) => visiting.has(p))) {
+          throw new ModelcError('unsupported', `graph ${graph.name} reads a state after overwriting it`);
+        }
+        visiting.add(r);
+        stack.push(...open);
+        continue;
+      }
+      visiting.delete(r);
+      level.set(r, 1 + Math.max(-1, ...before.get(r)!.map((p) => level.get(p)!)));
+      stack.pop();
+    }
+    return level.get(start)!;
+  };
+  for (const r of regions) (launches[levelOf(r)] ??= []).push(r);
+  return launches;
+}

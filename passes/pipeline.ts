@@ -1,0 +1,69 @@
+// The compiler in one list: graph to graph, in order, each pass with the option that it reads. A verifier runs after
+// every pass, so a pass that breaks the graph is named by the error.
+import { ModelcError } from '../ir/error.ts';
+import type { Graph, OpName } from '../ir/graph.ts';
+import type { Target } from '../ir/target.ts';
+import { printGraph } from '../ir/text.ts';
+import { verify } from '../ir/verify.ts';
+import { bind } from './bind.ts';
+import type { CacheSpec } from './cache-layout.ts';
+import { cacheLayout } from './cache-layout.ts';
+import { decompose } from './decompose.ts';
+import { pack } from './pack.ts';
+import type { Pass } from './pass.ts';
+import { simplify } from './simplify.ts';
+
+export interface PassOptions {
+  readonly cache: CacheSpec;
+  /** Dims that this entry fixes, e.g. seq to 1 for decoding. */
+  readonly bind: Readonly<Record<string, number>>;
+  /** Composites that the backend has kernels for. */
+  readonly keep: ReadonlySet<OpName>;
+}
+
+/** All passes, in order. */
+export function passes(options: PassOptions): Pass[] {
+  return [
+    cacheLayout(options.cache), // where caches live, in which type
+    bind(options.bind), // fixed dims
+    decompose(options.keep), // composites into simpler ops
+    simplify, // algebra
+    pack, // weights into the layout that contractions read
+  ];
+}
+
+export interface PassHooks {
+  /** The pass whose result is dumped. */
+  readonly dumpAfter?: string;
+  onDump?(name: string, text: string): void;
+}
+
+/**
+ * Runs passes in order and verifies every result. Throws ModelcError 'input' when `dumpAfter` names none of them, and
+ * whatever a pass or the verifier throws, with the name of the pass.
+ */
+export function runPasses(graph: Graph, target: Target, passList: readonly Pass[], hooks: PassHooks = {}): Graph {
+  const { dumpAfter } = hooks;
+  if (dumpAfter !== undefined && !passList.some((p) => p.name === dumpAfter)) {
+    const names = passList.map((p) => p.name).join(', ');
+    throw new ModelcError('input', `there is no pass called '${dumpAfter}' to dump after; the passes are ${names}`);
+  }
+  return passList.reduce((before, pass) => {
+    const after = located(pass, () => {
+      const result = pass.run(before, target);
+      verify(result);
+      return result;
+    });
+    if (pass.name === dumpAfter) hooks.onDump?.(pass.name, printGraph(after));
+    return after;
+  }, graph);
+}
+
+function located<T>(pass: Pass, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    if (!(error instanceof ModelcError) || error.code !== 'type') throw error;
+    throw new ModelcError('type', `in pass ${pass.name}: ${error.message}`, { cause: error });
+  }
+}

@@ -1,0 +1,70 @@
+// What a compiled artifact exports, as types that stand alone: this file becomes the artifact's index.d.ts, so it
+// imports nothing.
+
+/** Why something failed: programs branch on it, people read the message. */
+export type ErrorCode = 'type' | 'parse' | 'checkpoint' | 'input' | 'toolchain' | 'unsupported' | 'aborted';
+
+/** Everything that an artifact throws on purpose. */
+export declare class ModelcError extends Error {
+  readonly name: 'ModelcError';
+  readonly code: ErrorCode;
+  private constructor();
+}
+
+/** Options of `generate`: names, meanings and defaults are those of GenerationConfig in transformers. */
+export interface GenerateOptions {
+  /** Tokens to add at most. */
+  max_new_tokens?: number;
+  min_new_tokens?: number;
+  /** Sample instead of taking the most likely token (default: the model's generation_config.json, else false). */
+  do_sample?: boolean;
+  temperature?: number;
+  /** Sample among the k most likely tokens; 0 means all. */
+  top_k?: number;
+  /** Sample among the most likely tokens that hold this probability mass. */
+  top_p?: number;
+  /** Sample among tokens at least this fraction as likely as the most likely one. */
+  min_p?: number;
+  repetition_penalty?: number;
+  no_repeat_ngram_size?: number;
+  eos_token_id?: number | number[];
+  /** Generation ends when one of these texts appears. */
+  stop_strings?: string | string[];
+  /** Makes sampling reproducible. */
+  seed?: number;
+  /** Ends the generation early; it then throws a ModelcError with code 'aborted'. */
+  signal?: AbortSignal;
+}
+
+export interface GenerateOutput {
+  /** Prompt and continuation. */
+  text: string;
+  new_text: string;
+  /** Token ids of prompt and continuation. */
+  ids: number[];
+  new_ids: number[];
+}
+
+/** A generation under way: iterate over pieces of text as they come, or await the whole. */
+export interface Generation extends AsyncIterable<string>, PromiseLike<GenerateOutput> {}
+
+export interface Model {
+  /** Continues a text, or token ids. Pieces are of the continuation, without the prompt. */
+  generate(prompt: string | readonly number[], options?: GenerateOptions): Generation;
+  /** Token ids of a text, special tokens included. */
+  encode(text: string): Promise<number[]>;
+  /** Text of token ids, special tokens left out. */
+  decode(ids: readonly number[]): Promise<string>;
+  /** Frees code and memory; the model cannot be used afterwards. */
+  dispose(): Promise<void>;
+}
+
+/**
+ * Checks that this machine can run the artifact and maps its weights. Throws ModelcError 'unsupported' when the
+ * processor, operating system or Node version does not fit, 'checkpoint' when files are missing or damaged.
+ */
+export declare function load(): Promise<Model>;
+
+/** The model, loaded at its first use. */
+declare const model: Model;
+export default model;

@@ -1,0 +1,108 @@
+#!/usr/bin/env node
+// The command line: which commands and options exist, what they are called and which values they take. Each command's
+// work is in the file of its name, imported only when the command runs.
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import type { CompileOptions } from './compile.ts';
+import type { GenerateOptions } from './generate.ts';
+import type { InspectOptions } from './inspect.ts';
+import { exitCodes, report, tolerateClosedPipes } from './output.ts';
+
+function parser(name: string, accepts: (value: number) => boolean): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === '' ? Number.NaN : Number(text);
+    if (!accepts(value)) throw new InvalidArgumentError(`It must be ${name}.`);
+    return value;
+  };
+}
+const count = parser('a positive integer', (v) => Number.isSafeInteger(v) && v > 0);
+const natural = parser('a non-negative integer', (v) => Number.isSafeInteger(v) && v >= 0);
+const positive = parser('a positive number', (v) => v > 0 && v < Number.POSITIVE_INFINITY);
+const fraction = parser('a number from 0 to 1', (v) => v >= 0 && v <= 1);
+const collect = (value: string, all: string[] = []): string[] => [...all, value];
+
+const target = (): Option =>
+  new Option('--target <target>', 'native code, or the reference interpreter')
+    .choices(['cpu', 'reference'])
+    .default('cpu');
+const cache = (): Option =>
+  new Option('--cache <kind>', 'KV cache: grows by doubling, or allocated once')
+    .choices(['dynamic', 'static'])
+    .default('dynamic');
+
+const program = new Command('modelc')
+  .description('Compiles transformer models to native code and runs them.')
+  .version('0.1.0')
+  .showHelpAfterError('(modelc --help lists commands and options)')
+  .exitOverride();
+
+program
+  .command('generate')
+  .description('continue a text with a model; text goes to stdout, speed to stderr')
+  .argument('<source>', 'checkpoint folder (config.json, *.safetensors, tokenizer.json) or compiled artifact')
+  .requiredOption('-p, --prompt <text>', 'the text to continue')
+  .option('--max-new-tokens <n>', 'how many tokens to add at most', count, 256)
+  .option('--greedy', 'always take the most likely token')
+  .option('--temperature <t>', 'sample; below 1 sharpens, above 1 flattens', positive)
+  .option('--top-k <k>', 'sample among the k most likely tokens (0: all)', natural)
+  .option('--top-p <p>', 'sample among the most likely tokens that hold mass p', fraction)
+  .option('--min-p <p>', 'sample among tokens at least p times as likely as the best', fraction)
+  .option('--repetition-penalty <r>', 'above 1 discourages tokens that are already there', positive)
+  .option('--seed <n>', 'sample reproducibly', natural)
+  .option('--stop <text>', 'end at this text (may be repeated)', collect)
+  .addOption(target())
+  .addOption(cache())
+  .option('--json', 'print one object: text, ids and speed')
+  .action(async (source: string, options: GenerateOptions) => (await import('./generate.ts')).generate(source, options));
+
+program
+  .command('compile')
+  .description('compile a checkpoint to a folder that programs import: native code, weights, tokenizer, types')
+  .argument('[source]', 'checkpoint folder')
+  .requiredOption('-o, --output <folder>', 'the artifact to write; an artifact that is there is replaced')
+  .addOption(new Option('--target <target>', 'what to compile for').choices(['cpu']).default('cpu'))
+  .addOption(cache())
+  .option('--dump-after <pass>', 'print the graph after this pass to stderr')
+  .option('--from <file>', 'compile textual IR instead of a checkpoint: writes program.json and C')
+  .option('--json', 'print one object: folder, bytes and times')
+  .action(async (source: string | undefined, options: CompileOptions) =>
+    (await import('./compile.ts')).compileCommand(source, options),
+  );
+
+program
+  .command('inspect')
+  .description('print a model at any level of the compiler')
+  .argument('<source>', 'checkpoint folder, or a file with textual IR')
+  .addOption(
+    new Option('--level <level>', 'what to print')
+      .choices(['graph', 'regions', 'kernels', 'program', 'c'])
+      .default('graph'),
+  )
+  .option('--entry <name>', 'entry point, e.g. prefill or decode (default: every one)')
+  .option('--dump-after <pass>', 'print the graph as it is after this pass')
+  .addOption(cache())
+  .action(async (source: string, options: InspectOptions) => (await import('./inspect.ts')).inspect(source, options));
+
+program
+  .command('bench')
+  .description('measure random-weight models of real shapes beside what the machine could do at best')
+  .addOption(new Option('--row <json>').hideHelp())
+  .argument('[workload]', 'generate or compile (default: both)')
+  .option('--smoke', 'a tiny shape, once: does the benchmark work?')
+  .option('--shape <name>', 'smol135m or llama1b (may be repeated)', collect)
+  .option('--dtype <type>', 'f32 or bf16 (may be repeated)', collect)
+  .option('--only <regexp>', 'only rows whose name matches')
+  .option('--reps <n>', 'repetitions; the median counts', count)
+  .option('--json', 'print an array of rows')
+  .action(async (workload: string | undefined, options: object) =>
+    (await import('../../bench/main.ts')).bench(workload, options),
+  );
+
+tolerateClosedPipes();
+for (const command of program.commands) command.exitOverride();
+try {
+  await program.parseAsync();
+} catch (error) {
+  // commander has printed its own errors: help and version end well, the rest is wrong usage
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+  else process.exitCode = report(error);
+}

@@ -1,0 +1,43 @@
+// The compiler from end to end: traced entries of a model → passes → regions → kernels → a Program for a target.
+import { plan, separateOutputs } from '../backends/kernel/plan.ts';
+import type { Traced } from '../frontends/dsl/trace.ts';
+import type { OpName } from '../ir/graph.ts';
+import { verify } from '../ir/verify.ts';
+import type { Program } from '../ir/program.ts';
+import type { RegionGraph } from '../ir/region.ts';
+import type { Target } from '../ir/target.ts';
+import type { CacheSpec } from '../passes/cache-layout.ts';
+import { fuse } from '../passes/fuse.ts';
+import { type PassHooks, passes, runPasses } from '../passes/pipeline.ts';
+
+export interface CompileOptions {
+  readonly cache?: CacheSpec;
+  /** Called with the text of the graph after the pass named `dumpAfter`, once per entry. */
+  readonly hooks?: PassHooks;
+}
+
+/** Composites that the kernel backend has templates for. */
+export const kernelComposites: ReadonlySet<OpName> = new Set<OpName>(['attention']);
+
+/** The fused form of one entry: everything before kernels. */
+export function compileRegions(traced: Traced, target: Target, options: CompileOptions = {}): RegionGraph {
+  const cache = options.cache ?? { kind: 'dynamic', store: 'f32' };
+  const list = passes({ cache, bind: {}, keep: kernelComposites });
+  const graph = separateOutputs(runPasses(traced.graph, target, list, options.hooks));
+  verify(graph);
+  return fuse(graph);
+}
+
+/** Compiles the entries of a model into one program: they share kernels, weights and state. */
+export function compile(
+  name: string,
+  entries: Readonly<Record<string, Traced>>,
+  target: Target,
+  options: CompileOptions = {},
+): Program {
+  const regions = new Map(
+    Object.entries(entries).map(([entry, traced]) => [entry, compileRegions(traced, target, options)]),
+  );
+  const constants = new Map(Object.values(entries).flatMap((t) => [...t.constants]));
+  return plan(name, regions, constants, target);
+}

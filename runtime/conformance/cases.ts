@@ -1,0 +1,47 @@
+// Finds case folders and reads their files. A case is a folder with golden.json or golden.safetensors:
+//   hf-golden/CASE: config.json and model.safetensors beside golden.json (kind, tokens) and golden.safetensors (tensors)
+//   lm/MODEL: the checkpoint in hf/ beside golden.json, greedy100.json and golden_logits.safetensors
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { ModelcError } from '../../ir/error.ts';
+
+export interface Case {
+  readonly name: string;
+  readonly folder: string;
+  /** Where config.json and the weights are. */
+  readonly checkpoint: string;
+  readonly layout: 'golden' | 'language-model';
+}
+
+export function findCases(root: string): Case[] {
+  if (!existsSync(root) || !statSync(root).isDirectory()) {
+    throw new ModelcError('input', `${root} is not a folder: name folders that hold cases`);
+  }
+  const found: Case[] = [];
+  const visit = (folder: string): void => {
+    const names = readdirSync(folder, { withFileTypes: true });
+    const has = (name: string): boolean => names.some((n) => n.name === name);
+    if (has('golden.json') || has('golden.safetensors')) {
+      const isModel = has('hf') && has('greedy100.json');
+      const name = relative(root, folder) || folder;
+      found.push({
+        name,
+        folder,
+        checkpoint: isModel ? join(folder, 'hf') : folder,
+        layout: isModel ? 'language-model' : 'golden',
+      });
+      return;
+    }
+    for (const n of names) if (n.isDirectory()) visit(join(folder, n.name));
+  };
+  visit(root);
+  return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+export function readJson<T>(path: string): T {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as T;
+  } catch (error) {
+    throw new ModelcError('parse', `${path} cannot be read as JSON: is the case complete?`, { cause: error });
+  }
+}

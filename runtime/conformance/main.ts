@@ -1,0 +1,94 @@
+// `npm run conformance -- DIR…`: runs every case folder below the folders against what other libraries computed, one line
+// a case, and closes with `N passed, N failed, N skipped`. Exits with 1 if a case failed or none was found.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError, Option } from 'commander';
+import { ModelcError } from '../../ir/error.ts';
+import { exitCodes, report as reportError, tolerateClosedPipes } from '../cli/output.ts';
+import { type Case, findCases, readJson } from './cases.ts';
+import { type CausalGolden, checkCausal, checkLanguageModel, type GreedyText, type LanguageModelGolden } from './checks.ts';
+import { CaseReport } from './compare.ts';
+import { openSubject, readTensors, type SubjectOptions, supports } from './subject.ts';
+
+const width = 28;
+
+/** Why a case is not for this runner, or undefined when it is. */
+function reasonToSkip(c: Case): string | undefined {
+  if (!existsSync(join(c.folder, 'golden.json'))) return 'it has no model';
+  if (!existsSync(join(c.checkpoint, 'config.json'))) return 'it has no config.json';
+  const { kind } = readJson<{ kind?: string }>(join(c.folder, 'golden.json'));
+  if (c.layout === 'golden' && kind !== 'causal-lm') return `kind ${kind ?? 'unknown'}`;
+  const { model_type } = readJson<{ model_type?: string }>(join(c.checkpoint, 'config.json'));
+  return supports(model_type) ? undefined : `architecture ${model_type ?? 'unknown'}`;
+}
+
+async function runCase(c: Case, options: SubjectOptions): Promise<CaseReport> {
+  const report = new CaseReport();
+  const subject = await openSubject(c.checkpoint, options);
+  try {
+    if (c.layout === 'golden') {
+      const golden = readJson<CausalGolden>(join(c.folder, 'golden.json'));
+      await checkCausal(report, subject, golden, await readTensors(join(c.folder, 'golden.safetensors')));
+    } else {
+      const golden = readJson<LanguageModelGolden>(join(c.folder, 'golden.json'));
+      const spoken = readJson<GreedyText>(join(c.folder, 'greedy100.json'));
+      const tensors = await readTensors(join(c.folder, 'golden_logits.safetensors'));
+      // the interpreter is a specification, not an engine: a few texts are enough to hold it to
+      const texts = options.target === 'reference' ? 1 : golden.items.length;
+      await checkLanguageModel(report, subject, golden, spoken, tensors, texts);
+    }
+  } finally {
+    subject.dispose();
+  }
+  return report;
+}
+
+async function conformance(folders: readonly string[], options: SubjectOptions): Promise<number> {
+  const cases = folders.flatMap(findCases);
+  if (cases.length === 0) throw new ModelcError('input', `there is no case below ${folders.join(', ')}`);
+  let passed = 0;
+  let failed = 0;
+  let skipped = 0;
+  for (const c of cases) {
+    const name = c.name.padEnd(width);
+    const skip = reasonToSkip(c);
+    if (skip) {
+      skipped++;
+      console.log(`skip  ${name}  ${skip}`);
+      continue;
+    }
+    try {
+      const r = await runCase(c, options);
+      if (r.failures.length > 0) failed++;
+      else passed++;
+      const worst = `worst error ${r.worst.toExponential(1)} (${r.worstName})`;
+      const left = r.left.length > 0 ? `; not run: ${r.left.join(', ')}` : '';
+      const failures = r.failures.length > 0 ? `; ${r.failures.join('; ')}` : '';
+      console.log(`${r.failures.length > 0 ? 'FAIL' : 'pass'}  ${name}  ${r.checks} checks, ${worst}${left}${failures}`);
+    } catch (error) {
+      failed++;
+      console.log(`FAIL  ${name}  ${error instanceof Error ? error.message : String(error)}`);
+      if (process.env.MODELC_DEBUG === '1' && error instanceof Error) console.error(error.stack);
+    }
+  }
+  console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
+  return failed > 0 ? exitCodes.failed : exitCodes.ok;
+}
+
+const program = new Command('conformance')
+  .description('Runs case folders against what other libraries computed.')
+  .argument('<folders...>', 'folders; every case below them runs')
+  .addOption(new Option('--target <target>', 'what runs the cases').choices(['cpu', 'reference']).default('cpu'))
+  .addOption(new Option('--cache <kind>', 'kind of KV cache').choices(['dynamic', 'static']).default('dynamic'))
+  .exitOverride()
+  .action(async (folders: string[], options: SubjectOptions) => {
+    process.exitCode = await conformance(folders, options);
+  });
+
+tolerateClosedPipes();
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+  else process.exitCode = reportError(error);
+}

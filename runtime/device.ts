@@ -1,0 +1,46 @@
+// Device: what the runtime needs from a place where programs run. One implementation per backend.
+import type { DType } from '../ir/dtype.ts';
+import type { Program } from '../ir/program.ts';
+
+/** Device memory; opaque to the runtime. */
+export interface Buffer {
+  readonly bytes: number;
+}
+
+/** A weight's bytes on disk, so that a device can map or stream them instead of taking a copy. */
+export interface FileSpan {
+  readonly path: string;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** Everything one run of an entry reads and writes, in the order of the program's lists. */
+export interface Bindings {
+  readonly weights: readonly Buffer[];
+  readonly constants: readonly Buffer[];
+  readonly states: readonly Buffer[];
+  readonly inputs: readonly Buffer[];
+  readonly results: readonly Buffer[];
+}
+
+export interface LoadedProgram {
+  /** Runs an entry off the event loop; resolves when its results can be read. */
+  run(entry: string, bindings: Bindings, dims: Readonly<Record<string, number>>): Promise<void>;
+  /** Releases code, threads and arena. */
+  dispose(): void;
+}
+
+export interface Device {
+  readonly name: string;
+  /** Zero-filled memory, aligned for vectors. */
+  alloc(bytes: number): Buffer;
+  free(buffer: Buffer): void;
+  /** Read-only memory backed by a file; `elementBytes` is the alignment that kernels rely on. */
+  map(span: FileSpan, dtype: DType): Buffer;
+  write(buffer: Buffer, data: Uint8Array, offset?: number): void;
+  read(buffer: Buffer, offset: number, bytes: number): Promise<Uint8Array>;
+  /** Strided copy between buffers: `rows` runs of `bytes`, each `step` bytes after the last. Grows caches. */
+  copy(from: Buffer, fromStep: number, to: Buffer, toStep: number, bytes: number, rows: number): void;
+  /** `binary` is the path of code that was built for this very program before; without it, the code is built now. */
+  load(program: Program, binary?: string): Promise<LoadedProgram>;
+}

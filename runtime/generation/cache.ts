@@ -1,0 +1,85 @@
+// Caches as users hold them: the keys and values of the positions that a model has read, kept from one call to the next
+// (`past_key_values`). The memory is a session's State, made at the first use because it depends on the model.
+import { ModelcError } from '../../ir/error.ts';
+import type { Session, State } from '../session.ts';
+
+/** A cache that grows by doubling, up to what its model is compiled for. */
+export class DynamicCache {
+  /** Set at the first use. */
+  private bound: { readonly session: Session; readonly state: State } | undefined;
+  /** Per row, how many of the positions are attended to: the position id of the next token. */
+  positions: number[] = [];
+
+  /** Positions that are written. */
+  get_seq_length(): number {
+    return this.bound?.state.length ?? 0;
+  }
+
+  /** Positions it has room for before it has to grow; 0 until its first use. */
+  get_max_length(): number {
+    return this.bound?.state.dims.capacity ?? 0;
+  }
+
+  /** Rows of its batch; 0 until its first use. */
+  get batch_size(): number {
+    return this.positions.length;
+  }
+
+  /** The memory, for `rows` rows of `session` and at least `positions` positions in all. Used by generation. */
+  bind(session: Session, rows: number, positions: number): State {
+    if (!this.bound) {
+      this.bound = { session, state: session.createState(rows, this.room(positions, session.limits.length)) };
+      this.positions = new Array<number>(rows).fill(0);
+    }
+    if (this.bound.session !== session) {
+      throw new ModelcError('input', 'past_key_values belongs to another model; start with a new cache');
+    }
+    if (this.positions.length !== rows) {
+      throw new ModelcError('input', `past_key_values holds ${this.positions.length} rows, but the inputs have ${rows}`);
+    }
+    const { state } = this.bound;
+    if (positions > state.dims.capacity) this.enlarge(state, positions, session.limits.length);
+    return state;
+  }
+
+  protected room(positions: number, limit: number): number {
+    let capacity = 64;
+    while (capacity < positions) capacity *= 2;
+    return Math.max(positions, Math.min(capacity, limit));
+  }
+
+  protected enlarge(state: State, positions: number, limit: number): void {
+    if (positions <= limit) state.grow(this.room(positions, limit));
+  }
+
+  /** Row i becomes old row rows[i]. */
+  reorder_cache(rows: readonly number[]): void {
+    this.bound?.state.reorder(rows);
+    this.positions = rows.map((row) => this.positions[row]);
+  }
+
+  /** Frees the memory; the cache is empty afterwards. */
+  dispose(): void {
+    this.bound?.state.dispose();
+    this.bound = undefined;
+    this.positions = [];
+  }
+}
+
+/** A cache of a fixed size: a run that does not fit is an error. */
+export class StaticCache extends DynamicCache {
+  constructor(readonly max_cache_len: number) {
+    super();
+    if (!(Number.isInteger(max_cache_len) && max_cache_len > 0)) {
+      throw new ModelcError('input', `max_cache_len must be a positive integer, but is ${max_cache_len}`);
+    }
+  }
+
+  protected override room(): number {
+    return this.max_cache_len;
+  }
+
+  protected override enlarge(): void {
+    // Stays as it is; the session refuses the run that does not fit.
+  }
+}

@@ -1,0 +1,151 @@
+// When a row of a generation ends. Criteria see the ids of every row, prompt included, after each new token; one `true`
+// ends the row. The calling convention is that of transformers.js, the set and the rules are those of transformers.
+import { ModelcError } from '../../ir/error.ts';
+import type { Scores } from './logits-processor.ts';
+
+export abstract class StoppingCriteria {
+  /** For each row, whether it ends here. `scores`: the processed scores of the last step, when the loop has them. */
+  abstract _call(input_ids: bigint[][], scores?: Scores): boolean[];
+}
+
+export class StoppingCriteriaList extends StoppingCriteria {
+  readonly criteria: StoppingCriteria[] = [];
+
+  constructor(criteria: Iterable<StoppingCriteria | StoppingCriteria['_call']> = []) {
+    super();
+    this.extend(criteria);
+  }
+
+  push(item: StoppingCriteria | StoppingCriteria['_call']): void {
+    this.criteria.push(typeof item === 'function' ? new FunctionCriteria(item) : item);
+  }
+
+  extend(items: Iterable<StoppingCriteria | StoppingCriteria['_call']>): void {
+    for (const item of items) this.push(item);
+  }
+
+  [Symbol.iterator](): Iterator<StoppingCriteria> {
+    return this.criteria[Symbol.iterator]();
+  }
+
+  _call(input_ids: bigint[][], scores?: Scores): boolean[] {
+    const done = new Array<boolean>(input_ids.length).fill(false);
+    for (const criterion of this.criteria) {
+      for (const [i, stop] of criterion._call(input_ids, scores).entries()) done[i] ||= stop;
+    }
+    return done;
+  }
+}
+
+class FunctionCriteria extends StoppingCriteria {
+  constructor(readonly decide: StoppingCriteria['_call']) {
+    super();
+  }
+  _call(input_ids: bigint[][], scores?: Scores): boolean[] {
+    return this.decide(input_ids, scores);
+  }
+}
+
+export class MaxLengthCriteria extends StoppingCriteria {
+  constructor(readonly max_length: number) {
+    super();
+  }
+  _call(input_ids: bigint[][]): boolean[] {
+    return input_ids.map((ids) => ids.length >= this.max_length);
+  }
+}
+
+/** Ends everything `max_time` seconds after it was made. */
+export class MaxTimeCriteria extends StoppingCriteria {
+  private readonly start = performance.now();
+  constructor(readonly max_time: number) {
+    super();
+  }
+  _call(input_ids: bigint[][]): boolean[] {
+    const isOver = performance.now() - this.start > this.max_time * 1000;
+    return input_ids.map(() => isOver);
+  }
+}
+
+export class EosTokenCriteria extends StoppingCriteria {
+  readonly eos_token_id: ReadonlySet<bigint>;
+  constructor(eos_token_id: number | readonly number[]) {
+    super();
+    this.eos_token_id = new Set([eos_token_id].flat().map(BigInt));
+  }
+  _call(input_ids: bigint[][]): boolean[] {
+    return input_ids.map((ids) => this.eos_token_id.has(ids[ids.length - 1]));
+  }
+}
+
+/** Ends everything when somebody calls `interrupt()`. */
+export class InterruptableStoppingCriteria extends StoppingCriteria {
+  interrupted = false;
+  interrupt(): void {
+    this.interrupted = true;
+  }
+  reset(): void {
+    this.interrupted = false;
+  }
+  _call(input_ids: bigint[][]): boolean[] {
+    return input_ids.map(() => this.interrupted);
+  }
+}
+
+/** What stop strings need of a tokenizer. */
+export interface StopStringTokenizer {
+  encode(text: string, options?: { add_special_tokens?: boolean }): number[];
+  decode(ids: readonly number[], options?: { skip_special_tokens?: boolean; clean_up_tokenization_spaces?: boolean }): string;
+}
+
+// Text that a token follows, so that decoders do not treat the token as the first of its text.
+const prefix = 'abcdef';
+
+/** Ends a row when one of the strings ends within its last token; the string may begin in any earlier one. */
+export class StopStringCriteria extends StoppingCriteria {
+  private readonly strings: string[];
+  private readonly longest: number;
+  private readonly pieces = new Map<bigint, string>();
+  private readonly prefixIds: number[];
+
+  constructor(
+    private readonly tokenizer: StopStringTokenizer,
+    stop_strings: string | readonly string[],
+  ) {
+    super();
+    this.strings = [stop_strings].flat();
+    if (this.strings.length === 0 || this.strings.some((s) => s.length === 0)) {
+      throw new ModelcError('input', '`stop_strings` must not be empty or contain an empty string');
+    }
+    this.longest = Math.max(...this.strings.map((s) => s.length));
+    this.prefixIds = tokenizer.encode(prefix, { add_special_tokens: false });
+  }
+
+  _call(input_ids: bigint[][]): boolean[] {
+    return input_ids.map((ids) => {
+      const last = this.piece(ids[ids.length - 1]);
+      let text = last;
+      for (let i = ids.length - 2; i >= 0 && text.length < this.longest + last.length; i--) {
+        text = this.piece(ids[i]) + text;
+      }
+      return this.strings.some((s) => {
+        const at = text.lastIndexOf(s);
+        return at >= 0 && at + s.length > text.length - last.length;
+      });
+    });
+  }
+
+  /** The text that a token adds. */
+  private piece(id: bigint): string {
+    let piece = this.pieces.get(id);
+    if (piece === undefined) {
+      const text = this.tokenizer.decode([...this.prefixIds, Number(id)], {
+        skip_special_tokens: false,
+        clean_up_tokenization_spaces: false,
+      });
+      piece = text.slice(text.indexOf(prefix) + prefix.length);
+      this.pieces.set(id, piece);
+    }
+    return piece;
+  }
+}

@@ -1,0 +1,80 @@
+// The state buffers of one generation on a device: KV caches [batch, heads, capacity, head_dim] and the key mask
+// [batch, capacity]. Growing moves the written positions into larger buffers; reordering is carried out before the next
+// run, through the host, because it may need to wait for the device.
+import { dtypeInfo } from '../ir/dtype.ts';
+import type { PlanTensor } from '../ir/program.ts';
+import { checkRows } from './cache-errors.ts';
+import type { Buffer, Device } from './device.ts';
+import { evalShape } from './plan-dims.ts';
+import type { State } from './session.ts';
+
+export class ProgramState implements State {
+  dims: { readonly batch: number; readonly capacity: number };
+  length = 0;
+  buffers: Buffer[];
+  /** A permutation of the rows that is still to be carried out. */
+  private pending: readonly number[] | undefined;
+
+  constructor(
+    private readonly device: Device,
+    private readonly tensors: readonly PlanTensor[],
+    dims: { readonly batch: number; readonly capacity: number },
+  ) {
+    this.dims = dims;
+    this.buffers = tensors.map((t) => device.alloc(this.bytes(t)));
+  }
+
+  private bytes(tensor: PlanTensor): number {
+    return evalShape(tensor.shape, this.dims).reduce((n, d) => n * d, dtypeInfo[tensor.dtype].bytes);
+  }
+
+  grow(capacity: number): void {
+    const old = this.dims.capacity;
+    if (capacity <= old) return;
+    this.dims = { ...this.dims, capacity };
+    this.buffers = this.tensors.map((tensor, i) => {
+      const axis = tensor.shape.findIndex((d) => 'capacity' in d);
+      if (axis < 0) return this.buffers[i];
+      const shape = evalShape(tensor.shape, this.dims);
+      const position = shape.slice(axis + 1).reduce((n, d) => n * d, dtypeInfo[tensor.dtype].bytes);
+      const rows = shape.slice(0, axis).reduce((n, d) => n * d, 1);
+      const grown = this.device.alloc(this.bytes(tensor));
+      const written = this.length * position;
+      if (written > 0) {
+        this.device.copy(this.buffers[i], old * position, grown, capacity * position, written, rows);
+      }
+      this.device.free(this.buffers[i]);
+      return grown;
+    });
+  }
+
+  reorder(rows: readonly number[]): void {
+    checkRows(rows, this.dims.batch);
+    const before = this.pending;
+    const composed = before ? rows.map((row) => before[row]) : [...rows];
+    this.pending = composed.every((row, i) => row === i) ? undefined : composed;
+  }
+
+  /** Carries out what is pending. */
+  async settle(): Promise<void> {
+    const rows = this.pending;
+    if (!rows) return;
+    this.pending = undefined;
+    const next: Buffer[] = [];
+    for (const [i, tensor] of this.tensors.entries()) {
+      const size = this.bytes(tensor) / this.dims.batch;
+      const buffer = this.device.alloc(this.bytes(tensor));
+      for (const [to, from] of rows.entries()) {
+        this.device.write(buffer, await this.device.read(this.buffers[i], from * size, size), to * size);
+      }
+      next.push(buffer);
+    }
+    for (const buffer of this.buffers) this.device.free(buffer);
+    this.buffers = next;
+  }
+
+  dispose(): void {
+    for (const buffer of this.buffers) this.device.free(buffer);
+    this.buffers = [];
+  }
+}

@@ -1,0 +1,177 @@
+// A session that runs graphs in the reference interpreter: slow, and right by definition. Weights are read whole into
+// arrays of doubles. Graphs come from `trace`, one per entry, at first use.
+import { type Dim, dimEval } from '../ir/dim.ts';
+import { ModelcError } from '../ir/error.ts';
+import { evaluate } from '../ir/eval.ts';
+import type { Graph, Node } from '../ir/graph.ts';
+import { type NdArray, ndarray, sizeOf } from '../ir/ndarray.ts';
+import type { DType } from '../ir/dtype.ts';
+import { checkRoom, checkRows, checkState } from './cache-errors.ts';
+import { fromNdArray, toNdArray } from './host-tensor.ts';
+import type { HostTensor, Session, SessionLimits, State } from './session.ts';
+
+/** A graph with the data of its 'constant' params. */
+interface TracedGraph {
+  readonly graph: Graph;
+  readonly constants: ReadonlyMap<string, Float32Array>;
+}
+
+export interface ReferenceOptions {
+  readonly limits: SessionLimits;
+  /** The graph of an entry. Throws ModelcError for an unknown one. */
+  readonly trace: (entry: string) => TracedGraph;
+  /** A weight by its checkpoint name, in the dtype that the graph declares. */
+  readonly weight: (name: string, dtype: DType, shape: readonly number[]) => Promise<NdArray>;
+}
+
+interface Entry {
+  readonly graph: Graph;
+  /** Weights and constants by param name. */
+  readonly fixed: ReadonlyMap<string, NdArray>;
+}
+
+const paramsOf = (graph: Graph, kind: 'input' | 'weight' | 'state' | 'constant'): Node<'param'>[] =>
+  graph.params.filter((p) => p.attrs.kind === kind);
+
+export class ReferenceSession implements Session {
+  readonly limits: SessionLimits;
+  private readonly options: ReferenceOptions;
+  private readonly entries = new Map<string, Promise<Entry>>();
+  private readonly weights = new Map<string, Promise<NdArray>>();
+  private queue: Promise<unknown> = Promise.resolve();
+
+  constructor(options: ReferenceOptions) {
+    this.options = options;
+    this.limits = options.limits;
+  }
+
+  createState(batch: number, capacity: number): ReferenceState {
+    const room = checkState(batch, capacity, this.limits);
+    const { graph } = this.options.trace('prefill');
+    return new ReferenceState(paramsOf(graph, 'state'), { batch, capacity: room });
+  }
+
+  run(
+    entry: string,
+    inputs: Readonly<Record<string, HostTensor>>,
+    state: State,
+    wanted?: readonly string[],
+  ): Promise<Record<string, HostTensor>> {
+    const result = this.queue.then(() => this.runNow(entry, inputs, state, wanted));
+    this.queue = result.catch(() => undefined);
+    return result;
+  }
+
+  private async runNow(
+    name: string,
+    inputs: Readonly<Record<string, HostTensor>>,
+    state: State,
+    wanted?: readonly string[],
+  ): Promise<Record<string, HostTensor>> {
+    if (!(state instanceof ReferenceState)) throw new ModelcError('input', 'the state belongs to another session');
+    // Evaluation blocks; timers and abort signals get their turn between runs.
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    const { graph, fixed } = await this.entry(name);
+    const params = new Map<string, NdArray>([...fixed, ...state.arrays]);
+    for (const param of paramsOf(graph, 'input')) {
+      const tensor = inputs[param.attrs.name];
+      if (!tensor) throw new ModelcError('input', `entry ${name} needs the input ${param.attrs.name}`);
+      params.set(param.attrs.name, toNdArray(tensor));
+    }
+    const seq = inputs.input_ids?.shape[1] ?? 0;
+    checkRoom(state.length, seq, state.dims.capacity);
+    const { results, updates } = evaluate(graph, { params, dims: { ...state.dims, past: state.length } });
+    for (const [param, value] of updates) state.arrays.set(param, value);
+    state.length += seq;
+    const kept = [...results].filter(([result]) => !wanted || wanted.includes(result));
+    return Object.fromEntries(kept.map(([result, value]) => [result, fromNdArray(value)]));
+  }
+
+  private entry(name: string): Promise<Entry> {
+    let entry = this.entries.get(name);
+    if (!entry) {
+      entry = this.load(name);
+      this.entries.set(name, entry);
+    }
+    return entry;
+  }
+
+  private async load(name: string): Promise<Entry> {
+    const { graph, constants } = this.options.trace(name);
+    const fixed = new Map<string, NdArray>();
+    for (const { attrs, type } of paramsOf(graph, 'weight')) {
+      const shape = type.shape.map((d) => dimEval(d, {}));
+      const weight = this.weights.get(attrs.name) ?? this.options.weight(attrs.name, attrs.dtype, shape);
+      this.weights.set(attrs.name, weight);
+      fixed.set(attrs.name, await weight);
+    }
+    for (const { attrs, type } of paramsOf(graph, 'constant')) {
+      const data = constants.get(attrs.name);
+      if (!data) throw new ModelcError('input', `graph ${graph.name} has no data for its constant ${attrs.name}`);
+      fixed.set(
+        attrs.name,
+        ndarray(
+          attrs.dtype,
+          type.shape.map((d) => dimEval(d, {})),
+          data,
+        ),
+      );
+    }
+    return { graph, fixed };
+  }
+
+  dispose(): void {
+    this.entries.clear();
+    this.weights.clear();
+  }
+}
+
+const isCapacity = (d: Dim): boolean => d.vars.has('capacity');
+
+class ReferenceState implements State {
+  dims: { readonly batch: number; readonly capacity: number };
+  length = 0;
+  readonly arrays = new Map<string, NdArray>();
+  private readonly params: readonly Node<'param'>[];
+
+  constructor(params: readonly Node<'param'>[], dims: { readonly batch: number; readonly capacity: number }) {
+    this.params = params;
+    this.dims = dims;
+    for (const param of params) this.arrays.set(param.attrs.name, ndarray(param.attrs.dtype, this.shape(param)));
+  }
+
+  private shape(param: Node<'param'>): number[] {
+    return param.type.shape.map((d) => dimEval(d, this.dims));
+  }
+
+  grow(capacity: number): void {
+    if (capacity <= this.dims.capacity) return;
+    this.dims = { ...this.dims, capacity };
+    for (const param of this.params) {
+      const axis = param.type.shape.findIndex(isCapacity);
+      if (axis < 0) continue;
+      const old = this.arrays.get(param.attrs.name)!;
+      const grown = ndarray(param.attrs.dtype, this.shape(param));
+      const inner = sizeOf(old.shape.slice(axis));
+      const step = sizeOf(grown.shape.slice(axis));
+      for (let row = 0; row * inner < old.data.length; row++) {
+        grown.data.set(old.data.subarray(row * inner, (row + 1) * inner), row * step);
+      }
+      this.arrays.set(param.attrs.name, grown);
+    }
+  }
+
+  reorder(rows: readonly number[]): void {
+    checkRows(rows, this.dims.batch);
+    for (const [name, old] of this.arrays) {
+      const size = old.data.length / this.dims.batch;
+      const next = ndarray(old.dtype, old.shape);
+      for (const [i, row] of rows.entries()) next.data.set(old.data.subarray(row * size, (row + 1) * size), i * size);
+      this.arrays.set(name, next);
+    }
+  }
+
+  dispose(): void {
+    this.arrays.clear();
+  }
+}

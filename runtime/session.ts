@@ -1,0 +1,66 @@
+// Session: a compiled model bound to its weights. Binds inputs, dims and state of one call to an entry of the program.
+import type { DType } from '../ir/dtype.ts';
+
+export type TensorData =
+  | Float32Array
+  | Float64Array
+  | Int32Array
+  | Uint32Array
+  | BigInt64Array
+  | Int8Array
+  | Uint8Array
+  | Uint16Array;
+
+/** A tensor in host memory, row-major. bool is Uint8Array, i64 is BigInt64Array, f16 and bf16 are Uint16Array of bits. */
+export interface HostTensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: TensorData;
+}
+
+/**
+ * The state params of a program (KV caches, key mask) for one batch of sequences: several generations may be under way
+ * at once, each with its own state.
+ */
+export interface State {
+  /** Values of the dims that the state decides: `batch` and `capacity`. */
+  readonly dims: Readonly<Record<string, number>>;
+  /** Positions written so far; a run adds the `seq` of its inputs. */
+  length: number;
+  /** Makes room for `capacity` positions, keeping what is written. */
+  grow(capacity: number): void;
+  /** Row i of the batch becomes old row rows[i] (beam search). */
+  reorder(rows: readonly number[]): void;
+  dispose(): void;
+}
+
+/** The most that a session serves: the upper bounds of its dims. */
+export interface SessionLimits {
+  /** Rows per run. */
+  readonly batch: number;
+  /** New positions per run; longer prompts are fed in chunks. */
+  readonly chunk: number;
+  /** Positions in a cache. */
+  readonly length: number;
+  /** Whether the program was compiled for a cache of exactly `length` positions. */
+  readonly fixedLength: boolean;
+}
+
+export interface Session {
+  readonly limits: SessionLimits;
+  /** Zeroed state for `batch` rows and `capacity` positions. */
+  createState(batch: number, capacity: number): State;
+  /**
+   * Runs an entry. Dims come from the shapes of `inputs`, from the state, and `past` from state.length, which then grows
+   * by the entry's `seq`. Throws ModelcError 'input' when an input is missing, of another dtype, or when dims disagree
+   * or leave their bounds. Only the results named by `wanted` (default: all) are read back; they may be views that the
+   * session's next run overwrites. Runs on one session are queued.
+   */
+  run(
+    entry: string,
+    inputs: Readonly<Record<string, HostTensor>>,
+    state: State,
+    wanted?: readonly string[],
+  ): Promise<Record<string, HostTensor>>;
+  dispose(): void;
+}

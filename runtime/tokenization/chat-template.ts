@@ -1,0 +1,76 @@
+// Chat templates: Jinja templates of a checkpoint that turn messages into a prompt, rendered with @huggingface/jinja
+// under the conventions of transformers' apply_chat_template.
+import { Template } from '@huggingface/jinja';
+import { ModelcError } from '../../ir/error.ts';
+
+/** One turn of a conversation. `content` may be a list of parts, where the template takes them. */
+export interface Message {
+  role: string;
+  content: string | readonly Readonly<Record<string, unknown>>[];
+  [key: string]: unknown;
+}
+
+export interface RenderOptions {
+  readonly tools?: readonly unknown[] | null;
+  readonly documents?: readonly unknown[] | null;
+  readonly add_generation_prompt?: boolean;
+  /** Leave the last message open, so that the model continues it. */
+  readonly continue_final_message?: boolean;
+}
+
+const compiled = new Map<string, Template>();
+
+function compile(source: string, where: string): Template {
+  let template = compiled.get(source);
+  if (!template) {
+    try {
+      template = new Template(source);
+    } catch (cause) {
+      throw new ModelcError('parse', `the chat template of ${where} is malformed: ${messageOf(cause)}`, { cause });
+    }
+    compiled.set(source, template);
+  }
+  return template;
+}
+
+const messageOf = (e: unknown): string => (e instanceof Error ? e.message : String(e));
+
+const finalTag = 'CONTINUE_FINAL_MESSAGE_TAG ';
+
+/** The prompt of a conversation. `variables` are the special tokens and the caller's own. */
+export function renderChat(
+  source: string,
+  where: string,
+  messages: readonly Message[],
+  { tools = null, documents = null, add_generation_prompt = false, continue_final_message = false }: RenderOptions,
+  variables: Readonly<Record<string, unknown>>,
+): string {
+  if (continue_final_message && add_generation_prompt) {
+    throw new ModelcError(
+      'input',
+      'continue_final_message and add_generation_prompt exclude each other: the first continues the last message, the second starts a new one',
+    );
+  }
+  const template = compile(source, where);
+  const render = (list: readonly Message[]): string => {
+    try {
+      return template.render({ messages: list, tools, documents, add_generation_prompt, ...variables });
+    } catch (cause) {
+      throw new ModelcError('input', `the chat template of ${where} rejects the conversation: ${messageOf(cause)}`, {
+        cause,
+      });
+    }
+  };
+  if (!continue_final_message) return render(messages);
+  const last = messages[messages.length - 1];
+  if (typeof last?.content !== 'string') {
+    throw new ModelcError('input', 'continue_final_message needs a last message whose content is a string');
+  }
+  const tagged = render([...messages.slice(0, -1), { ...last, content: last.content + finalTag }]);
+  const at = tagged.lastIndexOf(finalTag.trim());
+  if (at < 0) {
+    throw new ModelcError('input', `continue_final_message is set, but the chat template of ${where} leaves the last message out`);
+  }
+  // A template that trims its messages has eaten the tag's space, so the message is trimmed too.
+  return tagged.startsWith(finalTag, at) ? tagged.slice(0, at) : tagged.slice(0, at).trimEnd();
+}

@@ -1,0 +1,46 @@
+// Builds dist/: JavaScript with esbuild, declarations with tsc. Run by `npm ci` (prepare) and by `npm run build`.
+// The library's entry points share chunks, so that a class is one class in all of them, and leave npm dependencies
+// outside. artifact.js is different: it travels inside compiled artifacts, so everything it needs is bundled into it.
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const dist = join(root, 'dist');
+const common = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  format: 'esm',
+  logLevel: 'warning',
+};
+
+rmSync(dist, { recursive: true, force: true });
+await build({
+  ...common,
+  entryPoints: {
+    index: 'runtime/index.ts',
+    nn: 'frontends/dsl/index.ts',
+    compiler: 'runtime/compiler.ts',
+    cli: 'runtime/cli/main.ts',
+    conformance: 'runtime/conformance/main.ts',
+    bench: 'bench/main.ts',
+  },
+  outdir: dist,
+  splitting: true,
+  chunkNames: 'chunks/[hash]',
+  packages: 'external',
+  sourcemap: true,
+});
+await build({ ...common, entryPoints: ['runtime/artifact/entry.ts'], outfile: join(dist, 'artifact.js') });
+chmodSync(join(dist, 'cli.js'), 0o755);
+
+const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+if (existsSync(tsc)) {
+  execFileSync(process.execPath, [tsc, '--project', join(root, 'tsconfig.build.json')], { stdio: 'inherit' });
+} else {
+  console.error('typescript is not installed: dist/types is left out');
+}

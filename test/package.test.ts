@@ -1,0 +1,81 @@
+// The package as others see it: what its exports resolve to, that its types check in a user's strict project, and that
+// the README's example compiles and runs.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const pkg = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+let project = '';
+
+beforeAll(() => {
+  project = mkdtempSync(join(tmpdir(), 'modelc-package-'));
+  mkdirSync(join(project, 'node_modules'));
+  symlinkSync(root, join(project, 'node_modules', 'modelc'));
+  writeFileSync(join(project, 'package.json'), '{"type": "module"}');
+});
+afterAll(() => rmSync(project, { recursive: true, force: true }));
+
+/** What tsc says about a user's file under strict NodeNext; empty when all is well. */
+function typeCheck(file: string, source: string): string {
+  writeFileSync(join(project, file), source);
+  const config = {
+    compilerOptions: { strict: true, module: 'NodeNext', target: 'ES2022', noEmit: true, types: [], skipLibCheck: false },
+    files: [file],
+  };
+  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify(config));
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  return spawnSync(process.execPath, [tsc, '--project', project], { encoding: 'utf8' }).stdout;
+}
+
+test('every export has its file and its types', () => {
+  for (const [name, target] of Object.entries<string | { types: string; default: string }>(pkg.exports)) {
+    for (const path of typeof target === 'string' ? [target] : Object.values(target)) {
+      expect(existsSync(join(root, path)), `${name}: ${path}`).toBe(true);
+    }
+  }
+});
+
+test('the command says its version', () => {
+  const version = execFileSync(process.execPath, [join(root, pkg.bin.modelc), '--version'], { encoding: 'utf8' });
+  expect(version).toBe(`${pkg.version}\n`);
+});
+
+test('a user imports names and types from every entry', () => {
+  const source = `
+    import { AutoModelForCausalLM, AutoTokenizer, pipeline, TextStreamer } from 'modelc';
+    import { attention, Embedding, Linear, Module, RMSNorm, type Tensor } from 'modelc/nn';
+    import { compile } from 'modelc/compiler';
+    class Layer extends Module {
+      readonly proj = new Linear(4, 4, { bias: false });
+      readonly norm = new RMSNorm(4, { eps: 1e-6 });
+      forward(x: Tensor): Tensor { return this.proj.forward(this.norm.forward(x)); }
+    }
+    export async function main(folder: string): Promise<string> {
+      const generator = await pipeline('text-generation', folder);
+      const [first] = await generator('Once', { max_new_tokens: 4, do_sample: false });
+      const text: unknown = first;
+      return String(text);
+    }
+    export const all = [AutoModelForCausalLM, AutoTokenizer, TextStreamer, attention, Embedding, compile, Layer];
+  `;
+  expect(typeCheck('user.ts', source)).toBe('');
+});
+
+test('a wrong call is a type error', () => {
+  expect(typeCheck('wrong.ts', "import { pipeline } from 'modelc';\nawait pipeline(42);\n")).toMatch(/error TS/);
+});
+
+test("the README's example type-checks and runs", () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  const source = /```ts\n\/\/ tiny\.ts\n([\s\S]*?)```/.exec(readme)?.[1];
+  expect(source).toBeDefined();
+  expect(typeCheck('tiny.ts', source as string)).toBe('');
+  const script = `import { build } from ${JSON.stringify(join(root, 'node_modules/esbuild/lib/main.js'))};
+    await build({ entryPoints: ['tiny.ts'], outfile: 'tiny.mjs', format: 'esm' });`;
+  execFileSync(process.execPath, ['--input-type=module', '-e', script], { cwd: project });
+  expect(execFileSync(process.execPath, ['tiny.mjs'], { cwd: project, encoding: 'utf8' })).not.toBe('');
+});
