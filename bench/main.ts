@@ -57,7 +57,10 @@ function pattern(text: string): RegExp {
 }
 
 function* plans(workload: string | undefined, options: BenchOptions): Generator<Omit<RowPlan, 'folder'>> {
-  const workloads = choose<Workload>('workload', workload === undefined ? undefined : [workload], ['generate', 'compile']);
+  const workloads = choose<Workload>('workload', workload === undefined ? undefined : [workload], [
+    'generate',
+    'compile',
+  ]);
   const all = Object.keys(shapes) as ShapeName[];
   const usual = all.filter((s) => (s === 'tiny') === Boolean(options.smoke));
   const only = pattern(options.only ?? '');
@@ -66,7 +69,8 @@ function* plans(workload: string | undefined, options: BenchOptions): Generator<
     : { promptTokens: 512, newTokens: 128, reps: options.reps ?? 3 };
   for (const shape of options.shape ? choose('shape', options.shape, all) : usual) {
     for (const dtype of choose('dtype', options.dtype, weightTypes)) {
-      for (const w of workloads) if (only.test(`${w} ${shape} ${dtype}`)) yield { workload: w, shape, dtype, ...length };
+      for (const w of workloads)
+        if (only.test(`${w} ${shape} ${dtype}`)) yield { workload: w, shape, dtype, ...length };
     }
   }
 }

@@ -189,6 +189,13 @@ export function dimSubstitute(x: Dim, values: ReadonlyMap<string, Dim>): Dim {
 /** Canonical text: `2*batch*seq + past - 1`. Equal dims print equal text. */
 export function dimText(x: DimLike): string {
   const d = dim(x);
+  let text = texts.get(d);
+  if (text === undefined) texts.set(d, (text = printDim(d)));
+  return text;
+}
+
+const texts = new WeakMap<Dim, string>();
+function printDim(d: Dim): string {
   if (d.terms.size === 0) return '0';
   const parts: string[] = [];
   const ordered = [...d.terms].sort(([a], [b]) => (a === '' ? 1 : b === '' ? -1 : a < b ? -1 : 1));

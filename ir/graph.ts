@@ -122,18 +122,27 @@ export function usersOf(order: readonly Node[]): Map<Node, Node[]> {
   return users;
 }
 
+const variables = new WeakMap<Node, readonly DimVar[]>();
+/** The dim variables in the type and attributes of a node. */
+export function dimVarsOf(node: Node): readonly DimVar[] {
+  let known = variables.get(node);
+  if (!known) {
+    known = [...new Set([...node.type.shape, ...dimsIn(node.attrs)].flatMap((d) => [...d.vars.values()]))];
+    variables.set(node, known);
+  }
+  return known;
+}
+
 /** All dim variables in the types and attributes of a graph, by name. A name with two different bounds is an error. */
 export function dimVars(g: Graph): Map<string, DimVar> {
   const vars = new Map<string, DimVar>();
   for (const node of [...g.params, ...topologicalOrder(roots(g))]) {
-    for (const d of [...node.type.shape, ...dimsIn(node.attrs)]) {
-      for (const v of d.vars.values()) {
-        const known = vars.get(v.name);
-        if (known && (known.min !== v.min || known.max !== v.max)) {
-          throw new ModelcError('type', `graph ${g.name} declares dimension ${v.name} with two different bounds`);
-        }
-        vars.set(v.name, v);
+    for (const v of dimVarsOf(node)) {
+      const known = vars.get(v.name);
+      if (known && (known.min !== v.min || known.max !== v.max)) {
+        throw new ModelcError('type', `graph ${g.name} declares dimension ${v.name} with two different bounds`);
       }
+      vars.set(v.name, v);
     }
   }
   return vars;

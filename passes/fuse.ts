@@ -26,7 +26,7 @@ export const maxMatvecRows = 64;
 const freeOps: ReadonlySet<OpName> = new Set<OpName>([
   'const', 'iota', 'dim', 'reshape', 'transpose', 'broadcast', 'slice', 'reverse', 'cast', 'bitcast', 'mark', 'fence', 'cache_read',
 ]); // biome-ignore format: one row
-const transcendental: ReadonlySet<OpName> = new Set<OpName>(['exp', 'log', 'sin', 'cos', 'tanh', 'erf', 'pow', 'div', 'sqrt', 'rsqrt', 'rem']); // biome-ignore format: one row
+const transcendental: ReadonlySet<OpName> = new Set<OpName>(['exp', 'log', 'sin', 'cos', 'tanh', 'erf', 'pow', 'div', 'sqrt', 'rsqrt', 'rem', 'attention_merge']); // biome-ignore format: one row
 
 type Class = 'memory' | 'free' | 'map' | 'fold' | 'opaque';
 function classOf(n: Node): Class {
@@ -250,6 +250,7 @@ function isInPlaceUpdate(param: Node, value: Node): boolean {
 function opaqueKind(n: Node): RegionKind {
   switch (n.op) {
     case 'attention':
+    case 'attention_split':
       return 'attention';
     case 'scatter':
       return 'scatter';

@@ -12,6 +12,7 @@ import { decompose } from './decompose.ts';
 import { pack } from './pack.ts';
 import type { Pass } from './pass.ts';
 import { simplify } from './simplify.ts';
+import { splitAttention } from './split-attention.ts';
 
 export interface PassOptions {
   readonly cache: CacheSpec;
@@ -27,6 +28,7 @@ export function passes(options: PassOptions): Pass[] {
     cacheLayout(options.cache), // where caches live, in which type
     bind(options.bind), // fixed dims
     decompose(options.keep), // composites into simpler ops
+    splitAttention, // work for all threads where one query attends
     simplify, // algebra
     pack, // weights into the layout that contractions read
   ];

@@ -17,7 +17,11 @@ export interface CompileOptions {
 }
 
 /** Composites that the kernel backend has templates for. */
-export const kernelComposites: ReadonlySet<OpName> = new Set<OpName>(['attention']);
+export const kernelComposites: ReadonlySet<OpName> = new Set<OpName>([
+  'attention',
+  'attention_split',
+  'attention_merge',
+]);
 
 /** The fused form of one entry: everything before kernels. */
 export function compileRegions(traced: Traced, target: Target, options: CompileOptions = {}): RegionGraph {

@@ -1,6 +1,6 @@
 // AutoModelForCausalLM: a checkpoint folder to a model that runs. The model is compiled in this process for the CPU, or
 // with `target: 'reference'` interpreted. The entry `forward` (all positions' logits) is compiled at its first use.
-import type { CompileOptions } from './compiler.ts';
+import { createCpuDevice } from '../backends/cpu/device.ts';
 import type { Traced } from '../frontends/dsl/index.ts';
 import {
   type CausalLM,
@@ -12,13 +12,15 @@ import {
 } from '../frontends/huggingface/index.ts';
 import { dtypeInfo } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
-import type { PlanTensor } from '../ir/program.ts';
+import { stridesOf } from '../ir/ndarray.ts';
+import type { PlanTensor, Program } from '../ir/program.ts';
+import type { CacheSpec } from '../passes/cache-layout.ts';
 import { packRecipe } from '../passes/pack.ts';
+import { compile } from './compiler.ts';
 import { GenerationConfig } from './generation/configuration.ts';
-import { createModel, type PreTrainedModel } from './generation/model.ts';
-import { LazySession } from './lazy-session.ts';
+import { createModel, type ModelInfo, type PreTrainedModel } from './generation/model.ts';
 import { evalShape } from './plan-dims.ts';
-import type { WeightSource } from './program-session.ts';
+import { ProgramSession, type WeightSource } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import type { Session, SessionLimits } from './session.ts';
 
@@ -77,22 +79,90 @@ function checkDtype(dtype: LoadOptions['dtype'], checkpoint: Checkpoint): void {
   }
 }
 
-const loadFields = ['target', 'device', 'dtype', 'cache_implementation', 'max_cache_len', 'max_batch', 'chunk'];
+/** Names of the options of from_pretrained. */
+export const loadFields: readonly string[] = [
+  'target',
+  'device',
+  'dtype',
+  'cache_implementation',
+  'max_cache_len',
+  'max_batch',
+  'chunk',
+];
 
 function checkOptions(options: LoadOptions): void {
   for (const name of Object.keys(options)) {
     if (!loadFields.includes(name)) {
-      throw new ModelcError('unsupported', `from_pretrained() does not support the option \`${name}\`; it takes ${loadFields.join(', ')}`);
+      throw new ModelcError(
+        'unsupported',
+        `from_pretrained() does not support the option \`${name}\`; it takes ${loadFields.join(', ')}`,
+      );
     }
   }
   const { device, target = 'cpu', cache_implementation: cache } = options;
-  if ((device ?? 'cpu') !== 'cpu') throw new ModelcError('unsupported', `device '${device}' is not supported; use 'cpu'`);
+  if ((device ?? 'cpu') !== 'cpu')
+    throw new ModelcError('unsupported', `device '${device}' is not supported; use 'cpu'`);
   if (target !== 'cpu' && target !== 'reference') {
     throw new ModelcError('unsupported', `target '${String(target)}' is not supported; use 'cpu' or 'reference'`);
   }
   if (cache && cache !== 'dynamic' && cache !== 'static') {
-    throw new ModelcError('unsupported', `cache_implementation '${String(cache)}' is not supported; use 'dynamic' or 'static'`);
+    throw new ModelcError(
+      'unsupported',
+      `cache_implementation '${String(cache)}' is not supported; use 'dynamic' or 'static'`,
+    );
   }
+}
+
+/** A checkpoint, its model, and what it is to be compiled for. */
+export interface OpenedModel {
+  readonly checkpoint: Checkpoint;
+  readonly model: CausalLM;
+  readonly info: ModelInfo;
+  readonly limits: SessionLimits;
+  readonly cache: CacheSpec;
+  /** The graph of an entry: prefill, decode or forward. */
+  trace(entry: string): Traced;
+}
+
+/** Reads a checkpoint folder without its weights. Options and errors are those of from_pretrained. */
+export async function openModel(directory: string, options: LoadOptions = {}): Promise<OpenedModel> {
+  checkOptions(options);
+  const checkpoint = await openCheckpoint(directory);
+  const model = causalLM(checkpoint);
+  checkDtype(options.dtype, checkpoint);
+  const { vocabSize, maxPositionEmbeddings, bosTokenId } = model.config;
+  const length = count('max_cache_len', options.max_cache_len ?? maxPositionEmbeddings);
+  const fixedLength = options.cache_implementation === 'static';
+  const limits: SessionLimits = {
+    batch: count('max_batch', options.max_batch ?? defaultBatch),
+    chunk: Math.min(count('chunk', options.chunk ?? defaultChunk), length),
+    length,
+    fixedLength,
+  };
+  return {
+    checkpoint,
+    model,
+    info: { vocabSize, maxPositionEmbeddings, ...(bosTokenId === undefined ? {} : { bosTokenId }) },
+    limits,
+    cache: fixedLength ? { kind: 'static', capacity: length, store: 'f32' } : { kind: 'dynamic', store: 'f32' },
+    trace: tracer(model, limits),
+  };
+}
+
+/** Traces entries of a model under limits, each once. */
+function tracer(model: CausalLM, { batch, length, chunk }: SessionLimits): (entry: string) => Traced {
+  const traced = new Map<string, Traced>();
+  return (entry) => {
+    let graph = traced.get(entry);
+    if (!graph) {
+      if (entry !== 'prefill' && entry !== 'decode' && entry !== 'forward') {
+        throw new ModelcError('input', `the model has no entry '${entry}'; it has prefill, decode and forward`);
+      }
+      graph = model.graph(entry, { maxBatch: batch, maxLength: length, chunk });
+      traced.set(entry, graph);
+    }
+    return graph;
+  };
 }
 
 // biome-ignore lint/complexity/noStaticOnlyClass: the name and form that users of transformers know
@@ -102,71 +172,33 @@ export class AutoModelForCausalLM {
    * 'toolchain' when it cannot be compiled, 'unsupported' for options that are not served.
    */
   static async from_pretrained(directory: string, options: LoadOptions = {}): Promise<PreTrainedModel> {
-    checkOptions(options);
-    const checkpoint = await openCheckpoint(directory);
-    const model = causalLM(checkpoint);
-    checkDtype(options.dtype, checkpoint);
-    const limits: SessionLimits = {
-      batch: count('max_batch', options.max_batch ?? defaultBatch),
-      chunk: count('chunk', options.chunk ?? defaultChunk),
-      length: count('max_cache_len', options.max_cache_len ?? model.config.maxPositionEmbeddings),
-      fixedLength: options.cache_implementation === 'static',
-    };
-    const session =
-      options.target === 'reference' ? openReference(checkpoint, model, limits) : await openCompiled(checkpoint, model, limits);
-    const info = {
-      vocabSize: model.config.vocabSize,
-      maxPositionEmbeddings: model.config.maxPositionEmbeddings,
-      ...(model.config.bosTokenId === undefined ? {} : { bosTokenId: model.config.bosTokenId }),
-    };
+    const opened = await openModel(directory, options);
+    const session = await (options.target === 'reference' ? openReference(opened) : openCompiled(opened));
+    const { checkpoint, info } = opened;
     return createModel(session, info, checkpoint.config, generationConfigOf(checkpoint));
   }
 }
 
-/** Traces entries of a model under limits, each once. */
-function tracer(model: CausalLM, limits: SessionLimits): (entry: string) => Traced {
-  const traced = new Map<string, Traced>();
-  return (entry) => {
-    let graph = traced.get(entry);
-    if (!graph) {
-      if (entry !== 'prefill' && entry !== 'decode' && entry !== 'forward') {
-        throw new ModelcError('input', `the model has no entry '${entry}'; it has prefill, decode and forward`);
-      }
-      graph = model.graph(entry, {
-        maxBatch: limits.batch,
-        maxLength: limits.length,
-        chunk: Math.min(limits.chunk, limits.length),
-      });
-      traced.set(entry, graph);
-    }
-    return graph;
-  };
-}
-
 /** A model in the interpreter. */
-export function openReference(checkpoint: Checkpoint, model: CausalLM, limits: SessionLimits): Session {
+function openReference({ checkpoint, limits, trace }: OpenedModel): Session {
   return new ReferenceSession({
-    limits: { ...limits, chunk: Math.min(limits.chunk, limits.length) },
-    trace: tracer(model, limits),
+    limits,
+    trace,
     weight: (name, dtype, shape) => readTensor(storedTensor(checkpoint, name).span, dtype, shape),
   });
 }
 
-async function openCompiled(checkpoint: Checkpoint, model: CausalLM, limits: SessionLimits): Promise<Session> {
-  const [{ compile }, { createCpuDevice }] = await Promise.all([
-    import('./compiler.ts'),
-    import('../backends/cpu/device.ts'),
-  ]);
+/** A model compiled for this machine's CPU. */
+async function openCompiled({ checkpoint, model, cache, trace }: OpenedModel): Promise<Session> {
   const device = await createCpuDevice();
-  const trace = tracer(model, limits);
-  const options: CompileOptions = {
-    cache: limits.fixedLength
-      ? { kind: 'static', capacity: limits.length, store: 'f32' }
-      : { kind: 'dynamic', store: 'f32' },
-  };
-  const compileEntries = (entries: readonly string[]) =>
-    compile(model.config.modelType, Object.fromEntries(entries.map((e) => [e, trace(e)])), device.target, options);
-  return LazySession.open(device, compileEntries, (weight) => weightSource(checkpoint, weight));
+  const compiled = (...entries: string[]): Program =>
+    compile(model.config.modelType, Object.fromEntries(entries.map((e) => [e, trace(e)])), device.target, { cache });
+  return ProgramSession.open({
+    program: compiled('prefill', 'decode'),
+    device,
+    weight: (tensor) => weightSource(checkpoint, tensor),
+    missing: (entry) => compiled(entry),
+  });
 }
 
 const storedTensor = (checkpoint: Checkpoint, name: string) => {
@@ -186,17 +218,20 @@ export async function weightSource(checkpoint: Checkpoint, weight: PlanTensor): 
   return permuteBytes(await readSpan(span), shape, perm, dtypeInfo[weight.dtype].bytes);
 }
 
-/** Row-major elements of `size` bytes, axes permuted: result axis i is argument axis perm[i]. */
-export function permuteBytes(bytes: Uint8Array, shape: readonly number[], perm: readonly number[], size: number): Uint8Array {
-  const strides = new Array<number>(shape.length);
-  for (let axis = shape.length - 1, step = size; axis >= 0; axis--) {
-    strides[axis] = step;
-    step *= shape[axis];
-  }
-  const out = new Uint8Array(bytes.length);
+/** Row-major 32-bit or 16-bit elements, axes permuted: result axis i is argument axis perm[i]. */
+export function permuteBytes(
+  bytes: Uint8Array,
+  shape: readonly number[],
+  perm: readonly number[],
+  elementBytes: number,
+): Uint8Array {
+  const { buffer } = Uint8Array.from(bytes);
+  const source = elementBytes === 4 ? new Uint32Array(buffer) : new Uint16Array(buffer);
+  const target = elementBytes === 4 ? new Uint32Array(source.length) : new Uint16Array(source.length);
+  const strides = stridesOf(shape);
   const index = new Array<number>(perm.length).fill(0);
-  for (let to = 0, from = 0; to < out.length; to += size) {
-    for (let b = 0; b < size; b++) out[to + b] = bytes[from + b];
+  for (let to = 0, from = 0; to < target.length; to++) {
+    target[to] = source[from];
     for (let axis = perm.length - 1; axis >= 0; axis--) {
       from += strides[perm[axis]];
       if (++index[axis] < shape[perm[axis]]) break;
@@ -204,7 +239,7 @@ export function permuteBytes(bytes: Uint8Array, shape: readonly number[], perm: 
       index[axis] = 0;
     }
   }
-  return out;
+  return new Uint8Array(target.buffer);
 }
 
 export { CausalLanguageModel, createModel, type PreTrainedModel } from './generation/model.ts';

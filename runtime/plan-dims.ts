@@ -49,7 +49,10 @@ export function solveDims(entry: string, plan: Plan, inputs: readonly HostTensor
   for (const { name, min, max } of plan.dims) {
     const value = dims[name];
     if (!(Number.isInteger(value) && value >= min && value <= max)) {
-      throw new ModelcError('input', `${name} is ${value} in this run of ${entry}, but it is compiled for ${min} to ${max}`);
+      throw new ModelcError(
+        'input',
+        `${name} is ${value} in this run of ${entry}, but it is compiled for ${min} to ${max}`,
+      );
     }
   }
   for (const [i, { name, shape }] of plan.inputs.entries()) {

@@ -17,51 +17,84 @@ export type WeightSource = FileSpan | Uint8Array;
 export interface ProgramOptions {
   readonly program: Program;
   readonly device: Device;
-  /** Path of code that was built for the program before. */
-  readonly binary?: string;
   /** Finds the bytes of a weight of the program. */
   readonly weight: (weight: PlanTensor) => WeightSource | Promise<WeightSource>;
+  /** Native code of the program, when it was built elsewhere. */
+  readonly binary?: string;
+  /** Compiles an entry that the program lacks, at its first use: a program with the same states and the same limits. */
+  readonly missing?: (entry: string) => Program;
 }
 
-/** A buffer that is replaced by a larger one when a run needs more. */
-interface Reusable {
-  buffer: Buffer;
+/** A loaded program with its weights and constants bound. */
+interface Part {
+  readonly program: Program;
+  readonly loaded: LoadedProgram;
+  readonly weights: readonly Buffer[];
+  readonly constants: readonly Buffer[];
 }
 
 export class ProgramSession implements Session {
   readonly limits: SessionLimits;
   readonly program: Program;
-  private readonly buffers = new Map<string, Reusable>();
+  private readonly device: Device;
+  /** Which part serves an entry. */
+  private readonly entries = new Map<string, Part>();
+  /** Weights and constants by name, shared by the parts. */
+  private readonly fixed = new Map<string, Buffer>();
+  /** Inputs and results by role, replaced by larger ones when a run needs more. */
+  private readonly reused = new Map<string, Buffer>();
   private queue: Promise<unknown> = Promise.resolve();
   private waiting = 0;
   private disposed = false;
 
-  private constructor(
-    private readonly device: Device,
-    private readonly loaded: LoadedProgram,
-    program: Program,
-    private readonly weights: readonly Buffer[],
-    private readonly constants: readonly Buffer[],
-  ) {
-    this.program = program;
-    this.limits = limitsOf(program);
+  private constructor(private readonly options: ProgramOptions) {
+    this.device = options.device;
+    this.program = options.program;
+    this.limits = limitsOf(options.program);
   }
 
   /** Loads the program's code and binds its weights and constants. */
-  static async open({ program, device, binary, weight }: ProgramOptions): Promise<ProgramSession> {
-    const loaded = await device.load(program, binary);
+  static async open(options: ProgramOptions): Promise<ProgramSession> {
+    const session = new ProgramSession(options);
+    await session.add(options.program, options.binary);
+    return session;
+  }
+
+  private async add(program: Program, binary?: string): Promise<void> {
+    const loaded = await this.device.load(program, binary);
     const weights: Buffer[] = [];
     for (const tensor of program.weights) {
-      const source = await weight(tensor);
-      const expected = evalShape(tensor.shape, {}).reduce((n, d) => n * d, dtypeInfo[tensor.dtype].bytes);
-      const bytes = source instanceof Uint8Array ? source.byteLength : source.bytes;
-      if (bytes !== expected) {
-        throw new ModelcError('checkpoint', `weight ${tensor.name} has ${bytes} bytes, but the program reads ${expected}`);
-      }
-      weights.push(source instanceof Uint8Array ? upload(device, source) : device.map(source, tensor.dtype));
+      const buffer = this.fixed.get(`weight ${tensor.name}`) ?? (await this.bind(tensor));
+      this.fixed.set(`weight ${tensor.name}`, buffer);
+      weights.push(buffer);
     }
-    const constants = program.constants.map((c) => upload(device, bytesOf(storeNumbers(c.dtype, c.data))));
-    return new ProgramSession(device, loaded, program, weights, constants);
+    const constants = program.constants.map((constant) => {
+      const role = `constant ${constant.name}`;
+      const buffer = this.fixed.get(role) ?? this.upload(bytesOf(storeNumbers(constant.dtype, constant.data)));
+      this.fixed.set(role, buffer);
+      return buffer;
+    });
+    for (const entry of Object.keys(program.entries)) {
+      this.entries.set(entry, { program, loaded, weights, constants });
+    }
+  }
+
+  private async bind(tensor: PlanTensor): Promise<Buffer> {
+    const source = await this.options.weight(tensor);
+    const bytes = source instanceof Uint8Array ? source.byteLength : source.bytes;
+    if (bytes !== byteSize(tensor, {})) {
+      throw new ModelcError(
+        'checkpoint',
+        `weight ${tensor.name} has ${bytes} bytes, but the program reads ${byteSize(tensor, {})}; they do not belong together`,
+      );
+    }
+    return source instanceof Uint8Array ? this.upload(source) : this.device.map(source, tensor.dtype);
+  }
+
+  private upload(bytes: Uint8Array): Buffer {
+    const buffer = this.device.alloc(bytes.byteLength);
+    this.device.write(buffer, bytes);
+    return buffer;
   }
 
   createState(batch: number, capacity: number): ProgramState {
@@ -92,13 +125,8 @@ export class ProgramSession implements Session {
     wanted?: readonly string[],
   ): Promise<Record<string, HostTensor>> {
     this.checkOpen();
-    const plan = this.program.entries[entry];
-    if (!Object.hasOwn(this.program.entries, entry)) {
-      throw new ModelcError(
-        'input',
-        `the program has no entry '${entry}'; it has ${Object.keys(this.program.entries).join(', ')}`,
-      );
-    }
+    const part = await this.part(entry);
+    const plan = part.program.entries[entry];
     if (!(state instanceof ProgramState)) throw new ModelcError('input', 'the state belongs to another session');
     const tensors = plan.inputs.map((input) => inputOf(entry, input, inputs));
     const dims = solveDims(entry, plan, tensors, { ...state.dims, past: state.length });
@@ -106,9 +134,9 @@ export class ProgramSession implements Session {
     checkRoom(state.length, seq, state.dims.capacity);
     await state.settle();
     const bindings: Bindings = {
-      weights: this.weights,
-      constants: this.constants,
-      states: state.buffers,
+      weights: part.weights,
+      constants: part.constants,
+      states: state.inOrderOf(part.program.states),
       inputs: tensors.map((t, i) => {
         const bytes = bytesOf(t.data);
         const buffer = this.buffer(`${entry} input ${i}`, bytes.byteLength);
@@ -117,7 +145,7 @@ export class ProgramSession implements Session {
       }),
       results: plan.results.map((r, i) => this.buffer(`${entry} result ${i}`, byteSize(r, dims))),
     };
-    await this.loaded.run(entry, bindings, dims);
+    await part.loaded.run(entry, bindings, dims);
     state.length += seq;
     return this.readResults(plan, bindings, dims, wanted);
   }
@@ -139,13 +167,23 @@ export class ProgramSession implements Session {
     return results;
   }
 
+  private async part(entry: string): Promise<Part> {
+    if (!this.entries.has(entry) && this.options.missing) await this.add(this.options.missing(entry));
+    const part = this.entries.get(entry);
+    if (part) return part;
+    throw new ModelcError(
+      'unsupported',
+      `the program has no entry '${entry}', it has ${[...this.entries.keys()].join(', ')}; compile the model with it`,
+    );
+  }
+
   /** A buffer for `role` with room for `bytes`. */
   private buffer(role: string, bytes: number): Buffer {
-    const known = this.buffers.get(role);
-    if (known && known.buffer.bytes >= bytes) return known.buffer;
-    if (known) this.device.free(known.buffer);
-    const buffer = this.device.alloc(Math.max(bytes, 64));
-    this.buffers.set(role, { buffer });
+    const known = this.reused.get(role);
+    if (known && known.bytes >= bytes) return known;
+    if (known) this.device.free(known);
+    const buffer = this.device.alloc(bytes);
+    this.reused.set(role, buffer);
     return buffer;
   }
 
@@ -158,17 +196,10 @@ export class ProgramSession implements Session {
     if (this.disposed) return;
     this.disposed = true;
     this.queue = this.queue.then(() => {
-      for (const { buffer } of this.buffers.values()) this.device.free(buffer);
-      for (const buffer of [...this.weights, ...this.constants]) this.device.free(buffer);
-      this.loaded.dispose();
+      for (const { loaded } of new Set(this.entries.values())) loaded.dispose();
+      for (const buffer of [...this.reused.values(), ...this.fixed.values()]) this.device.free(buffer);
     });
   }
-}
-
-function upload(device: Device, bytes: Uint8Array): Buffer {
-  const buffer = device.alloc(Math.max(bytes.byteLength, 64));
-  device.write(buffer, bytes);
-  return buffer;
 }
 
 const byteSize = (t: PlanTensor, dims: Readonly<Record<string, number>>): number =>

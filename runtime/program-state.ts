@@ -2,6 +2,7 @@
 // [batch, capacity]. Growing moves the written positions into larger buffers; reordering is carried out before the next
 // run, through the host, because it may need to wait for the device.
 import { dtypeInfo } from '../ir/dtype.ts';
+import { ModelcError } from '../ir/error.ts';
 import type { PlanTensor } from '../ir/program.ts';
 import { checkRows } from './cache-errors.ts';
 import type { Buffer, Device } from './device.ts';
@@ -11,7 +12,7 @@ import type { State } from './session.ts';
 export class ProgramState implements State {
   dims: { readonly batch: number; readonly capacity: number };
   length = 0;
-  buffers: Buffer[];
+  private buffers: Buffer[];
   /** A permutation of the rows that is still to be carried out. */
   private pending: readonly number[] | undefined;
 
@@ -26,6 +27,15 @@ export class ProgramState implements State {
 
   private bytes(tensor: PlanTensor): number {
     return evalShape(tensor.shape, this.dims).reduce((n, d) => n * d, dtypeInfo[tensor.dtype].bytes);
+  }
+
+  /** The buffers of a program's states; it must have the states that this was made for, in any order. */
+  inOrderOf(states: readonly PlanTensor[]): Buffer[] {
+    return states.map(({ name }) => {
+      const i = this.tensors.findIndex((t) => t.name === name);
+      if (i < 0) throw new ModelcError('input', `the state has no part ${name}: it belongs to another program`);
+      return this.buffers[i];
+    });
   }
 
   grow(capacity: number): void {

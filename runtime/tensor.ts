@@ -29,7 +29,10 @@ export class Tensor<K extends TensorTypeName = TensorTypeName> {
   constructor(type: K, data: TensorDataTypes[K], dims: readonly number[]) {
     const size = dims.reduce((n, d) => n * d, 1);
     if (data.length !== size) {
-      throw new ModelcError('input', `a tensor of dims [${dims}] has ${size} elements, but its data has ${data.length}`);
+      throw new ModelcError(
+        'input',
+        `a tensor of dims [${dims}] has ${size} elements, but its data has ${data.length}`,
+      );
     }
     this.type = type;
     this.data = data;
@@ -42,7 +45,8 @@ export class Tensor<K extends TensorTypeName = TensorTypeName> {
 
   /** The only element of a tensor of size 1. */
   item(): number | bigint {
-    if (this.size !== 1) throw new ModelcError('input', `item() needs a tensor of one element, this one has ${this.size}`);
+    if (this.size !== 1)
+      throw new ModelcError('input', `item() needs a tensor of one element, this one has ${this.size}`);
     return this.data[0];
   }
 

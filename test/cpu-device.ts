@@ -1,52 +1,120 @@
-// The CPU backend as a test device: a graph goes through the passes, fusion, kernels, the C compiler and the native
-// runtime. Results are read back as arrays.
+// The CPU backend as a test device: graphs go through the passes, fusion, kernels, the C compiler and the native runtime.
+// Memory that a run writes is filled with a pattern first, and followed by a margin of it: an element that no kernel
+// writes, and a write beyond the end, do not go unnoticed.
 import { type CpuDevice, createCpuDevice } from '../backends/cpu/device.ts';
 import { plan, separateOutputs } from '../backends/kernel/plan.ts';
 import { dtypeInfo } from '../ir/dtype.ts';
+import type { EvalOutput } from '../ir/eval.ts';
 import type { Graph } from '../ir/graph.ts';
-import type { NdArray } from '../ir/ndarray.ts';
+import { type NdArray, sizeOf } from '../ir/ndarray.ts';
 import type { PlanTensor, Program } from '../ir/program.ts';
+import type { RegionGraph } from '../ir/region.ts';
 import { fuse } from '../passes/fuse.ts';
 import { passes, runPasses } from '../passes/pipeline.ts';
 import { kernelComposites } from '../runtime/compiler.ts';
-import { bytesOf, storeNumbers, viewNumbers } from '../runtime/host-tensor.ts';
+import type { Buffer, LoadedProgram } from '../runtime/device.ts';
+import { bytesOf, storeNumbers, toNdArray, viewOf } from '../runtime/host-tensor.ts';
 import { evalShape } from '../runtime/plan-dims.ts';
-import type { TestDevice } from './devices.ts';
+import type { DeviceResult, DeviceRun, TestDevice } from './devices.ts';
 
-export function lowerGraph(graph: Graph, device: CpuDevice): Program {
+const margin = 64;
+const pattern = 0xa5;
+
+/** The graph as regions, by the passes that a model goes through. */
+export function regionsOf(graph: Graph, device: CpuDevice): RegionGraph {
   const list = passes({ cache: { kind: 'dynamic', store: 'f32' }, bind: {}, keep: kernelComposites });
-  const lowered = separateOutputs(runPasses(graph, device.target, list));
-  return plan('test', new Map([['main', fuse(lowered)]]), new Map(), device.target);
+  return fuse(separateOutputs(runPasses(graph, device.target, list)));
 }
 
-export async function cpuDevice(): Promise<TestDevice> {
+export async function openCpu(): Promise<TestDevice> {
   const device = await createCpuDevice();
-  return {
-    name: `cpu ${device.target.features.join()}`,
-    async run(graph, inputs, dims = {}) {
-      const program = lowerGraph(graph, device);
-      const loaded = await device.load(program);
-      const upload = (t: PlanTensor, a: NdArray) => {
-        const buffer = device.alloc(Math.max(64, a.data.length * dtypeInfo[t.dtype].bytes));
-        device.write(buffer, bytesOf(storeNumbers(t.dtype, Array.from(a.data))));
-        return buffer;
-      };
-      const { main } = program.entries;
-      const bound = main.inputs.map((t, i) => upload(t, inputs[i]));
-      const size = (t: PlanTensor) => evalShape(t.shape, dims).reduce((n, d) => n * d, 1);
-      const results = main.results.map((t) => device.alloc(Math.max(64, size(t) * dtypeInfo[t.dtype].bytes)));
-      try {
-        await loaded.run('main', { weights: [], constants: [], states: [], inputs: bound, results }, dims);
-        return await Promise.all(
-          main.results.map(async (t, i) => {
-            const bytes = await device.read(results[i], 0, size(t) * dtypeInfo[t.dtype].bytes);
-            return { dtype: t.dtype, shape: evalShape(t.shape, dims), data: viewNumbers(t.dtype, bytes) };
-          }),
-        );
-      } finally {
-        for (const b of [...bound, ...results]) device.free(b);
-        loaded.dispose();
+  return { name: `cpu ${device.target.features.join()}`, run: (runs) => runOnCpu(device, runs) };
+}
+
+/** The regions of a graph that has kernels for all of them; otherwise why it has not. */
+function lower(graph: Graph, device: CpuDevice): RegionGraph | Error {
+  try {
+    const regions = regionsOf(graph, device);
+    plan('test', new Map([['main', regions]]), new Map(), device.target);
+    return regions;
+  } catch (error) {
+    return asError(error);
+  }
+}
+
+const asError = (thrown: unknown): Error => (thrown instanceof Error ? thrown : new Error(String(thrown)));
+
+/** Graphs of inputs alone share a program; one with weights or states is a program of its own, as all entries bind them. */
+export async function runOnCpu(device: CpuDevice, runs: readonly DeviceRun[]): Promise<DeviceResult[]> {
+  const results: DeviceResult[] = [];
+  const shared: number[] = [];
+  const programs: number[][] = [shared];
+  const entries = new Map<number, RegionGraph>();
+  for (const [i, { graph }] of runs.entries()) {
+    const lowered = lower(graph, device);
+    if (lowered instanceof Error) results[i] = lowered;
+    else {
+      entries.set(i, lowered);
+      if (graph.params.every((p) => p.attrs.kind === 'input')) shared.push(i);
+      else programs.push([i]);
+    }
+  }
+  for (const members of programs) {
+    const named = new Map(members.map((i) => [`graph${i}`, entries.get(i)!]));
+    const program = plan('test', named, new Map(), device.target);
+    const loaded = await device.load(program);
+    try {
+      for (const i of members) {
+        results[i] = await runEntry(device, program, loaded, `graph${i}`, runs[i]).catch(asError);
       }
-    },
+    } finally {
+      loaded.dispose();
+    }
+  }
+  return results;
+}
+
+async function runEntry(
+  device: CpuDevice,
+  program: Program,
+  loaded: LoadedProgram,
+  entry: string,
+  { params, dims = {}, times = 1 }: DeviceRun,
+): Promise<EvalOutput> {
+  const main = program.entries[entry];
+  const buffers: Buffer[] = [];
+  const upload = (t: PlanTensor, extra = 0): Buffer => {
+    const bytes = bytesOf(storeNumbers(t.dtype, params.get(t.name)!.data));
+    const buffer = device.alloc(bytes.length + extra);
+    device.write(buffer, bytes);
+    if (extra > 0) device.write(buffer, new Uint8Array(extra).fill(pattern), bytes.length);
+    buffers.push(buffer);
+    return buffer;
   };
+  const bytesIn = (t: PlanTensor): number => sizeOf(evalShape(t.shape, dims)) * dtypeInfo[t.dtype].bytes;
+  const output = (t: PlanTensor): Buffer => {
+    const buffer = device.alloc(bytesIn(t) + margin);
+    device.write(buffer, new Uint8Array(buffer.bytes).fill(pattern));
+    buffers.push(buffer);
+    return buffer;
+  };
+  const download = async (t: PlanTensor, buffer: Buffer): Promise<NdArray> => {
+    const bytes = bytesIn(t);
+    const beyond = await device.read(buffer, bytes, margin);
+    if (beyond.some((b) => b !== pattern)) throw new Error(`memory behind ${t.name} was overwritten`);
+    const data = viewOf(t.dtype, await device.read(buffer, 0, bytes));
+    return toNdArray({ dtype: t.dtype, shape: evalShape(t.shape, dims), data });
+  };
+  try {
+    const weights = program.weights.map((t) => upload(t));
+    const inputs = main.inputs.map((t) => upload(t));
+    const states = program.states.map((t) => upload(t, margin));
+    const results = main.results.map(output);
+    for (let i = 0; i < times; i++) await loaded.run(entry, { weights, constants: [], states, inputs, results }, dims);
+    const read = async (tensors: readonly PlanTensor[], from: readonly Buffer[]) =>
+      new Map(await Promise.all(tensors.map(async (t, i) => [t.name, await download(t, from[i])] as const)));
+    return { results: await read(main.results, results), updates: await read(program.states, states) };
+  } finally {
+    for (const b of buffers) device.free(b);
+  }
 }

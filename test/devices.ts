@@ -1,11 +1,28 @@
 // The devices that op tests and fuzz tests run on. A device that this machine lacks is reported, never silently skipped.
+import type { EvalOutput } from '../ir/eval.ts';
 import type { Graph } from '../ir/graph.ts';
 import type { NdArray } from '../ir/ndarray.ts';
+import { openCpu } from './cpu-device.ts';
+
+/** A graph and what one run of it reads: all params by name, and the dims. */
+export interface DeviceRun {
+  readonly graph: Graph;
+  readonly params: ReadonlyMap<string, NdArray>;
+  readonly dims?: Readonly<Record<string, number>>;
+  /** How often it runs, states carrying over (1). What counts is the last run. */
+  readonly times?: number;
+}
+
+/** What a run gives, as `evaluate` names it, or why the graph cannot be compiled. */
+export type DeviceResult = EvalOutput | Error;
 
 export interface TestDevice {
   readonly name: string;
-  /** Compiles and runs a graph of input params only; inputs in order of params, results in order of results. */
-  run(graph: Graph, inputs: readonly NdArray[], dims?: Readonly<Record<string, number>>): Promise<NdArray[]>;
+  /**
+   * Compiles graphs together, as entries of one program, and runs each: one native build for many graphs is what makes
+   * thousands of small ones affordable.
+   */
+  run(runs: readonly DeviceRun[]): Promise<DeviceResult[]>;
 }
 
 export interface TestDevices {
@@ -14,7 +31,7 @@ export interface TestDevices {
 }
 
 /** One row a device: how to open it; throws with the reason when it is not there. */
-const known: readonly { readonly name: string; open(): Promise<TestDevice> }[] = [];
+const known: readonly { readonly name: string; open(): Promise<TestDevice> }[] = [{ name: 'cpu', open: openCpu }];
 
 export async function devices(): Promise<TestDevices> {
   const present: TestDevice[] = [];

@@ -2,7 +2,7 @@
 // graph as generated: the graph with all composites decomposed, and every device that this machine has. FUZZ_SECONDS is
 // the time budget (10 s, 60 s in CI), FUZZ_SEED the first seed; a failure names the seed that repeats it.
 import { afterAll, expect, test } from 'vitest';
-import type { DType } from '../ir/dtype.ts';
+import { type DType, isFloat } from '../ir/dtype.ts';
 import { evaluate } from '../ir/eval.ts';
 import { type Graph, isOp, type Node, roots, topologicalOrder } from '../ir/graph.ts';
 import type { NdArray } from '../ir/ndarray.ts';
@@ -21,22 +21,41 @@ const decomposing = Object.fromEntries(
   opNames.filter((op) => opOf(op).decompose).map((op) => [op, (node: Node) => opOf(op).decompose!(node)]),
 );
 
-/** Runs of a graph: the interpreter on its decomposition, and the devices. */
-type Runner = { readonly name: string; run(random: RandomGraph): Promise<readonly NdArray[]> };
+/** A graph that is run, and what must come out. */
+interface Subject {
+  readonly random: RandomGraph;
+  readonly params: ReadonlyMap<string, NdArray>;
+  readonly expected: readonly NdArray[];
+}
 
-const run = (graph: Graph, { inputs, dims }: RandomGraph): NdArray[] => {
-  const params = new Map(graph.params.map((p) => [p.attrs.name, inputs[randomIndex(p)]]));
-  return [...evaluate(graph, { params, dims }).results.values()];
-};
-const randomIndex = (param: Node<'param'>): number => Number(param.attrs.name.slice(1));
+/** Graphs of one native build. */
+const batchSize = 20;
+
+/** Other ways to the same results: the interpreter on the decomposition, and the devices. */
+interface Runner {
+  readonly name: string;
+  run(subjects: readonly Subject[]): Promise<readonly (readonly NdArray[] | Error)[]>;
+}
+
+const run = (graph: Graph, params: ReadonlyMap<string, NdArray>, { dims }: RandomGraph): NdArray[] => [
+  ...evaluate(graph, { params, dims }).results.values(),
+];
 
 const { present, missing } = await devices();
 const runners: Runner[] = [
-  { name: 'decomposition', run: async (random) => run(rewrite(random.graph, decomposing), random) },
+  {
+    name: 'decomposition',
+    run: async (subjects) =>
+      subjects.map(({ random, params }) => run(rewrite(random.graph, decomposing), params, random)),
+  },
   ...present.map(
     (device): Runner => ({
       name: device.name,
-      run: ({ graph, inputs, dims }) => device.run(graph, inputs, dims),
+      async run(subjects) {
+        const runs = subjects.map(({ random, params }) => ({ graph: random.graph, params, dims: random.dims }));
+        const results = await device.run(runs);
+        return results.map((r) => (r instanceof Error ? r : [...r.results.values()]));
+      },
     }),
   ),
 ];
@@ -51,33 +70,53 @@ afterAll(() => {
   console.log(`fuzz: ${tried} graphs from seed ${firstSeed} on ${runners.map((r) => r.name).join(', ')}`);
 });
 
-test('random graphs agree with the interpreter everywhere', { timeout: seconds * 1000 + 120_000 }, async () => {
+test('random graphs agree with the interpreter everywhere', { timeout: seconds * 1000 + 240_000 }, async () => {
   const end = Date.now() + seconds * 1000;
-  for (let seed = firstSeed; Date.now() < end || seed === firstSeed; seed++) {
-    tried++;
-    const random = randomGraph(seed);
-    const { graph } = random;
-    const problem = await check(random).catch((error) =>
-      error instanceof Error ? (error.stack ?? error.message) : String(error),
-    );
-    if (problem) expect.fail(`seed ${seed}: ${problem}\n${printGraph(graph)}`);
+  for (let seed = firstSeed; Date.now() < end || seed === firstSeed; seed += batchSize) {
+    const subjects = Array.from({ length: batchSize }, (_, i) => subjectOf(seed + i));
+    for (const runner of runners) {
+      const problem = await firstProblem(runner, subjects);
+      if (problem) expect.fail(problem);
+    }
+    tried += batchSize;
   }
 });
 
-/** The first disagreement about a graph. */
-async function check(random: RandomGraph): Promise<string | undefined> {
-  const { graph } = random;
-  verify(graph);
-  const expected = run(graph, random);
+function subjectOf(seed: number): Subject {
+  const random = randomGraph(seed);
+  verify(random.graph);
+  const params = new Map(random.graph.params.map((p, i) => [p.attrs.name, random.inputs[i]]));
+  return { random, params, expected: run(random.graph, params, random) };
+}
+
+/** The first disagreement of a runner; a batch that cannot be run at all is searched for a graph that cannot. */
+async function firstProblem(runner: Runner, subjects: readonly Subject[]): Promise<string | undefined> {
+  let results: readonly (readonly NdArray[] | Error)[];
+  try {
+    results = await runner.run(subjects);
+  } catch (error) {
+    const half = subjects.length >> 1;
+    const inHalf = half > 0 ? await firstProblem(runner, subjects.slice(0, half)) : undefined;
+    const inOther = half > 0 && !inHalf ? await firstProblem(runner, subjects.slice(half)) : undefined;
+    return inHalf ?? inOther ?? describe(subjects[0], runner, textOf(error));
+  }
+  for (const [i, result] of results.entries()) {
+    const why = result instanceof Error ? textOf(result) : disagreement(subjects[i], result);
+    if (why) return describe(subjects[i], runner, why);
+  }
+  return undefined;
+}
+
+const textOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
+const describe = ({ random }: Subject, runner: Runner, why: string): string =>
+  `seed ${random.seed} on ${runner.name}: ${why}\n${printGraph(random.graph)}`;
+
+function disagreement({ random: { graph }, expected }: Subject, actual: readonly NdArray[]): string | undefined {
   const tolerance = toleranceOf(dtypesOf(graph));
   const names = [...graph.results.keys()];
-  for (const runner of runners) {
-    const actual = await runner.run(random);
-    for (const [i, value] of expected.entries()) {
-      const isReal = value.dtype === 'f32' || value.dtype === 'f16' || value.dtype === 'bf16';
-      const why = difference(actual[i], value, isReal ? tolerance : 0);
-      if (why) return `on ${runner.name}, ${names[i]} ${why}`;
-    }
+  for (const [i, value] of expected.entries()) {
+    const why = difference(actual[i], value, isFloat(value.dtype) ? tolerance : 0);
+    if (why) return `${names[i]} ${why}`;
   }
   return undefined;
 }

@@ -1,10 +1,11 @@
-// The package as others see it: what its exports resolve to, that its types check in a user's strict project, and that
+// The package as others see it: what its exports resolve to, that its types check in a strict project of a user, and that the that
 // the README's example compiles and runs.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { transformSync } from 'esbuild';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -23,7 +24,14 @@ afterAll(() => rmSync(project, { recursive: true, force: true }));
 function typeCheck(file: string, source: string): string {
   writeFileSync(join(project, file), source);
   const config = {
-    compilerOptions: { strict: true, module: 'NodeNext', target: 'ES2022', noEmit: true, types: [], skipLibCheck: false },
+    compilerOptions: {
+      strict: true,
+      module: 'NodeNext',
+      target: 'ES2022',
+      noEmit: true,
+      types: [],
+      skipLibCheck: false,
+    },
     files: [file],
   };
   writeFileSync(join(project, 'tsconfig.json'), JSON.stringify(config));
@@ -69,13 +77,13 @@ test('a wrong call is a type error', () => {
   expect(typeCheck('wrong.ts', "import { pipeline } from 'modelc';\nawait pipeline(42);\n")).toMatch(/error TS/);
 });
 
-test("the README's example type-checks and runs", () => {
-  const readme = readFileSync(join(root, 'README.md'), 'utf8');
-  const source = /```ts\n\/\/ tiny\.ts\n([\s\S]*?)```/.exec(readme)?.[1];
-  expect(source).toBeDefined();
-  expect(typeCheck('tiny.ts', source as string)).toBe('');
-  const script = `import { build } from ${JSON.stringify(join(root, 'node_modules/esbuild/lib/main.js'))};
-    await build({ entryPoints: ['tiny.ts'], outfile: 'tiny.mjs', format: 'esm' });`;
-  execFileSync(process.execPath, ['--input-type=module', '-e', script], { cwd: project });
-  expect(execFileSync(process.execPath, ['tiny.mjs'], { cwd: project, encoding: 'utf8' })).not.toBe('');
+test("the README's architecture is the one in examples/, and type-checks and runs for a user", () => {
+  const example = readFileSync(join(root, 'examples', 'custom-architecture.ts'), 'utf8');
+  const source = example.slice(example.indexOf('import')).replace('../frontends/dsl/index.ts', 'modelc/nn').trim();
+  expect(readFileSync(join(root, 'README.md'), 'utf8')).toContain(source);
+  expect(typeCheck('mine.ts', source)).toBe('');
+  const use = "import { graph } from './mine.mjs';\nconsole.log(graph.name);\n";
+  writeFileSync(join(project, 'mine.mjs'), transformSync(source, { loader: 'ts' }).code);
+  writeFileSync(join(project, 'use.mjs'), use);
+  expect(execFileSync(process.execPath, ['use.mjs'], { cwd: project, encoding: 'utf8' })).toBe('decode\n');
 });

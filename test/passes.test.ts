@@ -24,6 +24,7 @@ import { pack, packRecipe } from '../passes/pack.ts';
 import type { Pass } from '../passes/pass.ts';
 import { passes, runPasses } from '../passes/pipeline.ts';
 import { simplify } from '../passes/simplify.ts';
+import { splitAttention } from '../passes/split-attention.ts';
 import { randomGraph } from './random-graph.ts';
 
 const target: Target = {
@@ -45,6 +46,8 @@ function passOf(line: string): Pass {
       return simplify;
     case 'pack':
       return pack;
+    case 'split-attention':
+      return { name, run: (graph, t) => splitAttention.run(graph, { ...t, threads: numbers.threads }) };
     case 'bind':
       return bind(numbers);
     case 'decompose':
@@ -134,7 +137,7 @@ describe('text in, text out', () => {
     const output = printGraph(result);
     if (process.env.UPDATE) writeFileSync(url, `${head}\n${input.trimEnd()}\n---\n${output}`);
     else expect(output).toBe(expected);
-    if (head.includes('decompose')) return; // composites round differently: test/fuzz.test.ts compares them
+    if (/decompose|split/.test(head)) return; // composites round differently: test/fuzz.test.ts compares them
     const dims = dimsFor(graph, head);
     expect(meaning(result, dims)).toEqual(meaning(graph, dims));
   });
@@ -240,7 +243,7 @@ describe('pipeline', () => {
   });
   test('an unknown name to dump after lists the passes', () => {
     expect(() => runPasses(graph, target, list, { dumpAfter: 'fuze' })).toThrow(
-      "there is no pass called 'fuze' to dump after; the passes are cache-layout, bind, decompose, simplify, pack",
+      "there is no pass called 'fuze' to dump after; the passes are cache-layout, bind, decompose, split-attention, simplify, pack",
     );
   });
   test('a pass that breaks the graph is named', () => {

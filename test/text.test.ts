@@ -126,6 +126,8 @@ graph every(
   %65 = rope(%q, %cos, %cos) {style: half}
   %66 = attention(%q, %53, %53) {scale: 0.17677669529663687, causal: true, window: 0, softcap: 0, operands: []}
   %67 = cross_entropy(%row2, %labels) {ignore: -100, smoothing: 0.1}
+  %68 = attention_split(%q, %53, %53) {scale: 0.125, causal: true, window: 0, softcap: 0, operands: [], splits: 4}
+  %69 = attention_merge(%68) {dtype: bf16}
   return nan = %nan, inf = %inf, "tiny \\u2028 one" = %tiny, in = %past, return = %past, update = %iota
   update %kv = %52
 }`;

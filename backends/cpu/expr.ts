@@ -90,7 +90,7 @@ export class BodyPrinter {
   private statement(s: Stmt): void {
     switch (s.kind) {
       case 'for': {
-        const c = `i${this.count++}`;
+        const c = `j${this.count++}`; // not i, as i8 and i32 are types
         const end = `n${this.count++}`;
         const step = integer(s.step, 'a loop step');
         if (step < 1) throw malformed('a loop step must be positive');

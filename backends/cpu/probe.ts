@@ -26,7 +26,6 @@ const chains = 12;
 const passes = 8;
 
 function source(isa: Isa): string {
-  const lanes = isa.vectorBytes / 4;
   const each = (line: (i: number) => string): string => Array.from({ length: chains }, (_, i) => line(i)).join('\n');
   return `// Probes of modelc.
 ${abi}
@@ -63,7 +62,6 @@ static const struct part parts[] = {{fill, grid_tasks, 0, 2}, {read, grid_tasks,
 static const struct step steps[] = {{0, 1}, {1, 1}, {2, 1}};
 static const struct entry entries[] = {{3, 1, steps, parts, slots}, {3, 1, steps + 1, parts, slots}, {3, 1, steps + 2, parts, slots}};
 __attribute__((visibility("default"))) const struct program ${programSymbol} = {${abiVersion}, 3, 0, 0, 0, entries};
-// lanes: ${lanes}
 `;
 }
 

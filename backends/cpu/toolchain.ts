@@ -110,7 +110,7 @@ async function findOrBuild(
 const digest = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex');
 
 /** Whether a finished entry is there and its binary is what was built. */
-async function isSound(folder: string): Promise<boolean> {
+export async function isSound(folder: string): Promise<boolean> {
   try {
     const [expected, binary] = await Promise.all([
       readFile(path.join(folder, 'digest'), 'utf8'),

@@ -188,6 +188,13 @@ export interface ControlAttrs {
   mark: { readonly name?: string; readonly save?: boolean };
 }
 
+interface AttentionAttrs {
+  readonly scale: number;
+  readonly causal: boolean;
+  readonly window: number;
+  readonly softcap: number;
+  readonly operands: readonly ('mask' | 'bias' | 'sinks')[];
+}
 export interface CompositeAttrs {
   softmax: { readonly axis: number };
   /**
@@ -207,13 +214,15 @@ export interface CompositeAttrs {
    * causal: key j <= position; window w > 0: key j > position - w. softcap c > 0: c * tanh(score / c).
    * A query with no key to attend to gives 0. Scores and softmax are f32. Result [B, H, S, E] in the dtype of q.
    */
-  attention: {
-    readonly scale: number;
-    readonly causal: boolean;
-    readonly window: number;
-    readonly softcap: number;
-    readonly operands: readonly ('mask' | 'bias' | 'sinks')[];
-  };
+  attention: AttentionAttrs;
+  /**
+   * The args of attention. Split i owns keys i*n .. min(T, (i+1)*n)-1 with n = ceil(T / splits). Result f32
+   * [B, H, S, splits, E + 2]: sum of exp(score - m) * v over the visible keys of the split, then their maximum score m
+   * (-inf if there is none), then the sum of exp(score - m). Sinks count in split 0.
+   */
+  attention_split: AttentionAttrs & { readonly splits: number };
+  /** args: the result of an attention_split. Result [B, H, S, E] of dtype: the attention over all splits. */
+  attention_merge: { readonly dtype: DType };
   /** args: logits [.., V], labels i32 [..]. Per-position loss f32 [..]; 0 where label is ignore. */
   cross_entropy: { readonly ignore: number; readonly smoothing: number };
 }

@@ -53,6 +53,14 @@ const quantSpec = {
   },
 } as const;
 
+const attention = {
+  scale: 'number',
+  causal: 'boolean',
+  window: 'integer',
+  softcap: 'number',
+  operands: { list: { oneOf: ['mask', 'bias', 'sinks'] } },
+} as const;
+
 export const schema: { readonly [O in OpName]: OpSchema<O> } = {
   param: { name: 'string', kind: { oneOf: ['input', 'weight', 'state', 'constant'] }, dtype: 'dtype', shape: dims },
   const: { value: 'number', dtype: 'dtype' },
@@ -143,13 +151,9 @@ export const schema: { readonly [O in OpName]: OpSchema<O> } = {
   softmax: { axis: 'integer' },
   norm: { kind: { oneOf: ['rms', 'layer'] }, eps: 'number', scaleOffset: 'number' },
   rope: { style: { oneOf: ['half', 'interleaved'] } },
-  attention: {
-    scale: 'number',
-    causal: 'boolean',
-    window: 'integer',
-    softcap: 'number',
-    operands: { list: { oneOf: ['mask', 'bias', 'sinks'] } },
-  },
+  attention,
+  attention_split: { ...attention, splits: 'integer' },
+  attention_merge: { dtype: 'dtype' },
   cross_entropy: { ignore: 'integer', smoothing: 'number' },
 };
 

@@ -32,7 +32,7 @@ class Generation implements api.Generation {
     }
   }
 
-  // biome-ignore lint/suspicious/noThenProperty: a Generation is awaited like a promise
+  /** A Generation is awaited like a promise. */
   then<A = api.GenerateOutput, B = never>(
     onFulfilled?: ((value: api.GenerateOutput) => A | PromiseLike<A>) | null,
     onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
@@ -42,7 +42,9 @@ class Generation implements api.Generation {
       .then(onFulfilled, onRejected);
   }
 
-  private async start(stop?: AbortSignal): Promise<{ pieces: TextIteratorStreamer; output: Promise<api.GenerateOutput> }> {
+  private async start(
+    stop?: AbortSignal,
+  ): Promise<{ pieces: TextIteratorStreamer; output: Promise<api.GenerateOutput> }> {
     const { tokenizer, model } = await this.open();
     if (!this.started) {
       const pieces = new TextIteratorStreamer(tokenizer, { skip_prompt: true });

@@ -36,7 +36,10 @@ export function parseManifest(text: string, path: string): ArtifactManifest {
   }
   const manifest = value as ArtifactManifest | null;
   if (typeof manifest !== 'object' || manifest === null || manifest.format !== formatName) {
-    throw new ModelcError('parse', `${path} does not describe a modelc artifact; name a folder that 'modelc compile' wrote`);
+    throw new ModelcError(
+      'parse',
+      `${path} does not describe a modelc artifact; name a folder that 'modelc compile' wrote`,
+    );
   }
   if (manifest.version !== formatVersion) {
     throw new ModelcError(

@@ -10,7 +10,8 @@ import { ModelcError } from '../../ir/error.ts';
 import { GenerationConfig } from '../generation/configuration.ts';
 import { createModel, type PreTrainedModel } from '../generation/model.ts';
 import { ProgramSession } from '../program-session.ts';
-import { AutoTokenizer, type PreTrainedTokenizer } from '../tokenization/index.ts';
+import { AutoTokenizer } from '../tokenization/auto-tokenizer.ts';
+import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
 import { type ArtifactManifest, parseManifest, runtimeFile } from './format.ts';
 
 export interface OpenedArtifact {
@@ -28,7 +29,8 @@ export const isArtifact = async (folder: string): Promise<boolean> =>
 export async function openArtifact(folder: string): Promise<OpenedArtifact> {
   const path = join(folder, 'program.json');
   const text = await readText(path);
-  if (text === undefined) throw new ModelcError('checkpoint', `${path} cannot be read; name a folder that 'modelc compile' wrote`);
+  if (text === undefined)
+    throw new ModelcError('checkpoint', `${path} cannot be read; name a folder that 'modelc compile' wrote`);
   const manifest = parseManifest(text, path);
   const { isa, binary, program } = choose(manifest, folder);
   const tokenizer = await AutoTokenizer.from_pretrained(folder);
@@ -42,7 +44,8 @@ export async function openArtifact(folder: string): Promise<OpenedArtifact> {
     binary: join(folder, binary),
     weight: ({ name }) => {
       const stored = weights.get(name);
-      if (!stored) throw new ModelcError('checkpoint', `${folder} lacks the weight ${name}; compile the artifact again`);
+      if (!stored)
+        throw new ModelcError('checkpoint', `${folder} lacks the weight ${name}; compile the artifact again`);
       return stored.span;
     },
   });
@@ -65,7 +68,8 @@ function choose(manifest: ArtifactManifest, folder: string): ArtifactManifest['p
     fail(`${requires.platform} on ${requires.arch}, this is ${os.platform()} on ${os.arch()}`, again);
   }
   const major = Number(process.versions.node.split('.')[0]);
-  if (major < requires.nodeMajor) fail(`Node ${requires.nodeMajor} or later, this is ${process.versions.node}`, 'update Node');
+  if (major < requires.nodeMajor)
+    fail(`Node ${requires.nodeMajor} or later, this is ${process.versions.node}`, 'update Node');
   const wanted = process.env.MODELC_ISA;
   const available = hostIsas().map((row) => String(row.name));
   const fits = programs.find((p) => (wanted ? p.isa === wanted : true) && available.includes(p.isa));

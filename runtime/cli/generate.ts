@@ -49,7 +49,10 @@ function sampling(options: GenerateOptions): Parameters<PreTrainedModel['generat
   const { temperature, topK, topP, minP, seed } = options;
   const asked = [temperature, topK, topP, minP, seed].some((v) => v !== undefined);
   if (options.greedy && asked) {
-    throw new ModelcError('input', '--greedy excludes --temperature, --top-k, --top-p, --min-p and --seed: leave out one side');
+    throw new ModelcError(
+      'input',
+      '--greedy excludes --temperature, --top-k, --top-p, --min-p and --seed: leave out one side',
+    );
   }
   if (options.greedy) return { do_sample: false, temperature: null, top_k: null, top_p: null, min_p: null };
   return {

@@ -52,7 +52,9 @@ program
   .addOption(target())
   .addOption(cache())
   .option('--json', 'print one object: text, ids and speed')
-  .action(async (source: string, options: GenerateOptions) => (await import('./generate.ts')).generate(source, options));
+  .action(async (source: string, options: GenerateOptions) =>
+    (await import('./generate.ts')).generate(source, options),
+  );
 
 program
   .command('compile')

@@ -1,33 +1,59 @@
-// What `compile` and `inspect` are given: a checkpoint folder, or a file with the textual IR of one graph. Either way
-// they get traced entries, which the compiler takes.
+// What `compile --from` and `inspect` are given: a checkpoint folder, or a file with the textual IR of one graph. Either
+// way they get traced entries, which the compiler takes.
 import { readFileSync, statSync } from 'node:fs';
-import { basename } from 'node:path';
-import type { Traced } from '../../frontends/dsl/trace.ts';
-import { causalLM, openCheckpoint } from '../../frontends/huggingface/index.ts';
+import type { Traced } from '../../frontends/dsl/index.ts';
 import { parseGraph } from '../../frontends/text/index.ts';
 import { dimEval } from '../../ir/dim.ts';
 import { ModelcError } from '../../ir/error.ts';
+import type { CacheSpec } from '../../passes/cache-layout.ts';
+import { openModel } from '../models.ts';
 
 export interface Source {
   readonly name: string;
-  readonly entries: Readonly<Record<string, Traced>>;
+  readonly entries: readonly string[];
+  trace(entry: string): Traced;
+  readonly cache: CacheSpec;
 }
 
 const limit = 256 * 2 ** 20;
 
-function readText(path: string): string {
-  const { size } = statSync(path);
-  if (size > limit) throw new ModelcError('input', `${path} has ${size} bytes; textual IR is read up to ${limit}`);
-  return readFileSync(path, 'utf8');
+function statOf(path: string): ReturnType<typeof statSync> {
+  try {
+    return statSync(path);
+  } catch (cause) {
+    throw new ModelcError('input', `${path} does not exist; name a checkpoint folder or a file with textual IR`, {
+      cause,
+    });
+  }
 }
 
-/** A graph from a file, as the only entry of a program. Its constants have no data in text: they are zeros. */
+/** A graph from a file, as the only entry of a program. Text carries no data of constants: they are zeros. */
 export function readGraph(path: string): Source {
-  const graph = parseGraph(readText(path), path);
+  const info = statOf(path);
+  if (!info?.isFile() || info.size > limit) {
+    throw new ModelcError('input', `${path} is no file of at most ${limit} bytes; name a file with textual IR`);
+  }
+  const graph = parseGraph(readFileSync(path, 'utf8'), path);
   const constants = new Map<string, Float32Array>();
   for (const { attrs, type } of graph.params) {
-    const size = (): number => type.shape.reduce((n, d) => n * dimEval(d, {}), 1);
-    if (attrs.kind === 'constant') constants.set(attrs.name, new Float32Array(size()));
+    if (attrs.kind !== 'constant') continue;
+    constants.set(attrs.name, new Float32Array(type.shape.reduce((n, d) => n * dimEval(d, {}), 1)));
   }
-  return { name: basename(path), entries: { [graph.name]: { graph, constants } } };
+  return {
+    name: graph.name,
+    entries: [graph.name],
+    trace: () => ({ graph, constants }),
+    cache: { kind: 'dynamic', store: 'f32' },
+  };
+}
+
+export async function openSource(path: string, cache: 'dynamic' | 'static'): Promise<Source> {
+  if (!statOf(path)?.isDirectory()) return readGraph(path);
+  const opened = await openModel(path, { cache_implementation: cache });
+  return {
+    name: opened.model.config.modelType,
+    entries: ['prefill', 'decode', 'forward'],
+    trace: opened.trace,
+    cache: opened.cache,
+  };
 }

@@ -6,7 +6,13 @@ import { Command, CommanderError, Option } from 'commander';
 import { ModelcError } from '../../ir/error.ts';
 import { exitCodes, report as reportError, tolerateClosedPipes } from '../cli/output.ts';
 import { type Case, findCases, readJson } from './cases.ts';
-import { type CausalGolden, checkCausal, checkLanguageModel, type GreedyText, type LanguageModelGolden } from './checks.ts';
+import {
+  type CausalGolden,
+  checkCausal,
+  checkLanguageModel,
+  type GreedyText,
+  type LanguageModelGolden,
+} from './checks.ts';
 import { CaseReport } from './compare.ts';
 import { openSubject, readTensors, type SubjectOptions, supports } from './subject.ts';
 
@@ -64,7 +70,9 @@ async function conformance(folders: readonly string[], options: SubjectOptions):
       const worst = `worst error ${r.worst.toExponential(1)} (${r.worstName})`;
       const left = r.left.length > 0 ? `; not run: ${r.left.join(', ')}` : '';
       const failures = r.failures.length > 0 ? `; ${r.failures.join('; ')}` : '';
-      console.log(`${r.failures.length > 0 ? 'FAIL' : 'pass'}  ${name}  ${r.checks} checks, ${worst}${left}${failures}`);
+      console.log(
+        `${r.failures.length > 0 ? 'FAIL' : 'pass'}  ${name}  ${r.checks} checks, ${worst}${left}${failures}`,
+      );
     } catch (error) {
       failed++;
       console.log(`FAIL  ${name}  ${error instanceof Error ? error.message : String(error)}`);

@@ -55,7 +55,9 @@ export async function beamSearch(run: Run): Promise<Decoded> {
       row.advance(continuations[b], hits.slice(b * candidates, (b + 1) * candidates), length + 1 - promptLength);
     }
     run.cache.reorder_cache(batch.flatMap((row) => row.running.map((beam) => beam.indices[beam.indices.length - 1])));
-    const improvable = batch.map((row) => row.updateImprovable(length + 1 - promptLength, call.maxLength - promptLength));
+    const improvable = batch.map((row) =>
+      row.updateImprovable(length + 1 - promptLength, call.maxLength - promptLength),
+    );
     const allFinished = batch.every((row) => row.finished.every((beam) => beam.isFinished));
     if (!improvable.includes(true) || (allFinished && g.early_stopping === true) || !hits.includes(false)) break;
   }

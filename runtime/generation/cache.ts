@@ -3,6 +3,9 @@
 import { ModelcError } from '../../ir/error.ts';
 import type { Session, State } from '../session.ts';
 
+// A cache that nobody holds any more gives its memory back, disposed or not.
+const forgotten = new FinalizationRegistry<State>((state) => state.dispose());
+
 /** A cache that grows by doubling, up to what its model is compiled for. */
 export class DynamicCache {
   /** Set at the first use. */
@@ -30,12 +33,16 @@ export class DynamicCache {
     if (!this.bound) {
       this.bound = { session, state: session.createState(rows, this.room(positions, session.limits.length)) };
       this.positions = new Array<number>(rows).fill(0);
+      forgotten.register(this, this.bound.state, this);
     }
     if (this.bound.session !== session) {
       throw new ModelcError('input', 'past_key_values belongs to another model; start with a new cache');
     }
     if (this.positions.length !== rows) {
-      throw new ModelcError('input', `past_key_values holds ${this.positions.length} rows, but the inputs have ${rows}`);
+      throw new ModelcError(
+        'input',
+        `past_key_values holds ${this.positions.length} rows, but the inputs have ${rows}`,
+      );
     }
     const { state } = this.bound;
     if (positions > state.dims.capacity) this.enlarge(state, positions, session.limits.length);
@@ -60,6 +67,7 @@ export class DynamicCache {
 
   /** Frees the memory; the cache is empty afterwards. */
   dispose(): void {
+    forgotten.unregister(this);
     this.bound?.state.dispose();
     this.bound = undefined;
     this.positions = [];

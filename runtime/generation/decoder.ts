@@ -15,7 +15,8 @@ export interface DecoderOptions {
 export type DecoderResult = 'logits' | 'next_token';
 
 export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw new ModelcError('aborted', 'generation was aborted by its signal', { cause: signal.reason });
+  if (signal?.aborted)
+    throw new ModelcError('aborted', 'generation was aborted by its signal', { cause: signal.reason });
 }
 
 export class Decoder {
@@ -30,8 +31,16 @@ export class Decoder {
    * Gives the wanted result of the last position: logits [rows * vocab], maybe a view that the next feed overwrites, or
    * the most likely token of every row.
    */
-  async feed(ids: readonly (readonly bigint[])[], mask: Uint8Array | undefined, wanted: 'logits'): Promise<Float32Array>;
-  async feed(ids: readonly (readonly bigint[])[], mask: Uint8Array | undefined, wanted: 'next_token'): Promise<Int32Array>;
+  async feed(
+    ids: readonly (readonly bigint[])[],
+    mask: Uint8Array | undefined,
+    wanted: 'logits',
+  ): Promise<Float32Array>;
+  async feed(
+    ids: readonly (readonly bigint[])[],
+    mask: Uint8Array | undefined,
+    wanted: 'next_token',
+  ): Promise<Int32Array>;
   async feed(
     ids: readonly (readonly bigint[])[],
     mask: Uint8Array | undefined,

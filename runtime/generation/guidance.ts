@@ -17,7 +17,10 @@ export function guidance(
   let isFirst = true;
   return async (scores, rows) => {
     if (negative.length !== rows.length) {
-      throw new ModelcError('input', `negative_prompt_ids has ${negative.length} rows, but the inputs have ${rows.length}`);
+      throw new ModelcError(
+        'input',
+        `negative_prompt_ids has ${negative.length} rows, but the inputs have ${rows.length}`,
+      );
     }
     const ids = isFirst ? negative : rows.map((row) => [row[row.length - 1]]);
     const unconditional = (await decoder.feed(ids, isFirst ? mask : undefined, 'logits')).slice();

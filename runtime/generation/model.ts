@@ -6,20 +6,14 @@ import type { Session } from '../session.ts';
 import { Tensor } from '../tensor.ts';
 import { beamSearch } from './beam-search.ts';
 import { DynamicCache, StaticCache } from './cache.ts';
-import type { GenerationConfig, GenerationParameters } from './configuration.ts';
-import { Decoder, modelInputs, throwIfAborted } from './decoder.ts';
+import type { GenerationConfig } from './configuration.ts';
+import { Decoder, throwIfAborted } from './decoder.ts';
+import { type CausalLMOutput, type ForwardOptions, forward } from './forward.ts';
 import { guidance } from './guidance.ts';
+import type { GenerationParameters } from './parameters.ts';
 import { expansion, processorsOf } from './processor-list.ts';
 import { RandomStream } from './random.ts';
-import {
-  attentionMask,
-  type GenerateOptions,
-  type ResolvedCall,
-  resolveCall,
-  resolveParameters,
-  type TokenRows,
-  tokenRows,
-} from './resolve.ts';
+import { attentionMask, type GenerateOptions, type ResolvedCall, resolveCall, tokenRows } from './resolve.ts';
 import type { Decoded, Run } from './run.ts';
 import { sample } from './sample.ts';
 import { logSumExp } from './scores.ts';
@@ -39,22 +33,6 @@ export interface ModelInfo {
   readonly vocabSize: number;
   readonly maxPositionEmbeddings: number;
   readonly bosTokenId?: number;
-}
-
-export interface ForwardOptions {
-  input_ids: TokenRows;
-  attention_mask?: TokenRows | null;
-  position_ids?: TokenRows | null;
-  past_key_values?: DynamicCache | null;
-  output_hidden_states?: boolean;
-}
-
-export interface CausalLMOutput {
-  /** [batch, length, vocab] */
-  logits: Tensor<'float32'>;
-  past_key_values: DynamicCache | null;
-  /** The embeddings, then each layer's output, the last after the final norm: [batch, length, hidden]. */
-  hidden_states?: Tensor<'float32'>[];
 }
 
 /** What generate() returns with `return_dict_in_generate: true`. */
@@ -90,45 +68,8 @@ export class CausalLanguageModel {
     return this.forward(options);
   }
 
-  async forward(options: ForwardOptions): Promise<CausalLMOutput> {
-    const ids = tokenRows('input_ids', options.input_ids, this.info.vocabSize);
-    const [rows, length] = [ids.length, ids[0].length];
-    const mask = attentionMask(options.attention_mask, ids, null, []);
-    const cache = options.past_key_values ?? new DynamicCache();
-    const { session } = this;
-    const positions =
-      options.position_ids && tokenRows('position_ids', options.position_ids, Number.MAX_SAFE_INTEGER);
-    if (positions && (positions.length !== rows || positions[0].length !== length)) {
-      throw new ModelcError('input', `position_ids must have shape [${rows}, ${length}], as input_ids has`);
-    }
-    const parts: Record<string, { readonly start: number; readonly length: number; readonly data: Float32Array }[]> = {};
-    try {
-      for (let start = 0; start < length; start += session.limits.chunk) {
-        const end = Math.min(length, start + session.limits.chunk);
-        const slice = <T>(row: readonly T[]): T[] => row.slice(start, end);
-        const part = ids.map(slice);
-        const partMask = mask && Uint8Array.from(ids.flatMap((_, r) => slice([...mask.subarray(r * length, (r + 1) * length)])));
-        const state = cache.bind(session, rows, cache.get_seq_length() + end - start);
-        const partPositions = positions ? Int32Array.from(positions.flatMap(slice), Number) : undefined;
-        const inputs = modelInputs(part, partMask, cache, partPositions);
-        const results = await session.run('forward', inputs, state, options.output_hidden_states ? undefined : ['logits']);
-        for (const [name, { data }] of Object.entries(results)) {
-          if (!(data instanceof Float32Array)) continue;
-          (parts[name] ??= []).push({ start, length: end - start, data: data.slice() });
-        }
-      }
-    } finally {
-      if (!options.past_key_values) cache.dispose();
-    }
-    const whole = (name: string): Tensor<'float32'> => joinChunks(parts[name], rows, length);
-    const hidden = Object.keys(parts).filter((name) => name.startsWith('hidden_states.')).length;
-    return {
-      logits: whole('logits'),
-      past_key_values: options.past_key_values ?? null,
-      ...(options.output_hidden_states
-        ? { hidden_states: Array.from({ length: hidden }, (_, i) => whole(`hidden_states.${i}`)) }
-        : {}),
-    };
+  forward(options: ForwardOptions): Promise<CausalLMOutput> {
+    return forward(this.session, this.info.vocabSize, options);
   }
 
   /**
@@ -180,8 +121,11 @@ export class CausalLanguageModel {
     };
     const signal = options.signal ? AbortSignal.any([options.signal, controller.signal]) : controller.signal;
     const finished = this.decode({ ...options, streamer, signal }).catch((error: unknown) => queue.fail(error));
-    yield* queue;
-    await finished;
+    try {
+      yield* queue;
+    } finally {
+      await finished;
+    }
   }
 
   /**
@@ -243,7 +187,9 @@ export class CausalLanguageModel {
     const rowMask = attentionMask(options.attention_mask, ids, g.pad_token_id, call.eos);
     const mask = rowMask && repeatRows(rowMask, ids.length, repeat);
     if (rowMask && ids.some((row, r) => rowMask[(r + 1) * row.length - 1] === 0)) {
-      warnOnce('The inputs are padded on the right, but generation continues from the last column; pad them on the left.');
+      warnOnce(
+        'The inputs are padded on the right, but generation continues from the last column; pad them on the left.',
+      );
     }
     const cache = options.past_key_values ?? this.newCache(call);
     if (cache.get_seq_length() >= prompt[0].length) {
@@ -252,7 +198,11 @@ export class CausalLanguageModel {
         `past_key_values holds ${cache.get_seq_length()} positions, so input_ids must be longer; it has ${prompt[0].length} tokens`,
       );
     }
-    const decoderOptions = { session: this.session, signal, ...(g.prefill_chunk_size ? { chunk: g.prefill_chunk_size } : {}) };
+    const decoderOptions = {
+      session: this.session,
+      signal,
+      ...(g.prefill_chunk_size ? { chunk: g.prefill_chunk_size } : {}),
+    };
     const guided = this.guide(call, prompt, decoderOptions);
     const run: Run = {
       call,
@@ -286,7 +236,10 @@ export class CausalLanguageModel {
     if (given !== null) return tokenRows('input_ids', given, this.info.vocabSize);
     const bos = options.bos_token_id ?? this.generation_config.bos_token_id ?? this.info.bosTokenId;
     if (bos === undefined || bos === null) {
-      throw new ModelcError('input', 'generate() needs input_ids: the model has no beginning-of-sequence token to start from');
+      throw new ModelcError(
+        'input',
+        'generate() needs input_ids: the model has no beginning-of-sequence token to start from',
+      );
     }
     return tokenRows('bos_token_id', [[bos]], this.info.vocabSize);
   }
@@ -304,7 +257,10 @@ export class CausalLanguageModel {
     const call = resolveCall(defaults, this.generation_config, promptLength, this.info.maxPositionEmbeddings);
     const { cache_implementation, max_cache_len } = call.parameters;
     if (fixedLength && options.cache_implementation === 'dynamic') {
-      throw new ModelcError('unsupported', "the model is compiled for a static cache; load it with cache_implementation: 'dynamic'");
+      throw new ModelcError(
+        'unsupported',
+        "the model is compiled for a static cache; load it with cache_implementation: 'dynamic'",
+      );
     }
     // The last token is never read back, so a cache of n positions serves n + 1 tokens.
     const needed = call.maxLength - 1;
@@ -342,7 +298,13 @@ export class CausalLanguageModel {
     const negative = options.negative_prompt_ids
       ? tokenRows('negative_prompt_ids', options.negative_prompt_ids, this.info.vocabSize)
       : prompt.map((row) => [row[row.length - 1]]);
-    const mask = attentionMask(options.negative_prompt_attention_mask, negative, null, [], 'negative_prompt_attention_mask');
+    const mask = attentionMask(
+      options.negative_prompt_attention_mask,
+      negative,
+      null,
+      [],
+      'negative_prompt_attention_mask',
+    );
     const cache = new DynamicCache();
     return { guide: guidance(g.guidance_scale, new Decoder({ ...decoderOptions, cache }), negative, mask), cache };
   }
@@ -354,7 +316,10 @@ function stoppingOf(call: ResolvedCall): StoppingCriteriaList {
   if (g.max_time !== null) list.push(new MaxTimeCriteria(g.max_time));
   if (g.stop_strings !== null) {
     if (!options.tokenizer) {
-      throw new ModelcError('input', '`stop_strings` needs the model\'s tokenizer: pass it as `tokenizer` to generate()');
+      throw new ModelcError(
+        'input',
+        "`stop_strings` needs the model's tokenizer: pass it as `tokenizer` to generate()",
+      );
     }
     list.push(new StopStringCriteria(options.tokenizer, g.stop_strings));
   }
@@ -379,29 +344,9 @@ function repeatRows(mask: Uint8Array, rows: number, times: number): Uint8Array {
 const int64Rows = (rows: readonly (readonly bigint[])[]): Tensor<'int64'> =>
   new Tensor('int64', BigInt64Array.from(rows.flat()), [rows.length, rows[0].length]);
 
-/** Chunks [rows, part, width] along the middle axis. */
-function joinChunks(
-  parts: readonly { readonly start: number; readonly length: number; readonly data: Float32Array }[],
-  rows: number,
-  length: number,
-): Tensor<'float32'> {
-  const width = parts[0].data.length / rows / parts[0].length;
-  if (parts.length === 1) return new Tensor('float32', parts[0].data, [rows, length, width]);
-  const out = new Float32Array(rows * length * width);
-  for (const { start, length: n, data } of parts) {
-    for (let r = 0; r < rows; r++) {
-      out.set(data.subarray(r * n * width, (r + 1) * n * width), (r * length + start) * width);
-    }
-  }
-  return new Tensor('float32', out, [rows, length, width]);
-}
-
 /** A model is called like a function: `await model({ input_ids })` is `model.forward`. */
 export type PreTrainedModel = CausalLanguageModel & ((options: ForwardOptions) => Promise<CausalLMOutput>);
 
 export function createModel(...args: ConstructorParameters<typeof CausalLanguageModel>): PreTrainedModel {
   return callable<[ForwardOptions], Promise<CausalLMOutput>, CausalLanguageModel>(new CausalLanguageModel(...args));
 }
-
-/** The parameters that a call would use; for callers that must know them beforehand. */
-export { resolveParameters };

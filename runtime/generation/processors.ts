@@ -22,7 +22,10 @@ export class SequenceBiasLogitsProcessor extends LogitsProcessor {
     for (const entry of sequence_bias) {
       const [tokens, bias] = Array.isArray(entry) ? entry : [];
       if (!Array.isArray(tokens) || tokens.length === 0 || !tokens.every(isTokenId) || typeof bias !== 'number') {
-        throw new ModelcError('input', `\`sequence_bias\` has the entry ${JSON.stringify(entry)}, not [token ids, bias]`);
+        throw new ModelcError(
+          'input',
+          `\`sequence_bias\` has the entry ${JSON.stringify(entry)}, not [token ids, bias]`,
+        );
       }
       unique.set(tokens.join(), { prefix: tokens.slice(0, -1).map(BigInt), last: tokens[tokens.length - 1], bias });
     }
@@ -59,7 +62,9 @@ export class NoBadWordsLogitsProcessor extends LogitsProcessor {
     const eos = new Set(idList(eos_token_id ?? []));
     const words = bad_words_ids.filter((word) => !(word.length === 1 && eos.has(word[0])));
     this.bias =
-      words.length > 0 ? new SequenceBiasLogitsProcessor(words.map((word): [number[], number] => [word, banned])) : undefined;
+      words.length > 0
+        ? new SequenceBiasLogitsProcessor(words.map((word): [number[], number] => [word, banned]))
+        : undefined;
   }
 
   _call(input_ids: bigint[][], logits: Scores): Scores {

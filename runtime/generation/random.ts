@@ -34,7 +34,12 @@ export class RandomStream {
 
   next(): number {
     const n = this.counter++;
-    const [high, low] = threefry(this.seed >>> 0, Math.floor(this.seed / 2 ** 32) >>> 0, n >>> 0, Math.floor(n / 2 ** 32));
+    const [high, low] = threefry(
+      this.seed >>> 0,
+      Math.floor(this.seed / 2 ** 32) >>> 0,
+      n >>> 0,
+      Math.floor(n / 2 ** 32),
+    );
     return ((high >>> 5) * 2 ** 26 + (low >>> 6)) / 2 ** 53;
   }
 }

@@ -4,16 +4,16 @@
 import { ModelcError } from '../../ir/error.ts';
 import { Tensor } from '../tensor.ts';
 import type { DynamicCache } from './cache.ts';
+import { GenerationConfig } from './configuration.ts';
+import type { LogitsProcessor, LogitsProcessorList } from './logits-processor.ts';
 import {
-  GenerationConfig,
   type GenerationField,
   type GenerationParameters,
   generationDefaults,
   isGenerationField,
   type ResolvedParameters,
   validateParameters,
-} from './configuration.ts';
-import type { LogitsProcessor, LogitsProcessorList } from './logits-processor.ts';
+} from './parameters.ts';
 import type { PrefixAllowedTokens } from './processors.ts';
 import type { StoppingCriteria, StoppingCriteriaList, StopStringTokenizer } from './stopping-criteria.ts';
 import type { BaseStreamer } from './streamers.ts';
@@ -66,6 +66,10 @@ const callArguments: readonly string[] = [
   'seed',
 ];
 
+/** Whether generate() takes an argument of this name, even if only to refuse its value. */
+export const isGenerateArgument = (name: string): boolean =>
+  callArguments.includes(name) || isGenerationField(name) || unservedArguments.includes(name);
+
 /** Parameters that other values than the listed ones of would change what is generated, in ways that are not built. */
 const unserved: readonly (readonly [GenerationField, neutral: readonly unknown[]])[] = [
   ['use_cache', [true]],
@@ -92,7 +96,15 @@ const unserved: readonly (readonly [GenerationField, neutral: readonly unknown[]
 ];
 
 /** Arguments of transformers' generate() that this build knows but does not serve. */
-const unservedArguments = ['assistant_model', 'assistant_tokenizer', 'custom_generate', 'synced_gpus', 'inputs_embeds', 'encoder_outputs', 'decoder_input_ids'];
+const unservedArguments = [
+  'assistant_model',
+  'assistant_tokenizer',
+  'custom_generate',
+  'synced_gpus',
+  'inputs_embeds',
+  'encoder_outputs',
+  'decoder_input_ids',
+];
 
 export interface ResolvedCall {
   readonly options: GenerateOptions;
@@ -113,7 +125,8 @@ export function resolveParameters(options: GenerateOptions, model: GenerationCon
     if (callArguments.includes(name) || value === undefined) continue;
     if (isGenerationField(name)) Object.assign(call, { [name]: value });
     else if (unservedArguments.includes(name)) {
-      if (value !== null) throw new ModelcError('unsupported', `the argument \`${name}\` of generate() is not supported`);
+      if (value !== null)
+        throw new ModelcError('unsupported', `the argument \`${name}\` of generate() is not supported`);
     } else unknown.push(name);
   }
   if (unknown.length > 0) {
@@ -136,7 +149,10 @@ export function resolveParameters(options: GenerateOptions, model: GenerationCon
   const resolved: ResolvedParameters = { ...generationDefaults, ...explicit } as ResolvedParameters;
   for (const [field, neutral] of unserved) {
     if (!neutral.includes(resolved[field])) {
-      throw new ModelcError('unsupported', `\`${field}\` = ${JSON.stringify(resolved[field])} is not supported; leave it out`);
+      throw new ModelcError(
+        'unsupported',
+        `\`${field}\` = ${JSON.stringify(resolved[field])} is not supported; leave it out`,
+      );
     }
   }
   const cache = resolved.cache_implementation;
@@ -169,7 +185,9 @@ export function resolveCall(
   const minLength =
     parameters.min_new_tokens === null ? parameters.min_length : promptLength + parameters.min_new_tokens;
   if (minLength > maxLength) {
-    warnOnce(`The minimum length (${minLength}) is above the maximum length (${maxLength}), which ends the generation first.`);
+    warnOnce(
+      `The minimum length (${minLength}) is above the maximum length (${maxLength}), which ends the generation first.`,
+    );
   }
   return { options, parameters, eos, pad: parameters.pad_token_id ?? eos[0], maxLength, minLength };
 }

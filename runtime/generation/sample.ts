@@ -12,8 +12,7 @@ export async function sample(run: Run): Promise<Decoded> {
   const { parameters: g, eos, pad } = call;
   const wantsScores = g.return_dict_in_generate && g.output_scores;
   const wantsLogits = g.return_dict_in_generate && g.output_logits;
-  const needsScores =
-    g.do_sample || run.processors.length > 0 || run.guide !== undefined || wantsScores || wantsLogits;
+  const needsScores = g.do_sample || run.processors.length > 0 || run.guide !== undefined || wantsScores || wantsLogits;
   const rows = run.prompt.map((row) => [...row]);
   const done = new Array<boolean>(rows.length).fill(false);
   const scores: Scores[] = [];

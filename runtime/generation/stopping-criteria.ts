@@ -95,7 +95,10 @@ export class InterruptableStoppingCriteria extends StoppingCriteria {
 /** What stop strings need of a tokenizer. */
 export interface StopStringTokenizer {
   encode(text: string, options?: { add_special_tokens?: boolean }): number[];
-  decode(ids: readonly number[], options?: { skip_special_tokens?: boolean; clean_up_tokenization_spaces?: boolean }): string;
+  decode(
+    ids: readonly number[],
+    options?: { skip_special_tokens?: boolean; clean_up_tokenization_spaces?: boolean },
+  ): string;
 }
 
 // Text that a token follows, so that decoders do not treat the token as the first of its text.

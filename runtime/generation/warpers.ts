@@ -60,7 +60,13 @@ function* descending(values: ArrayLike<number>): Generator<number> {
 }
 
 function requireFraction(name: string, value: number, low: 'open' | 'closed', high: 'open' | 'closed'): void {
-  if (!(typeof value === 'number' && (low === 'open' ? value > 0 : value >= 0) && (high === 'open' ? value < 1 : value <= 1))) {
+  if (
+    !(
+      typeof value === 'number' &&
+      (low === 'open' ? value > 0 : value >= 0) &&
+      (high === 'open' ? value < 1 : value <= 1)
+    )
+  ) {
     const interval = `${low === 'open' ? '(' : '['}0, 1${high === 'open' ? ')' : ']'}`;
     throw new ModelcError('input', `\`${name}\` has to be a number in ${interval}, but is ${value}`);
   }
@@ -218,4 +224,3 @@ export class TopHLogitsWarper extends LogitsWarper {
     });
   }
 }
-

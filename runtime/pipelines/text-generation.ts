@@ -1,17 +1,20 @@
 // The text-generation pipeline: text or messages in, their continuation out. Options, defaults and the shapes of results
 // are those of transformers' TextGenerationPipeline (main); `streamer` and the call form are transformers.js's.
 import { ModelcError } from '../../ir/error.ts';
-import { type GenerationConfig, type GenerationParameters, isGenerationField } from '../generation/configuration.ts';
+import type { GenerationConfig } from '../generation/configuration.ts';
 import type { PreTrainedModel } from '../generation/model.ts';
-import type { GenerateOptions } from '../generation/resolve.ts';
+import { type GenerationParameters, isGenerationField } from '../generation/parameters.ts';
+import { type GenerateOptions, isGenerateArgument } from '../generation/resolve.ts';
 import { TextIteratorStreamer } from '../generation/streamers.ts';
 import { Tensor } from '../tensor.ts';
 import type { Message } from '../tokenization/chat-template.ts';
-import type { BatchEncoding, PreTrainedTokenizer, TokenizeOptions } from '../tokenization/tokenizer.ts';
+import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
+import type { BatchEncoding, TokenizeOptions } from '../tokenization/types.ts';
 
 export type Chat = readonly Message[];
 
-export interface TextGenerationOptions extends Omit<GenerateOptions, 'input_ids' | 'inputs' | 'attention_mask' | 'tokenizer'> {
+export interface TextGenerationOptions
+  extends Omit<GenerateOptions, 'input_ids' | 'inputs' | 'attention_mask' | 'tokenizer'> {
   /** Default true: the prompt (or the messages) and the continuation; false: the continuation alone. */
   return_full_text?: boolean | null;
   /** Ids instead of text. */
@@ -50,7 +53,30 @@ export interface GeneratedIds {
 /** What the pipeline uses where neither the call nor the checkpoint says otherwise. */
 const pipelineDefaults: GenerationParameters = { max_new_tokens: 256, do_sample: true, temperature: 0.7 };
 
-type Record_ = GeneratedText<string | Message[]> & Partial<GeneratedIds>;
+/** Options that are the pipeline's own; all others go to generate(). */
+const pipelineFields: readonly string[] = [
+  'return_full_text',
+  'return_tensors',
+  'return_text',
+  'clean_up_tokenization_spaces',
+  'prefix',
+  'handle_long_generation',
+  'stop_sequence',
+  'truncation',
+  'padding',
+  'add_special_tokens',
+  'continue_final_message',
+  'skip_special_tokens',
+  'tokenizer_encode_kwargs',
+  'tools',
+  'documents',
+  'batch_size',
+];
+
+export const isTextGenerationOption = (name: string): boolean =>
+  pipelineFields.includes(name) || isGenerateArgument(name);
+
+type Continuation = GeneratedText<string | Message[]> & Partial<GeneratedIds>;
 type Prompt = string | Chat;
 
 interface Prepared {
@@ -83,19 +109,21 @@ export class TextGeneration {
   ): Promise<unknown> {
     const merged = { ...this.defaults, ...options };
     const isSingle = typeof input === 'string' || isChat(input);
-    const prompts: Prompt[] = isSingle ? [input as Prompt] : [...(input as readonly Prompt[])];
-    if (!Array.isArray(input) && typeof input !== 'string') {
+    if (typeof input !== 'string' && !Array.isArray(input)) {
       throw new ModelcError('input', `the input must be a text, a chat, or a list of either, but is ${typeof input}`);
     }
+    const prompts: Prompt[] = isSingle ? [input as Prompt] : [...(input as readonly Prompt[])];
     for (const prompt of prompts) {
       if (typeof prompt !== 'string' && !isChat(prompt)) {
         throw new ModelcError('input', 'a prompt must be a string or a list of messages with a role and a content');
       }
     }
     const size = merged.batch_size ?? 1;
-    if (!(Number.isInteger(size) && size > 0)) throw new ModelcError('input', `batch_size must be a positive integer, but is ${size}`);
-    const results: Record_[][] = [];
-    for (let i = 0; i < prompts.length; i += size) results.push(...(await this.batch(prompts.slice(i, i + size), merged)));
+    if (!(Number.isInteger(size) && size > 0))
+      throw new ModelcError('input', `batch_size must be a positive integer, but is ${size}`);
+    const results: Continuation[][] = [];
+    for (let i = 0; i < prompts.length; i += size)
+      results.push(...(await this.batch(prompts.slice(i, i + size), merged)));
     return isSingle ? results[0] : results;
   }
 
@@ -108,7 +136,9 @@ export class TextGeneration {
     });
     const controller = new AbortController();
     const signal = merged.signal ? AbortSignal.any([merged.signal, controller.signal]) : controller.signal;
-    const finished = this.batch([prompt], { ...merged, streamer, signal }).catch((error: unknown) => streamer.fail(error));
+    const finished = this.batch([prompt], { ...merged, streamer, signal }).catch((error: unknown) =>
+      streamer.fail(error),
+    );
     let isDone = false;
     try {
       yield* streamer;
@@ -119,7 +149,7 @@ export class TextGeneration {
     }
   }
 
-  private async batch(prompts: readonly Prompt[], options: TextGenerationOptions): Promise<Record_[][]> {
+  private async batch(prompts: readonly Prompt[], options: TextGenerationOptions): Promise<Continuation[][]> {
     const format = returnFormat(options);
     const generate = this.generateOptions(options);
     const prepared = prompts.map((prompt) => this.prepare(prompt, options, generate));
@@ -144,39 +174,24 @@ export class TextGeneration {
 
   /** What generate() gets: the call's generation options over the pipeline's and the checkpoint's. */
   private generateOptions(options: TextGenerationOptions): GenerateOptions {
-    const {
-      return_full_text: _full,
-      return_tensors: _tensors,
-      return_text: _text,
-      clean_up_tokenization_spaces: _clean,
-      prefix: _prefix,
-      handle_long_generation: _long,
-      stop_sequence,
-      truncation: _truncation,
-      padding: _padding,
-      add_special_tokens: _special,
-      continue_final_message: _continue,
-      skip_special_tokens: _skip,
-      tokenizer_encode_kwargs: _encode,
-      tools: _tools,
-      documents: _documents,
-      batch_size: _size,
-      ...generate
-    } = options;
+    const { stop_sequence } = options;
+    const generate: GenerateOptions = Object.fromEntries(
+      Object.entries(options).filter(([name]) => !pipelineFields.includes(name)),
+    );
     const own: GenerationConfig = this.model.generation_config;
-    const passed = options.generation_config ?? {};
-    for (const [field, value] of Object.entries(pipelineDefaults)) {
-      if (!isGenerationField(field)) continue;
-      const isSet = (generate[field] ?? passed[field] ?? own[field] ?? null) !== null;
-      // A length of the caller's own takes the place of the pipeline's.
-      const replaced = field === 'max_new_tokens' && (generate.max_length ?? passed.max_length ?? own.max_length ?? 20) !== 20;
-      // Sampling options mean nothing to a caller who wants no sampling.
-      const idle = field === 'temperature' && (generate.do_sample ?? passed.do_sample ?? own.do_sample ?? true) === false;
-      if (!isSet && !replaced && !idle) Object.assign(generate, { [field]: value });
+    // A config of the call's own takes the place of the pipeline's defaults.
+    for (const [field, value] of options.generation_config ? [] : Object.entries(pipelineDefaults)) {
+      if (!isGenerationField(field) || (generate[field] ?? own[field] ?? null) !== null) continue;
+      // So does a length that was chosen at loading; in a call, max_new_tokens wins over max_length.
+      if (field === 'max_new_tokens' && (this.defaults.max_length ?? own.max_length ?? 20) !== 20) continue;
+      // Who wants no sampling has no use for a temperature.
+      if (field === 'temperature' && (generate.do_sample ?? own.do_sample) === false) continue;
+      Object.assign(generate, { [field]: value });
     }
     if (stop_sequence) {
       const [eos] = this.tokenizer.encode(stop_sequence, { add_special_tokens: false });
-      if (eos === undefined) throw new ModelcError('input', `stop_sequence ${JSON.stringify(stop_sequence)} has no tokens`);
+      if (eos === undefined)
+        throw new ModelcError('input', `stop_sequence ${JSON.stringify(stop_sequence)} has no tokens`);
       generate.eos_token_id = eos;
     }
     if (generate.pad_token_id === undefined && (own.pad_token_id ?? null) === null) {
@@ -218,13 +233,21 @@ export class TextGeneration {
   /** Cuts the beginning of a prompt so that prompt and new tokens fit into the tokenizer's model_max_length. */
   private makeHole(encoding: BatchEncoding, generate: GenerateOptions): BatchEncoding {
     const length = encoding.input_ids.dims[1];
-    const fresh = generate.max_new_tokens ?? (generate.max_length ?? this.model.generation_config.max_length ?? 20) - length;
-    if (fresh < 0) throw new ModelcError('input', 'handle_long_generation needs max_new_tokens: how many are expected cannot be told');
+    const fresh =
+      generate.max_new_tokens ?? (generate.max_length ?? this.model.generation_config.max_length ?? 20) - length;
+    if (fresh < 0)
+      throw new ModelcError(
+        'input',
+        'handle_long_generation needs max_new_tokens: how many are expected cannot be told',
+      );
     const limit = this.tokenizer.model_max_length;
     if (length + fresh <= limit) return encoding;
     const keep = limit - fresh;
     if (keep <= 0) {
-      throw new ModelcError('input', `max_new_tokens is ${fresh}, which leaves no room for a prompt in model_max_length ${limit}`);
+      throw new ModelcError(
+        'input',
+        `max_new_tokens is ${fresh}, which leaves no room for a prompt in model_max_length ${limit}`,
+      );
     }
     return {
       input_ids: encoding.input_ids.slice(null, [-keep, null]),
@@ -239,7 +262,10 @@ export class TextGeneration {
     const pad = this.tokenizer.pad_token_id ?? [this.model.generation_config.eos_token_id ?? []].flat()[0];
     const isRagged = encodings.some((e) => e.input_ids.dims[1] !== length);
     if (isRagged && pad === undefined) {
-      throw new ModelcError('input', 'a batch needs a pad token: call tokenizer.set_pad_token(tokenizer.eos_token), or leave batch_size at 1');
+      throw new ModelcError(
+        'input',
+        'a batch needs a pad token: call tokenizer.set_pad_token(tokenizer.eos_token), or leave batch_size at 1',
+      );
     }
     const join = (column: 'input_ids' | 'attention_mask', fill: bigint): Tensor<'int64'> => {
       const data = new BigInt64Array(encodings.length * length).fill(fill);
@@ -255,8 +281,9 @@ export class TextGeneration {
     promptLength: number,
     format: 'tensors' | 'new' | 'full',
     options: TextGenerationOptions,
-  ): Record_ {
-    if (format === 'tensors') return { generated_token_ids: Array.from(row.data, Number) } as GeneratedIds as Record_;
+  ): Continuation {
+    if (format === 'tensors')
+      return { generated_token_ids: Array.from(row.data, Number) } as GeneratedIds as Continuation;
     const text = this.tokenizer.decode(row.slice([promptLength, null]), {
       skip_special_tokens: options.skip_special_tokens ?? true,
       ...(options.clean_up_tokenization_spaces == null

@@ -37,6 +37,17 @@ const messageOf = (e: unknown): string => (e instanceof Error ? e.message : Stri
 
 const finalTag = 'CONTINUE_FINAL_MESSAGE_TAG ';
 
+/** A message's content with the tag at the end of its text, or of its last part that is text; and that text. */
+function tagged(content: Message['content'] | undefined): { content: Message['content']; text: string } {
+  if (typeof content === 'string') return { content: content + finalTag, text: content };
+  const at = (content ?? []).map((part) => typeof part.text === 'string').lastIndexOf(true);
+  if (!content || at < 0) {
+    throw new ModelcError('input', 'continue_final_message needs a last message with text as its content');
+  }
+  const text = String(content[at].text);
+  return { content: content.map((part, i) => (i === at ? { ...part, text: text + finalTag } : part)), text };
+}
+
 /** The prompt of a conversation. `variables` are the special tokens and the caller's own. */
 export function renderChat(
   source: string,
@@ -63,14 +74,15 @@ export function renderChat(
   };
   if (!continue_final_message) return render(messages);
   const last = messages[messages.length - 1];
-  if (typeof last?.content !== 'string') {
-    throw new ModelcError('input', 'continue_final_message needs a last message whose content is a string');
-  }
-  const tagged = render([...messages.slice(0, -1), { ...last, content: last.content + finalTag }]);
-  const at = tagged.lastIndexOf(finalTag.trim());
-  if (at < 0) {
-    throw new ModelcError('input', `continue_final_message is set, but the chat template of ${where} leaves the last message out`);
+  const { content, text } = tagged(last?.content);
+  const prompt = render([...messages.slice(0, -1), { ...last, content }]);
+  const at = prompt.lastIndexOf(finalTag.trim());
+  if (at < 0 || !prompt.includes(text.trim())) {
+    throw new ModelcError(
+      'input',
+      `continue_final_message is set, but the chat template of ${where} leaves the last message out or changes it`,
+    );
   }
   // A template that trims its messages has eaten the tag's space, so the message is trimmed too.
-  return tagged.startsWith(finalTag, at) ? tagged.slice(0, at) : tagged.slice(0, at).trimEnd();
+  return prompt.startsWith(finalTag, at) ? prompt.slice(0, at) : prompt.slice(0, at).trimEnd();
 }

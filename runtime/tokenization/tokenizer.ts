@@ -1,73 +1,22 @@
 // PreTrainedTokenizer: text to ids and back, through @huggingface/tokenizers, with the call conventions of
 // transformers.js: `tokenizer(text, { padding, truncation, … })` gives tensors, `encode` and `decode` plain ids and text.
 // Padding is on the left unless the checkpoint says otherwise, because that is what generation needs.
-import { Tokenizer } from '@huggingface/tokenizers';
+import type { Tokenizer } from '@huggingface/tokenizers';
 import { ModelcError } from '../../ir/error.ts';
 import { callable } from '../callable.ts';
 import { Tensor } from '../tensor.ts';
-import { type Message, type RenderOptions, renderChat } from './chat-template.ts';
-
-/** What a tokenizer is made from: the parsed files of a checkpoint. */
-export interface TokenizerFiles {
-  /** For messages: the folder or file that the tokenizer came from. */
-  readonly where: string;
-  readonly tokenizer: Readonly<Record<string, unknown>>;
-  readonly config: Readonly<Record<string, unknown>>;
-  /** Templates by name; the usual one is 'default'. */
-  readonly chatTemplates: Readonly<Record<string, string>>;
-}
-
-export interface EncodeOptions {
-  text_pair?: string | null;
-  add_special_tokens?: boolean;
-}
-export interface DecodeOptions {
-  skip_special_tokens?: boolean;
-  clean_up_tokenization_spaces?: boolean;
-}
-export interface TokenizeOptions {
-  text_pair?: string | readonly string[] | null;
-  add_special_tokens?: boolean;
-  /** true or 'longest': to the longest of the batch; 'max_length': to max_length. */
-  padding?: boolean | 'longest' | 'max_length';
-  truncation?: boolean | 'longest_first' | 'only_first' | 'only_second' | null;
-  max_length?: number | null;
-  /** false: arrays instead of tensors. */
-  return_tensor?: boolean;
-  return_token_type_ids?: boolean | null;
-}
-
-/** The result of a call; token_type_ids only where asked for or where the checkpoint names it as a model input. */
-export interface BatchEncoding {
-  input_ids: Tensor<'int64'>;
-  attention_mask: Tensor<'int64'>;
-  token_type_ids?: Tensor<'int64'>;
-}
-/** The result with `return_tensor: false`: one array for one text, an array of arrays for several. */
-export interface ListEncoding {
-  input_ids: number[] | number[][];
-  attention_mask: number[] | number[][];
-  token_type_ids?: number[] | number[][];
-}
-
-export interface ChatTemplateOptions extends RenderOptions {
-  /** A template, or the name of one of the checkpoint's. */
-  chat_template?: string | null;
-  /** false: the text of the prompt. */
-  tokenize?: boolean;
-  padding?: TokenizeOptions['padding'];
-  truncation?: TokenizeOptions['truncation'];
-  max_length?: number | null;
-  return_tensor?: boolean;
-  /** false: input_ids alone. */
-  return_dict?: boolean;
-  tokenizer_kwargs?: TokenizeOptions;
-  /** Any other variable of the template. */
-  [variable: string]: unknown;
-}
-
-/** Ids in any of the usual forms. */
-export type Ids = Tensor | readonly number[] | readonly bigint[] | BigInt64Array | Int32Array;
+import { type Message, renderChat } from './chat-template.ts';
+import { malformed, openTokenizer } from './tokenizer-file.ts';
+import type {
+  BatchEncoding,
+  ChatTemplateOptions,
+  DecodeOptions,
+  EncodeOptions,
+  Ids,
+  ListEncoding,
+  TokenizeOptions,
+  TokenizerFiles,
+} from './types.ts';
 
 // Checkpoints without a limit write a number like 1e30.
 const unlimited = 1e15;
@@ -77,7 +26,15 @@ interface Encoded {
   types: number[];
 }
 
-const specialNames = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'] as const;
+const specialNames = [
+  'bos_token',
+  'eos_token',
+  'unk_token',
+  'sep_token',
+  'pad_token',
+  'cls_token',
+  'mask_token',
+] as const;
 
 export class TextTokenizer {
   padding_side: 'left' | 'right';
@@ -211,7 +168,10 @@ export class TextTokenizer {
     }
     const length = rows[0].ids.length;
     if (rows.some((r) => r.ids.length !== length)) {
-      throw new ModelcError('input', 'the texts have different lengths; pass `padding: true`, and `truncation: true` to cut long ones');
+      throw new ModelcError(
+        'input',
+        'the texts have different lengths; pass `padding: true`, and `truncation: true` to cut long ones',
+      );
     }
     const tensors = columns.map(([name, values]) => [
       name,
@@ -228,7 +188,10 @@ export class TextTokenizer {
       const missing = length - row.ids.length;
       if (missing === 0) continue;
       if (id === null) {
-        throw new ModelcError('input', `${this.where} names no pad_token; set one with tokenizer.set_pad_token(tokenizer.eos_token)`);
+        throw new ModelcError(
+          'input',
+          `${this.where} names no pad_token; set one with tokenizer.set_pad_token(tokenizer.eos_token)`,
+        );
       }
       const fill = (list: number[], value: number): void => {
         const padding = new Array<number>(missing).fill(value);
@@ -286,9 +249,13 @@ export class TextTokenizer {
   ): [string[], string[] | null] {
     let [a, b] = [first.length, second?.length ?? 0];
     for (let left = excess; left > 0 && a + b > 0; left--) {
-      const takeSecond = second !== null && (strategy === 'only_second' || (strategy === 'longest_first' && b >= a && b > 0));
+      const takeSecond =
+        second !== null && (strategy === 'only_second' || (strategy === 'longest_first' && b >= a && b > 0));
       if (takeSecond ? b === 0 : a === 0) {
-        throw new ModelcError('input', `truncation '${strategy}' cannot remove ${excess} tokens; use 'longest_first' or a larger max_length`);
+        throw new ModelcError(
+          'input',
+          `truncation '${strategy}' cannot remove ${excess} tokens; use 'longest_first' or a larger max_length`,
+        );
       }
       if (takeSecond) b--;
       else a--;
@@ -303,7 +270,10 @@ export class TextTokenizer {
    * call does, but without adding special tokens: the template writes them.
    */
   apply_chat_template(conversation: readonly Message[], options: ChatTemplateOptions & { tokenize: false }): string;
-  apply_chat_template(conversation: readonly (readonly Message[])[], options: ChatTemplateOptions & { tokenize: false }): string[];
+  apply_chat_template(
+    conversation: readonly (readonly Message[])[],
+    options: ChatTemplateOptions & { tokenize: false },
+  ): string[];
   apply_chat_template(
     conversation: readonly Message[] | readonly (readonly Message[])[],
     options?: ChatTemplateOptions & { tokenize?: true; return_dict?: true; return_tensor?: true },
@@ -351,7 +321,10 @@ export class TextTokenizer {
     if (given !== null) return Object.hasOwn(this.chatTemplates, given) ? this.chatTemplates[given] : given;
     const template = (hasTools ? this.chatTemplates.tool_use : undefined) ?? this.chatTemplates.default;
     if (template === undefined) {
-      throw new ModelcError('input', `${this.where} has no chat template; pass a text, or a template as \`chat_template\``);
+      throw new ModelcError(
+        'input',
+        `${this.where} has no chat template; pass a text, or a template as \`chat_template\``,
+      );
     }
     return template;
   }
@@ -364,42 +337,6 @@ export class TextTokenizer {
       if (cause instanceof ModelcError) throw cause;
       throw malformed(this.where, cause);
     }
-  }
-}
-
-const malformed = (where: string, cause: unknown): ModelcError =>
-  new ModelcError(
-    'parse',
-    `${where}/tokenizer.json is malformed (${cause instanceof Error ? cause.message : String(cause)}); download it again`,
-    { cause },
-  );
-
-const idLimit = 2 ** 24;
-
-function openTokenizer(
-  json: Readonly<Record<string, unknown>>,
-  config: Readonly<Record<string, unknown>>,
-  where: string,
-): Tokenizer {
-  const model = json.model;
-  if (typeof model !== 'object' || model === null || !('vocab' in model)) throw malformed(where, 'it has no model.vocab');
-  const { vocab } = model;
-  if (typeof vocab !== 'object' || vocab === null) throw malformed(where, 'model.vocab is neither object nor array');
-  const added = json.added_tokens ?? [];
-  if (!Array.isArray(added)) throw malformed(where, 'added_tokens is not an array');
-  const ids: unknown[] = [
-    ...(Array.isArray(vocab) ? [] : Object.values(vocab)),
-    ...added.map((token: unknown) => (typeof token === 'object' && token !== null && 'id' in token ? token.id : undefined)),
-  ];
-  for (const id of ids) {
-    if (!(Number.isInteger(id) && Number(id) >= 0 && Number(id) < idLimit)) {
-      throw malformed(where, `${JSON.stringify(id) ?? 'a missing value'} is not a token id`);
-    }
-  }
-  try {
-    return new Tokenizer({ ...json, added_tokens: added }, config);
-  } catch (cause) {
-    throw malformed(where, cause);
   }
 }
 
@@ -419,7 +356,10 @@ function requireText(text: unknown): string {
 
 function requireList(texts: unknown): readonly string[] {
   if (Array.isArray(texts)) return texts;
-  throw new ModelcError('input', `a text must be a string or an array of strings, but is ${texts === null ? 'null' : typeof texts}`);
+  throw new ModelcError(
+    'input',
+    `a text must be a string or an array of strings, but is ${texts === null ? 'null' : typeof texts}`,
+  );
 }
 
 function idsOf(ids: Ids): number[] {

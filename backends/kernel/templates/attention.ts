@@ -2,7 +2,8 @@
 // are (head, position) pairs. Keys go by in blocks; a block is transposed into private memory once and serves all rows.
 // For a register tile of rows: scores = q · kᵀ (broadcast q, vectors of keys), masking, running maximum and sum, then
 // out = out * correction + p · v (broadcast p, vectors of v). The score matrix never exists. The same code decodes: then
-// the rows are the heads of a group.
+// the rows are the heads of a group. A split attention has a task per run of keys as well, and stores out, maximum and
+// sum of each row as they are.
 import { dim, dimConst } from '../../../ir/dim.ts';
 import { ModelcError } from '../../../ir/error.ts';
 import { isOp, type Node } from '../../../ir/graph.ts';
@@ -34,7 +35,7 @@ import { packColumns } from './matmul.ts';
 
 export function attentionKernel(emitter: Emitter, target: Target): Expr {
   const { builder, region } = emitter;
-  const node = region.anchors[0] as Node<'attention'>;
+  const node = region.anchors[0] as Node<'attention'> | Node<'attention_split'>;
   const { scale, causal, window, softcap, operands } = node.attrs;
   const [q, k, v] = node.args;
   const extra = (name: (typeof operands)[number]): Node | undefined =>
@@ -53,11 +54,14 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
   const s = builder.size(seq);
   const total = builder.size(k.type.shape[2]);
 
+  const splits = isOp(node, 'attention_split') ? node.attrs.splits : 1;
   const chunks = ceilDiv(s, tile.queries);
-  const grid = mul(mul(builder.size(batch), index(groups)), chunks);
+  const grid = mul(mul(mul(builder.size(batch), index(groups)), chunks), index(splits));
   const task = taskIndex(grid);
-  const chunk = builder.let(modulo(task, chunks));
-  const pair = builder.let(floorDiv(task, chunks));
+  const split = builder.let(modulo(task, index(splits)));
+  const piece = builder.let(floorDiv(task, index(splits)));
+  const chunk = builder.let(modulo(piece, chunks));
+  const pair = builder.let(floorDiv(piece, chunks));
   const b = builder.let(floorDiv(pair, index(groups)));
   const g = builder.let(modulo(pair, index(groups)));
   const q0 = builder.let(mul(chunk, index(tile.queries)));
@@ -66,6 +70,10 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
   // The last register tile may reach beyond the rows: it computes on padding that nobody reads.
   const maxRows = Math.ceil((tile.queries * perGroup) / tile.rows) * tile.rows;
   const first = builder.let(add(sub(total, s), q0)); // position of the chunk's first query
+  // The task's keys: all, or those of its split.
+  const splitSize = splits === 1 ? total : builder.let(ceilDiv(total, splits));
+  const firstKey = builder.let(mul(split, splitSize));
+  const keysEnd = splits === 1 ? total : builder.let(alu('min', total, add(firstKey, splitSize)));
 
   const scaled = builder.alloc('f32', maxRows * depth);
   const keys = builder.alloc('f32', depth * tile.keys);
@@ -86,18 +94,17 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
     builder.for(index(0), index(width), 1, (e) => {
       builder.store(out, add(mul(r, index(width)), e), constant(0, 'f32'));
     });
-    const sink = sinks ? cast(emitter.element(sinks, [h]), 'f32') : constant(Number.NEGATIVE_INFINITY, 'f32');
-    builder.store(maxima, r, sink);
-    builder.store(totals, r, constant(sinks ? 1 : 0, 'f32'));
+    const [maximum, sum] = [constant(Number.NEGATIVE_INFINITY, 'f32'), constant(0, 'f32')];
+    const once = (value: Expr, other: Expr) =>
+      splits === 1 ? value : select(alu('eq', split, index(0)), value, other);
+    builder.store(maxima, r, sinks ? once(cast(emitter.element(sinks, [h]), 'f32'), maximum) : maximum);
+    builder.store(totals, r, sinks ? once(constant(1, 'f32'), sum) : sum);
   });
 
-  const end = causal ? builder.let(alu('min', total, add(first, queries))) : total;
-  const begin =
-    window > 0
-      ? builder.let(
-          mul(floorDiv(alu('max', index(0), sub(first, index(window - 1))), index(tile.keys)), index(tile.keys)),
-        )
-      : index(0);
+  const end = causal ? builder.let(alu('min', keysEnd, add(first, queries))) : keysEnd;
+  const oldest = alu('max', index(0), sub(first, index(window - 1)));
+  const block = mul(floorDiv(oldest, index(tile.keys)), index(tile.keys));
+  const begin = window > 0 ? builder.let(alu('max', firstKey, block)) : firstKey;
   builder.for(begin, end, tile.keys, (t0) => {
     const lastKey = builder.let(sub(total, index(1)));
     builder.for(index(0), index(tile.keys), lanes, (vector) => {
@@ -119,6 +126,7 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
   builder.for(index(0), rows, 1, (r) => {
     const h = builder.let(headOf(r));
     const i = builder.let(queryOf(r));
+    if (isOp(node, 'attention_split')) return storePart(r, [b, h, i, split]);
     const sum = builder.let(load(totals, r, 'f32'));
     const inverse = builder.let(
       select(alu('gt', sum, constant(0, 'f32')), alu('div', constant(1, 'f32'), sum), constant(0, 'f32')),
@@ -139,6 +147,16 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
     );
   });
   return grid;
+
+  /** Stores a row of a split: what `out` holds, the maximum and the sum. */
+  function storePart(r: Expr, at: readonly Expr[]): void {
+    const target = builder.buffer(node, 'write');
+    const base = builder.let(linear(builder, node.type.shape, [...at, index(0)]));
+    const copy = (e: Expr) => builder.store(target, add(base, e), load(out, add(mul(r, index(width)), e), 'f32'));
+    builder.for(index(0), index(width), 1, copy, 'simd');
+    builder.store(target, add(base, index(width)), load(maxima, r, 'f32'));
+    builder.store(target, add(base, index(width + 1)), load(totals, r, 'f32'));
+  }
 
   /** Masked softmax numerators of a tile of rows go to `weights`; returns how much each row's past must shrink. */
   function scores(tileRows: readonly Expr[], t0: Expr): Expr[] {
@@ -226,7 +244,7 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
   function visible(start: Expr, position: Expr): Expr {
     const t = builder.let(ramp(start, lanes));
     const all = (e: Expr) => splat(cast(e, 'i32'), lanes);
-    let ok = lessThan(t, all(total));
+    let ok = lessThan(t, all(keysEnd));
     if (causal) ok = alu('and', ok, alu('le', t, all(position)));
     if (window > 0) ok = alu('and', ok, alu('gt', t, all(sub(position, index(window)))));
     if (mask)

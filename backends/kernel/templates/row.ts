@@ -103,21 +103,25 @@ function stage(emitter: Emitter, root: Node, loops: readonly Set<Node>[]): void 
 export function rowKernel(emitter: Emitter, lanes: number): Expr {
   const { builder, region } = emitter;
   const { root } = region;
-  const isReduction = isOp(root, 'reduce') && region.anchors.includes(root);
-  const rowShape = isReduction || !endsInRow(emitter, root) ? root.type.shape : root.type.shape.slice(0, -1);
+  const { shape } = root.type;
+  // Reductions either have the root's rows, which are then loops over the last axis, or its very shape.
+  const reductions = rowReductions(emitter, root);
+  const inRows = shape.length > 0 && reductions.some((r) => shapeEquals(r.type.shape, shape.slice(0, -1)));
+  const rowShape = inRows ? shape.slice(0, -1) : shape;
+  const own = reductions.filter((r) => shapeEquals(r.type.shape, rowShape));
+  const [{ type: longest }] = own[0].args;
   const out = builder.buffer(root, 'write');
-  const inner = isOp(root, 'reduce') ? root.args[0].type.shape : root.type.shape;
-  const perTask = rowsPerTask(inner[inner.length - 1]);
+  const perTask = rowsPerTask(longest.shape[longest.shape.length - 1]);
   const count = builder.size(dimProduct(rowShape));
   const grid = ceilDiv(count, perTask);
   const task = taskIndex(grid);
   const oneRow = (row: Expr) => {
     const at = delinear(builder, rowShape, row);
-    if (rowShape.length === root.type.shape.length) {
-      for (const reduce of rowReductions(emitter, root)) emitRowReduction(emitter, reduce, at, lanes);
+    if (!inRows) {
+      for (const reduce of own) emitRowReduction(emitter, reduce, at, lanes);
       builder.store(out, row, emitter.element(root, at));
     } else {
-      const base = builder.let(mul(row, builder.size(root.type.shape[root.type.shape.length - 1])));
+      const base = builder.let(mul(row, builder.size(shape[shape.length - 1])));
       emitRow(emitter, root, at, lanes, (position, value) => builder.store(out, add(base, position), value));
     }
   };
@@ -128,10 +132,4 @@ export function rowKernel(emitter: Emitter, lanes: number): Expr {
     builder.for(first, end, 1, oneRow, 'serial', count);
   }
   return grid;
-}
-
-/** Whether the reductions inside see the root's rows (all axes but the last), not its elements. */
-function endsInRow(emitter: Emitter, root: Node): boolean {
-  const [first] = rowReductions(emitter, root);
-  return first === undefined || !shapeEquals(first.type.shape, root.type.shape);
 }

@@ -24,13 +24,26 @@ export function updateKernel(emitter: Emitter, lanes: number): Expr {
     return alu('min', alu('max', cast(emitter.element(starts[axis], []), 'index'), index(0)), limit);
   });
   const last = stateShape.length - 1;
+  // cache_update drops positions outside of the state.
+  const dropped = isOp(root, 'cache_update') ? root.attrs.axis : undefined;
+  const inside = (position: Expr, axis: number): Expr =>
+    alu('and', alu('ge', position, index(0)), alu('lt', position, builder.size(stateShape[axis])));
   return overRows(builder, values.type.shape, (_row, at, start, size) => {
-    const place = (axis: number, e: Expr) => add(origin[axis], e);
-    const base = builder.let(linear(builder, stateShape, [...at.map((e, axis) => place(axis, e)), place(last, start)]));
-    vectorLoop(emitter, size, lanes, (position, width, scalarPosition) => {
-      const value = emitter.element(values, [...at, add(start, position)]);
-      builder.store(out, add(base, scalarPosition), width > 1 ? emitter.full(value) : value);
-    });
+    const place = at.map((e, axis) => builder.let(add(origin[axis], e)));
+    const first = builder.let(add(origin[last], start));
+    const base = builder.let(linear(builder, stateShape, [...place, first]));
+    const write = (lanes: number) =>
+      vectorLoop(emitter, size, lanes, (position, width, scalarPosition) => {
+        const store = () => {
+          const value = emitter.element(values, [...at, add(start, position)]);
+          builder.store(out, add(base, scalarPosition), width > 1 ? emitter.full(value) : value);
+        };
+        if (dropped === last) builder.if(inside(add(first, position), last), store);
+        else store();
+      });
+    if (dropped === undefined) write(lanes);
+    else if (dropped === last) write(1);
+    else builder.if(inside(place[dropped], dropped), () => write(lanes));
   });
 }
 

@@ -28,13 +28,16 @@ import { add, along, castTo, compare, div, exp, filled, maximum, mul, reduce, se
 type Operand = Attrs['attention']['operands'][number];
 const operandNames: readonly Operand[] = ['mask', 'bias', 'sinks'];
 
+/** Attention whole, and the form of it that gives parts: see attention-split.ts. */
+type AttentionOp = 'attention' | 'attention_split';
+
 /** The optional arguments by name. */
 function operandsOf<T>(attrs: Attrs['attention'], args: readonly T[]): Partial<Record<Operand, T>> {
   return Object.fromEntries(attrs.operands.map((name, i) => [name, args[3 + i]]));
 }
 
 /** Scores below any that occur: where all keys are masked, the maximum stays finite and no NaN arises. */
-const lowest = dtypeInfo.f32.min;
+export const lowest = dtypeInfo.f32.min;
 
 function requireBias(bias: TensorType, wanted: readonly Dim[]): void {
   requireRank('attention', 5, 'bias', bias, 4);
@@ -93,80 +96,21 @@ export const attention: Op<'attention'> = {
   },
 
   axes(node): AxisRule {
-    const { causal, window } = node.attrs;
-    const [q, k, v] = node.args.map((a) => a.type.shape);
-    const factors = new Factors();
-    const batch = factors.add(q[0]);
-    const group = factors.add(k[1]);
-    const member = factors.add(dimDivExact(q[1], k[1])!);
-    const heads = [...group, ...member];
-    // where masks look at positions, a query's position depends on how many queries there are
-    const queries = factors.add(q[2], causal || window > 0 ? 'opaque' : 'map');
-    const keys = factors.add(k[2], 'opaque');
-    const inner = factors.add(q[3], 'opaque');
-    const outer = factors.add(v[3]);
-    const { mask, bias, sinks } = operandsOf(node.attrs, node.args);
-    const biasAxes = bias && [
-      isOne(bias.type.shape[0]) ? [] : batch,
-      isOne(bias.type.shape[1]) ? [] : heads,
-      queries,
-      keys,
-    ];
-    const optional: Record<Operand, (readonly number[])[]> = {
-      mask: mask ? [batch, keys] : [],
-      bias: biasAxes ?? [],
-      sinks: sinks ? [heads] : [],
-    };
-    return {
-      factors: factors.list,
-      args: [
-        [batch, heads, queries, inner],
-        [batch, group, keys, inner],
-        [batch, group, keys, outer],
-        ...node.attrs.operands.map((name) => optional[name]),
-      ],
-      result: [batch, heads, queries, outer],
-    };
+    const { factors, args, rows, outer } = attentionAxes(node, 'map');
+    return { factors: factors.list, args, result: [...rows, outer] };
   },
 
   eval(node, args, env) {
-    const { scale, causal, window, softcap } = node.attrs;
-    const [q, k, v] = args;
-    const { mask, bias, sinks } = operandsOf(node.attrs, args);
-    const [batch, heads, queries, d] = q.shape;
-    const [, groups, keys] = k.shape;
-    const e = v.shape[3];
-    const out = ndarray(q.dtype, shapeOf(node, env));
-    const p = new Float64Array(keys);
-    for (let b = 0; b < batch; b++) {
-      for (let h = 0; h < heads; h++) {
-        const group = b * groups + Math.floor(h / (heads / groups));
-        for (let s = 0; s < queries; s++) {
-          const row = (b * heads + h) * queries + s;
-          const position = keys - queries + s;
-          const first = window > 0 ? Math.max(0, position - window + 1) : 0;
-          const end = causal ? Math.min(keys, position + 1) : keys;
-          let max = sinks ? Math.max(lowest, sinks.data[h]) : lowest;
-          for (let j = first; j < end; j++) {
-            let score = 0;
-            for (let i = 0; i < d; i++) score += q.data[row * d + i] * k.data[(group * keys + j) * d + i];
-            score *= scale;
-            if (softcap > 0) score = softcap * Math.tanh(score / softcap);
-            if (bias) score += bias.data[biasOffset(bias, b, h, s) + j];
-            p[j] = mask && mask.data[b * keys + j] === 0 ? Number.NEGATIVE_INFINITY : score;
-            max = Math.max(max, p[j]);
-          }
-          let sum = sinks ? Math.exp(sinks.data[h] - max) : 0;
-          for (let j = first; j < end; j++) sum += p[j] = Math.exp(p[j] - max);
-          if (sum === 0) continue;
-          for (let j = first; j < end; j++) {
-            if (p[j] === 0) continue;
-            for (let i = 0; i < e; i++) out.data[row * e + i] += (p[j] / sum) * v.data[(group * keys + j) * e + i];
-          }
-          for (let i = row * e; i < (row + 1) * e; i++) out.data[i] = roundTo(q.dtype, out.data[i]);
-        }
-      }
-    }
+    const { dtype } = node.type;
+    const out = ndarray(dtype, shapeOf(node, env));
+    const [, , keys] = args[1].shape;
+    const e = out.shape[3];
+    forEachQuery(node.attrs, args, (query) => {
+      const at = query.row * e;
+      const { sum } = weighValues(query, 0, keys, query.sink, args[2], out.data, at);
+      if (sum === 0) return;
+      for (let i = at; i < at + e; i++) out.data[i] = roundTo(dtype, out.data[i] / sum);
+    });
     return out;
   },
 
@@ -210,6 +154,114 @@ export const attention: Op<'attention'> = {
     return make('reshape', [castTo(values, node.type.dtype)], { shape: node.type.shape });
   },
 };
+
+/** The factors of the arguments, of the result's first three axes and of the values' width, which is of kind `width`. */
+export function attentionAxes({ args, attrs }: Node<AttentionOp>, width: 'map' | 'opaque') {
+  const [q, k, v] = args.map((a) => a.type.shape);
+  const factors = new Factors();
+  const batch = factors.add(q[0]);
+  const group = factors.add(k[1]);
+  const member = factors.add(dimDivExact(q[1], k[1])!);
+  const heads = [...group, ...member];
+  // where masks look at positions, a query's position depends on how many queries there are
+  const queries = factors.add(q[2], attrs.causal || attrs.window > 0 ? 'opaque' : 'map');
+  const keys = factors.add(k[2], 'opaque');
+  const inner = factors.add(q[3], 'opaque');
+  const outer = factors.add(v[3], width);
+  const { mask, bias, sinks } = operandsOf(attrs, args);
+  const biasAxes = bias && [
+    isOne(bias.type.shape[0]) ? [] : batch,
+    isOne(bias.type.shape[1]) ? [] : heads,
+    queries,
+    keys,
+  ];
+  const optional: Record<Operand, (readonly number[])[]> = {
+    mask: mask ? [batch, keys] : [],
+    bias: biasAxes ?? [],
+    sinks: sinks ? [heads] : [],
+  };
+  return {
+    factors,
+    args: [
+      [batch, heads, queries, inner],
+      [batch, group, keys, inner],
+      [batch, group, keys, outer],
+      ...attrs.operands.map((name) => optional[name]),
+    ],
+    rows: [batch, heads, queries],
+    outer,
+  };
+}
+
+/** One query of the interpreter's loop. */
+interface Query {
+  /** Its position in [B, H, S], and that of its keys in [B, G]. */
+  readonly row: number;
+  readonly group: number;
+  /** By key; -inf where it may not be attended to. */
+  readonly scores: Float64Array;
+  /** The logit of the head's sink; -inf without one. */
+  readonly sink: number;
+}
+
+/** Scores every query. `scores` is reused between calls. */
+export function forEachQuery(attrs: Attrs[AttentionOp], args: readonly NdArray[], visit: (query: Query) => void): void {
+  const { scale, causal, window, softcap } = attrs;
+  const [q, k] = args;
+  const { mask, bias, sinks } = operandsOf(attrs, args);
+  const [batch, heads, queries, d] = q.shape;
+  const [, groups, keys] = k.shape;
+  const scores = new Float64Array(keys);
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads; h++) {
+      const group = b * groups + Math.floor(h / (heads / groups));
+      for (let s = 0; s < queries; s++) {
+        const row = (b * heads + h) * queries + s;
+        const position = keys - queries + s;
+        const first = window > 0 ? Math.max(0, position - window + 1) : 0;
+        const end = causal ? Math.min(keys, position + 1) : keys;
+        scores.fill(Number.NEGATIVE_INFINITY);
+        for (let j = first; j < end; j++) {
+          if (mask && mask.data[b * keys + j] === 0) continue;
+          let score = 0;
+          for (let i = 0; i < d; i++) score += q.data[row * d + i] * k.data[(group * keys + j) * d + i];
+          score *= scale;
+          if (softcap > 0) score = softcap * Math.tanh(score / softcap);
+          if (bias) score += bias.data[biasOffset(bias, b, h, s) + j];
+          scores[j] = score;
+        }
+        visit({ row, group, scores, sink: sinks ? sinks.data[h] : Number.NEGATIVE_INFINITY });
+      }
+    }
+  }
+}
+
+/**
+ * The unnormalised attention of a query to keys start..end-1: adds the sum of exp(score - max) * v to out[at..] and
+ * returns max, over the scores and `sink`, and the sum of exp(score - max).
+ */
+export function weighValues(
+  { scores, group }: Query,
+  start: number,
+  end: number,
+  sink: number,
+  v: NdArray,
+  out: Float64Array,
+  at: number,
+): { max: number; sum: number } {
+  const [, , keys, e] = v.shape;
+  let max = sink;
+  for (let j = start; j < end; j++) max = Math.max(max, scores[j]);
+  const reference = Math.max(lowest, max);
+  let sum = Math.exp(sink - reference);
+  for (let j = start; j < end; j++) {
+    const p = Math.exp(scores[j] - reference);
+    if (p === 0) continue;
+    sum += p;
+    for (let i = 0; i < e; i++) out[at + i] += p * v.data[(group * keys + j) * e + i];
+  }
+  return { max, sum };
+}
 
 /** Where row [b, h, s] of the bias starts; axes of size 1 repeat. */
 function biasOffset({ shape: [batch, heads, queries, keys] }: NdArray, b: number, h: number, s: number): number {

@@ -1,0 +1,86 @@
+// The forward pass of a model over whole sequences, in chunks: logits and hidden states of every position.
+import { ModelcError } from '../../ir/error.ts';
+import type { Session } from '../session.ts';
+import { Tensor } from '../tensor.ts';
+import { DynamicCache } from './cache.ts';
+import { modelInputs } from './decoder.ts';
+import { attentionMask, type TokenRows, tokenRows } from './resolve.ts';
+
+export interface ForwardOptions {
+  input_ids: TokenRows;
+  attention_mask?: TokenRows | null;
+  position_ids?: TokenRows | null;
+  past_key_values?: DynamicCache | null;
+  output_hidden_states?: boolean;
+}
+
+export interface CausalLMOutput {
+  /** [batch, length, vocab] */
+  logits: Tensor<'float32'>;
+  past_key_values: DynamicCache | null;
+  /** The embeddings, then each layer's output, the last after the final norm: [batch, length, hidden]. */
+  hidden_states?: Tensor<'float32'>[];
+}
+
+/** The forward pass over all positions. Without past_key_values, nothing is kept. */
+export async function forward(session: Session, vocabSize: number, options: ForwardOptions): Promise<CausalLMOutput> {
+  const ids = tokenRows('input_ids', options.input_ids, vocabSize);
+  const [rows, length] = [ids.length, ids[0].length];
+  const mask = attentionMask(options.attention_mask, ids, null, []);
+  const cache = options.past_key_values ?? new DynamicCache();
+  const positions = options.position_ids && tokenRows('position_ids', options.position_ids, Number.MAX_SAFE_INTEGER);
+  if (positions && (positions.length !== rows || positions[0].length !== length)) {
+    throw new ModelcError('input', `position_ids must have shape [${rows}, ${length}], as input_ids has`);
+  }
+  const parts: Record<string, { readonly start: number; readonly length: number; readonly data: Float32Array }[]> = {};
+  try {
+    for (let start = 0; start < length; start += session.limits.chunk) {
+      const end = Math.min(length, start + session.limits.chunk);
+      const slice = <T>(row: readonly T[]): T[] => row.slice(start, end);
+      const part = ids.map(slice);
+      const partMask =
+        mask && Uint8Array.from(ids.flatMap((_, r) => slice([...mask.subarray(r * length, (r + 1) * length)])));
+      const state = cache.bind(session, rows, cache.get_seq_length() + end - start);
+      const partPositions = positions ? Int32Array.from(positions.flatMap(slice), Number) : undefined;
+      const inputs = modelInputs(part, partMask, cache, partPositions);
+      const results = await session.run(
+        'forward',
+        inputs,
+        state,
+        options.output_hidden_states ? undefined : ['logits'],
+      );
+      for (const [name, { data }] of Object.entries(results)) {
+        if (!(data instanceof Float32Array)) continue;
+        (parts[name] ??= []).push({ start, length: end - start, data: data.slice() });
+      }
+    }
+  } finally {
+    if (!options.past_key_values) cache.dispose();
+  }
+  const whole = (name: string): Tensor<'float32'> => joinChunks(parts[name], rows, length);
+  const hidden = Object.keys(parts).filter((name) => name.startsWith('hidden_states.')).length;
+  return {
+    logits: whole('logits'),
+    past_key_values: options.past_key_values ?? null,
+    ...(options.output_hidden_states
+      ? { hidden_states: Array.from({ length: hidden }, (_, i) => whole(`hidden_states.${i}`)) }
+      : {}),
+  };
+}
+
+/** Chunks [rows, part, width] along the middle axis. */
+function joinChunks(
+  parts: readonly { readonly start: number; readonly length: number; readonly data: Float32Array }[],
+  rows: number,
+  length: number,
+): Tensor<'float32'> {
+  const width = parts[0].data.length / rows / parts[0].length;
+  if (parts.length === 1) return new Tensor('float32', parts[0].data, [rows, length, width]);
+  const out = new Float32Array(rows * length * width);
+  for (const { start, length: n, data } of parts) {
+    for (let r = 0; r < rows; r++) {
+      out.set(data.subarray(r * n * width, (r + 1) * n * width), (r * length + start) * width);
+    }
+  }
+  return new Tensor('float32', out, [rows, length, width]);
+}

@@ -1,0 +1,15 @@
+// The public face of `modelc`: loading checkpoints, generating text, and the pieces that steer generation.
+export { type ErrorCode, ModelcError } from '../ir/error.ts';
+export * from './generation/index.ts';
+export { AutoModelForCausalLM, type LoadOptions } from './models.ts';
+export {
+  type PipelineOptions,
+  pipeline,
+  type Pipelines,
+  supportedTasks,
+  type Task,
+  type TextGenerationPipeline,
+} from './pipelines/index.ts';
+export type { Chat, GeneratedIds, GeneratedText, TextGenerationOptions } from './pipelines/text-generation.ts';
+export { type NestedList, type SliceSpec, Tensor, type TensorDataTypes, type TensorTypeName } from './tensor.ts';
+export * from './tokenization/index.ts';

@@ -1,0 +1,159 @@
+// An artifact is whole: from an empty folder, with no node_modules and no compiler, a program imports it, streams text
+// that equals the in-process model's, and type-checks against it.
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { writeArtifact } from '../runtime/artifact/write.ts';
+import { AutoModelForCausalLM, AutoTokenizer } from '../runtime/index.ts';
+import { example, modelc, type Result, root } from './command.ts';
+
+let scratch = '';
+let artifact = '';
+beforeAll(async () => {
+  scratch = mkdtempSync(join(tmpdir(), 'modelc-artifact-'));
+  artifact = join(scratch, 'app', 'model');
+  mkdirSync(join(scratch, 'app'));
+  await writeArtifact(example, artifact);
+}, 300_000);
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+/** Runs a module in the folder of the app: no PATH, an empty home, nothing but the artifact. */
+function run(source: string, env: NodeJS.ProcessEnv = {}): Result {
+  writeFileSync(join(scratch, 'app', 'app.mjs'), source);
+  const clean = { PATH: '', HOME: join(scratch, 'app'), MODELC_CACHE: join(scratch, 'app', 'no-cache'), ...env };
+  return spawnSync(process.execPath, ['app.mjs'], { cwd: join(scratch, 'app'), encoding: 'utf8', env: clean });
+}
+
+const speak = `
+import { load } from './model/index.js';
+const model = await load();
+let streamed = '';
+for await (const piece of model.generate('Once upon a time', { max_new_tokens: 20, do_sample: false })) streamed += piece;
+const whole = await model.generate('Once upon a time', { max_new_tokens: 20, do_sample: false });
+const again = await model.generate(whole.ids.slice(0, -whole.new_ids.length), { max_new_tokens: 20, do_sample: false });
+console.log(JSON.stringify({ streamed, whole, again }));
+await model.dispose();
+`;
+
+async function inProcess(): Promise<number[]> {
+  const tokenizer = await AutoTokenizer.from_pretrained(example);
+  const model = await AutoModelForCausalLM.from_pretrained(example);
+  const input_ids = [tokenizer.encode('Once upon a time')];
+  const output = await model.generate({ input_ids, max_new_tokens: 20, do_sample: false });
+  model.dispose();
+  return Array.from(output.data, Number);
+}
+
+describe('an artifact', () => {
+  test('is imported from an empty folder and equals the in-process model', async () => {
+    const { stdout, stderr } = run(speak);
+    expect(stderr).toBe('');
+    const { streamed, whole, again } = JSON.parse(stdout);
+    expect(whole.ids).toEqual(await inProcess());
+    expect(whole.text).toBe(`Once upon a time${whole.new_text}`);
+    expect(streamed.trim()).toBe(whole.new_text.trim());
+    expect(again).toEqual(whole);
+    expect(readdirSync(join(scratch, 'app')).sort()).toEqual(['app.mjs', 'model']);
+  });
+
+  test.each(['avx2', 'plain'])('says the same with %s kernels', (isa) => {
+    const best = JSON.parse(run(speak).stdout);
+    expect(JSON.parse(run(speak, { MODELC_ISA: isa }).stdout).whole.ids).toEqual(best.whole.ids);
+  });
+
+  test('has a default export that loads at its first use, and can be stopped', () => {
+    const source = `
+      import model from './model/index.js';
+      let pieces = 0;
+      for await (const piece of model.generate('Once', { max_new_tokens: 200, do_sample: false })) if (++pieces === 3) break;
+      const ids = await model.encode('Once');
+      const failure = await model.generate('Once', { signal: AbortSignal.abort() }).then(() => undefined, (e) => e.code);
+      console.log(JSON.stringify({ pieces, text: await model.decode(ids), failure }));
+      await model.dispose();
+    `;
+    const { stdout, stderr } = run(source);
+    expect(stderr).toBe('');
+    expect(JSON.parse(stdout)).toEqual({ pieces: 3, text: 'Once', failure: 'aborted' });
+  });
+
+  test("is run by 'modelc generate'", async () => {
+    const args = ['generate', artifact, '-p', 'Once upon a time', '--max-new-tokens', '20', '--greedy', '--json'];
+    expect(JSON.parse(modelc(args).stdout).ids).toEqual(await inProcess());
+  });
+
+  test('has types that check by themselves', () => {
+    const check = (source: string): string => {
+      writeFileSync(join(scratch, 'app', 'user.ts'), source);
+      const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+      const flags = [
+        '--noEmit',
+        '--strict',
+        '--module',
+        'nodenext',
+        '--target',
+        'es2022',
+        '--types',
+        '',
+        '--ignoreConfig',
+      ];
+      return spawnSync(process.execPath, [tsc, ...flags, 'user.ts'], { cwd: join(scratch, 'app'), encoding: 'utf8' })
+        .stdout;
+    };
+    const good = `
+      import model, { load, ModelcError, type GenerateOptions } from './model/index.js';
+      const options: GenerateOptions = { max_new_tokens: 20, do_sample: false };
+      export async function main(): Promise<number[]> {
+        for await (const piece of model.generate('Once', options)) piece.toUpperCase();
+        try {
+          const { ids, text } = await (await load()).generate([1, 2, 3], options);
+          return text.length > 0 ? ids : [];
+        } catch (error) {
+          if (error instanceof ModelcError && error.code === 'unsupported') return [];
+          throw error;
+        }
+      }
+    `;
+    expect(check(good)).toBe('');
+    expect(check("import model from './model/index.js';\nmodel.generate('x', { max_tokens: 1 });\n")).toMatch(
+      /max_tokens/,
+    );
+    rmSync(join(scratch, 'app', 'user.ts'));
+  });
+
+  test('refuses a machine that does not fit, and damage, with a typed error', () => {
+    const source = `
+      import { load, ModelcError } from './broken/index.js';
+      await load().then(() => console.log('loaded'), (e) => console.log(e instanceof ModelcError, e.code, e.message));
+    `;
+    const broken = join(scratch, 'app', 'broken');
+    const attempt = (damage: () => void): string => {
+      rmSync(broken, { recursive: true, force: true });
+      cpSync(artifact, broken, { recursive: true });
+      damage();
+      return run(source).stdout;
+    };
+    const edit = (change: (manifest: Record<string, unknown>) => object): void => {
+      const path = join(broken, 'program.json');
+      writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, 'utf8')))));
+    };
+    const requires = { platform: 'plan9', arch: 'mips', nodeMajor: 20 };
+    expect(attempt(() => edit((m) => ({ ...m, requires })))).toMatch(
+      /^true unsupported .*plan9 on mips.*modelc compile/,
+    );
+    expect(attempt(() => edit((m) => ({ ...m, programs: [] })))).toMatch(/^true unsupported /);
+    expect(attempt(() => edit((m) => ({ ...m, version: 99 })))).toMatch(/^true unsupported .*99/);
+    expect(attempt(() => writeFileSync(join(broken, 'program.json'), '{'))).toMatch(/^true parse .*program\.json/);
+    const [weights] = readdirSync(artifact).filter((n) => n.startsWith('weights-'));
+    expect(attempt(() => rmSync(join(broken, weights)))).toMatch(new RegExp(`^true checkpoint .*${weights}`));
+    expect(attempt(() => writeFileSync(join(broken, weights), 'x'))).toMatch(/^true checkpoint .*truncated/);
+    rmSync(broken, { recursive: true, force: true });
+  });
+
+  test('replaces an older artifact, and leaves nothing else behind', async () => {
+    await writeArtifact(example, artifact);
+    expect(readdirSync(join(scratch, 'app')).filter((n) => n.startsWith('.'))).toEqual([]);
+    expect(run(speak).stderr).toBe('');
+  });
+});
