@@ -9,7 +9,6 @@
 //   - reductions over the last axis whose rows are the root's rows: they stay on chip (row regions).
 // Below a contraction, the right operand takes in whatever is made of weights alone (conversion, dequantisation) and the
 // left operand takes in free nodes; with few rows it also takes in row reductions such as norms, computed once per task.
-// Regions that do not depend on each other share a launch.
 import { dimEquals, dimProduct, shapeEquals } from '../ir/dim.ts';
 import { isFloat } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
@@ -19,6 +18,8 @@ import { elementwise } from '../ir/ops/elementwise.ts';
 import { opOf } from '../ir/ops/index.ts';
 import { reduction } from '../ir/ops/reduction.ts';
 import type { Region, RegionGraph, RegionKind } from '../ir/region.ts';
+import { launchesOf } from './launches.ts';
+import { isPartialUpdate, separateOutputs } from './outputs.ts';
 
 /** A contraction with at most this many rows on the left streams its weights once: a matvec. */
 export const maxMatvecRows = 64;
@@ -63,20 +64,32 @@ export const productRows = (n: Node<'dot_general'>) => dimProduct(n.args[0].type
 const isLastAxisReduce = (n: Node): n is Node<'reduce'> =>
   isOp(n, 'reduce') && n.attrs.axes.length === 1 && n.attrs.axes[0] === n.args[0].type.shape.length - 1;
 
+/** The graph, with its outputs separated, as regions in launches. */
 export function fuse(graph: Graph): RegionGraph {
+  const copied = new Set<Node>(); // states that cannot be updated in place
+  for (;;) {
+    const separated = separateOutputs(graph, copied);
+    const launches = launchesOf(separated, regionsOf(separated));
+    if (Array.isArray(launches)) return { graph: separated, launches };
+    copied.add(launches);
+  }
+}
+
+/** The regions that compute what must be in memory, arguments first. */
+function regionsOf(graph: Graph): Region[] {
   const order = topologicalOrder(roots(graph));
   const position = new Map(order.map((n, i) => [n, i]));
   const users = usersOf(order);
   const results = new Set([...graph.results.values(), ...graph.updates.values()]);
   const inPlace = new Set<Node>();
-  for (const [param, value] of graph.updates) if (isInPlaceUpdate(param, value)) inPlace.add(value);
+  for (const [param, value] of graph.updates) if (isPartialUpdate(param, value)) inPlace.add(value);
   const onlyWeights = dependencyTable(order, (p) => p.attrs.kind === 'weight' || p.attrs.kind === 'constant');
   const noParams = dependencyTable(order, () => false);
 
   const needed = new Set<Node>([...results].filter((n) => n.op !== 'param'));
   const regions: Region[] = [];
   for (const n of [...order].reverse()) if (needed.has(n)) regions.push(form(n));
-  return { graph, launches: schedule(graph, regions.reverse()) };
+  return regions.reverse();
 
   function form(root: Node): Region {
     const interior = new Set<Node>([root]);
@@ -101,7 +114,6 @@ export function fuse(graph: Graph): RegionGraph {
     if (inPlace.has(root)) {
       kind = 'update';
       anchors.push(root);
-      inputs.push(root.args[0]);
       for (const a of root.args.slice(1)) candidates.add(a);
     } else if (root.op === 'mark' && results.has(root)) {
       input(root.args[0]); // a copy: see separateOutputs
@@ -242,11 +254,6 @@ export function fuse(graph: Graph): RegionGraph {
   }
 }
 
-/** An update that can write into the state's own memory: its old value is the first argument and nothing else. */
-function isInPlaceUpdate(param: Node, value: Node): boolean {
-  return (isOp(value, 'cache_update') || isOp(value, 'dynamic_update_slice')) && value.args[0] === param;
-}
-
 function opaqueKind(n: Node): RegionKind {
   switch (n.op) {
     case 'attention':
@@ -271,54 +278,4 @@ function dependencyTable(order: readonly Node[], accepts: (p: Node<'param'>) => 
     if (isOp(n, 'param') ? accepts(n) : n.args.every((a) => set.has(a))) set.add(n);
   }
   return set;
-}
-
-/**
- * Launches by dependency level: a region runs right after the last region that it reads. A region that reads the old
- * value of a state runs before the region that overwrites it.
- */
-function schedule(graph: Graph, regions: readonly Region[]): Region[][] {
-  const producer = new Map<Node, Region>(regions.map((r) => [r.root, r]));
-  const overwrites = new Map<Node, Region>(); // state param → region that updates it in place
-  for (const [param, value] of graph.updates) {
-    const r = producer.get(value);
-    if (r) overwrites.set(param, r);
-  }
-  const before = new Map<Region, Region[]>(regions.map((r) => [r, []]));
-  for (const r of regions) {
-    for (const input of r.inputs) {
-      const p = producer.get(input);
-      if (p) before.get(r)!.push(p);
-      const w = overwrites.get(input);
-      if (w && w !== r) before.get(w)!.push(r);
-    }
-  }
-  const level = new Map<Region, number>();
-  const visiting = new Set<Region>();
-  const launches: Region[][] = [];
-  const levelOf = (start: Region): number => {
-    const stack = [start];
-    while (stack.length > 0) {
-      const r = stack[stack.length - 1];
-      if (level.has(r)) {
-        stack.pop();
-        continue;
-      }
-      const open = before.get(r)!.filter((p) => !level.has(p));
-      if (open.length > 0) {
-        if (visiting.has(r) && open.some((p) => visiting.has(p))) {
-          throw new ModelcError('unsupported', `graph ${graph.name} reads a state after overwriting it`);
-        }
-        visiting.add(r);
-        stack.push(...open);
-        continue;
-      }
-      visiting.delete(r);
-      level.set(r, 1 + Math.max(-1, ...before.get(r)!.map((p) => level.get(p)!)));
-      stack.pop();
-    }
-    return level.get(start)!;
-  };
-  for (const r of regions) (launches[levelOf(r)] ??= []).push(r);
-  return launches;
 }

@@ -32,3 +32,18 @@ export function launchesOf(graph: Graph, regions: readonly Region[]): Region[][]
   }
   return launches;
 }
+
+/** A state whose writer waits for itself. */
+function conflict(overwrites: ReadonlyMap<Node, Region>, before: ReadonlyMap<Region, ReadonlySet<Region>>): Node {
+  for (const [state, writer] of overwrites) {
+    const seen = new Set<Region>();
+    const stack = [...before.get(writer)!];
+    for (let r = stack.pop(); r; r = stack.pop()) {
+      if (r === writer) return state;
+      if (seen.has(r)) continue;
+      seen.add(r);
+      stack.push(...before.get(r)!);
+    }
+  }
+  throw new Error('regions depend on each other');
+}

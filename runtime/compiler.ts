@@ -1,5 +1,5 @@
 // The compiler from end to end: traced entries of a model → passes → regions → kernels → a Program for a target.
-import { plan, separateOutputs } from '../backends/kernel/plan.ts';
+import { plan } from '../backends/kernel/plan.ts';
 import type { Traced } from '../frontends/dsl/trace.ts';
 import type { OpName } from '../ir/graph.ts';
 import { verify } from '../ir/verify.ts';
@@ -27,9 +27,9 @@ export const kernelComposites: ReadonlySet<OpName> = new Set<OpName>([
 export function compileRegions(traced: Traced, target: Target, options: CompileOptions = {}): RegionGraph {
   const cache = options.cache ?? { kind: 'dynamic', store: 'f32' };
   const list = passes({ cache, bind: {}, keep: kernelComposites });
-  const graph = separateOutputs(runPasses(traced.graph, target, list, options.hooks));
-  verify(graph);
-  return fuse(graph);
+  const regions = fuse(runPasses(traced.graph, target, list, options.hooks));
+  verify(regions.graph);
+  return regions;
 }
 
 /** Compiles the entries of a model into one program: they share kernels, weights and state. */

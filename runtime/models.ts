@@ -13,13 +13,14 @@ import {
 import { dtypeInfo } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import { stridesOf } from '../ir/ndarray.ts';
-import type { PlanTensor, Program } from '../ir/program.ts';
+import type { PlanTensor } from '../ir/program.ts';
 import type { CacheSpec } from '../passes/cache-layout.ts';
 import { packRecipe } from '../passes/pack.ts';
 import { compile } from './compiler.ts';
 import { GenerationConfig } from './generation/configuration.ts';
 import { createModel, type ModelInfo, type PreTrainedModel } from './generation/model.ts';
 import { evalShape } from './plan-dims.ts';
+import { cachedProgram } from './program-cache.ts';
 import { ProgramSession, type WeightSource } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import type { Session, SessionLimits } from './session.ts';
@@ -188,16 +189,19 @@ function openReference({ checkpoint, limits, trace }: OpenedModel): Session {
   });
 }
 
-/** A model compiled for this machine's CPU. */
-async function openCompiled({ checkpoint, model, cache, trace }: OpenedModel): Promise<Session> {
+/** A model compiled for this machine's CPU, now or by an earlier process. */
+async function openCompiled({ checkpoint, model, limits, cache, trace }: OpenedModel): Promise<Session> {
   const device = await createCpuDevice();
-  const compiled = (...entries: string[]): Program =>
-    compile(model.config.modelType, Object.fromEntries(entries.map((e) => [e, trace(e)])), device.target, { cache });
+  const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => [name, dtype, shape]);
+  const built = (...entries: string[]) =>
+    cachedProgram({ config: checkpoint.config, tensors, limits, cache, target: device.target, entries }, () =>
+      compile(model.config.modelType, Object.fromEntries(entries.map((e) => [e, trace(e)])), device.target, { cache }),
+    );
   return ProgramSession.open({
-    program: compiled('prefill', 'decode'),
+    ...(await built('prefill', 'decode')),
     device,
     weight: (tensor) => weightSource(checkpoint, tensor),
-    missing: (entry) => compiled(entry),
+    missing: (entry) => built(entry),
   });
 }
 

@@ -22,7 +22,7 @@ export interface ProgramOptions {
   /** Native code of the program, when it was built elsewhere. */
   readonly binary?: string;
   /** Compiles an entry that the program lacks, at its first use: a program with the same states and the same limits. */
-  readonly missing?: (entry: string) => Program;
+  readonly missing?: (entry: string) => Promise<{ readonly program: Program; readonly binary?: string }>;
 }
 
 /** A loaded program with its weights and constants bound. */
@@ -168,7 +168,10 @@ export class ProgramSession implements Session {
   }
 
   private async part(entry: string): Promise<Part> {
-    if (!this.entries.has(entry) && this.options.missing) await this.add(this.options.missing(entry));
+    if (!this.entries.has(entry) && this.options.missing) {
+      const { program, binary } = await this.options.missing(entry);
+      await this.add(program, binary);
+    }
     const part = this.entries.get(entry);
     if (part) return part;
     throw new ModelcError(

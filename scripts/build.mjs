@@ -2,15 +2,25 @@
 // The library's entry points share chunks, so that a class is one class in all of them, and leave npm dependencies
 // outside. artifact.js is different: it travels inside compiled artifacts, so everything it needs is bundled into it.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const dist = join(root, 'dist');
+
+// A digest of the compiler's sources names this build: programs that another build compiled are not reused.
+const digest = createHash('sha256');
+for (const folder of ['ir', 'frontends', 'passes', 'backends', 'runtime', 'models']) {
+  const names = readdirSync(join(root, folder), { recursive: true }).filter((name) => name.endsWith('.ts'));
+  for (const name of names.sort()) digest.update(name).update(readFileSync(join(root, folder, name)));
+}
+
 const common = {
   absWorkingDir: root,
+  define: { MODELC_BUILD: JSON.stringify(digest.digest('hex')) },
   bundle: true,
   platform: 'node',
   target: 'node20',

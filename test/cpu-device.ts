@@ -2,7 +2,7 @@
 // Memory that a run writes is filled with a pattern first, and followed by a margin of it: an element that no kernel
 // writes, and a write beyond the end, do not go unnoticed.
 import { type CpuDevice, createCpuDevice } from '../backends/cpu/device.ts';
-import { plan, separateOutputs } from '../backends/kernel/plan.ts';
+import { plan } from '../backends/kernel/plan.ts';
 import { dtypeInfo } from '../ir/dtype.ts';
 import type { EvalOutput } from '../ir/eval.ts';
 import type { Graph } from '../ir/graph.ts';
@@ -23,7 +23,7 @@ const pattern = 0xa5;
 /** The graph as regions, by the passes that a model goes through. */
 export function regionsOf(graph: Graph, device: CpuDevice): RegionGraph {
   const list = passes({ cache: { kind: 'dynamic', store: 'f32' }, bind: {}, keep: kernelComposites });
-  return fuse(separateOutputs(runPasses(graph, device.target, list)));
+  return fuse(runPasses(graph, device.target, list));
 }
 
 export async function openCpu(): Promise<TestDevice> {

@@ -1,5 +1,5 @@
-// The package as others see it: what its exports resolve to, that its types check in a strict project of a user, and that the that
-// the README's example compiles and runs.
+// The package as others see it: what its exports resolve to, that its types check in a user's strict project, and that the
+// code in the README works.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -77,9 +77,15 @@ test('a wrong call is a type error', () => {
   expect(typeCheck('wrong.ts', "import { pipeline } from 'modelc';\nawait pipeline(42);\n")).toMatch(/error TS/);
 });
 
+test("the README's first example type-checks", () => {
+  const source = /```ts\n([\s\S]*?)```/.exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[1] ?? '';
+  expect(source).toContain("from 'modelc'");
+  expect(typeCheck('first.ts', source)).toBe('');
+});
+
 test("the README's architecture is the one in examples/, and type-checks and runs for a user", () => {
   const example = readFileSync(join(root, 'examples', 'custom-architecture.ts'), 'utf8');
-  const source = example.slice(example.indexOf('import')).replace('../frontends/dsl/index.ts', 'modelc/nn').trim();
+  const source = example.slice(example.indexOf('import *')).replace('../frontends/dsl/index.ts', 'modelc/nn').trim();
   expect(readFileSync(join(root, 'README.md'), 'utf8')).toContain(source);
   expect(typeCheck('mine.ts', source)).toBe('');
   const use = "import { graph } from './mine.mjs';\nconsole.log(graph.name);\n";

@@ -44,6 +44,7 @@ export class Emitter {
 
   /** One element of `node` at `at`; a vector inside `vector`. */
   element(node: Node, at: readonly Expr[]): Expr {
+    if (at.some((e) => e.lanes > 1)) throw new NotVectorisable(); // positions that are values
     const given = this.given.get(node);
     if (given) return this.lift(given(at));
     if (!this.region.interior.has(node) && !inlineLeaves.has(node.op)) {
@@ -101,7 +102,6 @@ export class Emitter {
 
   /** Loads an element of memory, or a vector of them when `at` runs along the lane. */
   access(buffer: string, at: Expr, dtype: DType): Expr {
-    if (at.lanes > 1) throw new NotVectorisable(); // an index that is itself a loaded vector
     const stride = this.lane ? strideOf(at, this.lane.name) : 0;
     if (stride === 0) return load(buffer, at, dtype);
     if (stride !== 1) throw new NotVectorisable();
@@ -135,7 +135,8 @@ export class Emitter {
       },
       guard: (condition, then, otherwise) => {
         if (condition.kind === 'const') return condition.value ? then() : otherwise;
-        if (this.lane && mentions(condition, this.lane.name)) throw new NotVectorisable();
+        const varies = condition.lanes > 1 || (this.lane !== undefined && mentions(condition, this.lane.name));
+        if (varies) throw new NotVectorisable();
         let value: Expr | undefined;
         const name = builder.fresh('r');
         const inner = builder.block(() => {

@@ -2,7 +2,7 @@
 import { type Dim, dimProduct } from '../../ir/dim.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { dimVars, type Graph, isOp, make, type Node, originOf, typeText } from '../../ir/graph.ts';
+import { dimVars, type Node, originOf, typeText } from '../../ir/graph.ts';
 import type { Plan, PlanDim, PlanTensor, Program, Slot, Step } from '../../ir/program.ts';
 import type { Region, RegionGraph } from '../../ir/region.ts';
 import type { Target } from '../../ir/target.ts';
@@ -15,27 +15,6 @@ const planTensor = (name: string, n: Node): PlanTensor => ({
   dtype: n.type.dtype,
   shape: n.type.shape.map(planDim),
 });
-
-/**
- * Makes every result and update a node of its own that a kernel can write: results that are params or that are named
- * twice, and updates that cannot happen in place, go through a `mark` that stands for a copy.
- */
-export function separateOutputs(graph: Graph): Graph {
-  const taken = new Set<Node>();
-  const own = (n: Node, name: string): Node => {
-    const node = isOp(n, 'param') || taken.has(n) ? make('mark', [n], { name }) : n;
-    taken.add(node);
-    return node;
-  };
-  const updates = new Map<Node<'param'>, Node>();
-  for (const [param, value] of graph.updates) {
-    const inPlace = (isOp(value, 'cache_update') || isOp(value, 'dynamic_update_slice')) && value.args[0] === param;
-    updates.set(param, inPlace ? value : make('mark', [value], { name: `update ${param.attrs.name}` }));
-    taken.add(updates.get(param)!);
-  }
-  const results = new Map([...graph.results].map(([name, n]) => [name, own(n, `result ${name}`)]));
-  return { ...graph, results, updates };
-}
 
 /** Bindings that all entries of a program share. */
 class Bindings {

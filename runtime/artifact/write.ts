@@ -15,6 +15,7 @@ import type { PassHooks } from '../../passes/pipeline.ts';
 import { compile } from '../compiler.ts';
 import { type LoadOptions, type OpenedModel, openModel, weightSource } from '../models.ts';
 import { evalShape } from '../plan-dims.ts';
+import { withoutBodies } from '../program-cache.ts';
 import { type ArtifactManifest, formatName, formatVersion, kernelsFile, runtimeFile } from './format.ts';
 import { builtFile } from './package-files.ts';
 
@@ -67,7 +68,7 @@ export async function writeArtifact(
       programs: programs.map(({ isa, program }) => ({
         isa,
         binary: kernelsFile(isa, 'node'),
-        program: { ...program, kernels: program.kernels.map((k) => ({ ...k, body: [] })) },
+        program: withoutBodies(program),
       })),
       weightFiles: files,
     };
