@@ -2,6 +2,7 @@
 // Memory that a run writes is filled with a pattern first, and followed by a margin of it: an element that no kernel
 // writes, and a write beyond the end, do not go unnoticed.
 import { type CpuDevice, createCpuDevice } from '../backends/cpu/device.ts';
+import { printProgram } from '../backends/cpu/print.ts';
 import { plan } from '../backends/kernel/plan.ts';
 import { dtypeInfo } from '../ir/dtype.ts';
 import type { EvalOutput } from '../ir/eval.ts';
@@ -35,7 +36,7 @@ export async function openCpu(): Promise<TestDevice> {
 function lower(graph: Graph, device: CpuDevice): RegionGraph | Error {
   try {
     const regions = regionsOf(graph, device);
-    plan('test', new Map([['main', regions]]), new Map(), device.target);
+    printProgram(plan('test', new Map([['main', regions]]), new Map(), device.target));
     return regions;
   } catch (error) {
     return asError(error);

@@ -30,7 +30,8 @@ const one = (like: Node): Node => {
 };
 const reverse = (x: Node): Node => make('reverse', [x], { axes: [0] });
 const read = (state: Node, length: number): Node => make('cache_read', [state], { axis: 0, length: dim(length) });
-const update = (state: Node, values: Node, past: Node): Node => make('cache_update', [state, values, past], { axis: 0 });
+const update = (state: Node, values: Node, past: Node): Node =>
+  make('cache_update', [state, values, past], { axis: 0 });
 const at = (value: number): Node => make('const', [], { value, dtype: 'i32' });
 const matrix = uniform([5, 3], 1);
 const other = uniform([5, 3], 2);
@@ -153,7 +154,9 @@ function build(c: StateCase): DeviceRun {
   const nodes = new Map(
     [...params].map(([name, value]) => {
       const kind = name in c.states ? 'state' : 'input';
-      const shape = value.shape.map((d, i) => (symbolic && kind === 'state' && i === 0 ? dimVar('capacity', 2, 64) : dim(d)));
+      const shape = value.shape.map((d, i) =>
+        symbolic && kind === 'state' && i === 0 ? dimVar('capacity', 2, 64) : dim(d),
+      );
       return [name, make('param', [], { name, kind, dtype: value.dtype, shape })] as const;
     }),
   );

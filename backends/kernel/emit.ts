@@ -137,14 +137,16 @@ export class Emitter {
         if (condition.kind === 'const') return condition.value ? then() : otherwise;
         const varies = condition.lanes > 1 || (this.lane !== undefined && mentions(condition, this.lane.name));
         if (varies) throw new NotVectorisable();
-        let value: Expr | undefined;
+        const other = this.lift(otherwise);
+        let value = other;
         const name = builder.fresh('r');
         const inner = builder.block(() => {
-          value = this.lift(then());
+          const taken = this.lift(then());
+          value = splat(taken, Math.max(taken.lanes, other.lanes));
           builder.assign(variable(name, value.dtype, value.lanes) as Expr & { kind: 'var' }, value);
         });
-        const { dtype, lanes } = value!;
-        builder.emit({ kind: 'let', name, value: splat(cast(otherwise, dtype), lanes), mutable: true });
+        const { dtype, lanes } = value;
+        builder.emit({ kind: 'let', name, value: splat(cast(other, dtype), lanes), mutable: true });
         builder.emit({ kind: 'if', condition, then: inner, otherwise: [] });
         return variable(name, dtype, lanes);
       },

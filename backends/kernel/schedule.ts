@@ -50,8 +50,8 @@ export function matmulTile(target: Target, products: number, k: number): MatmulT
   const rows = Math.max(1, Math.floor((target.vectorRegisters - 2 - perRow) / perRow));
   const lanes = lanesOf(target);
   const limit = Math.floor(target.cacheBytes / 3 / (4 * perRow * lanes));
-  const pieces = Math.ceil(k / Math.max(lanes, limit));
-  const depth = Math.ceil(k / pieces / lanes) * lanes;
+  const pieces = Math.ceil(Math.max(1, k) / Math.max(lanes, limit));
+  const depth = Math.ceil(Math.max(1, k) / pieces / lanes) * lanes;
   return { rows: Math.min(rows, wide ? 6 : 6), vectors, depth, block: 40 * Math.min(rows, 6) };
 }
 
@@ -66,6 +66,6 @@ export interface AttentionTile {
 export function attentionTile(target: Target, seq: Dim, groupHeads: number): AttentionTile {
   const lanes = lanesOf(target);
   const wide = target.vectorRegisters >= 32;
-  const queries = Math.min(seq.max, Math.max(1, Math.floor(128 / groupHeads)));
+  const queries = Math.max(1, Math.min(seq.max, Math.floor(128 / groupHeads)));
   return { queries, keys: 4 * lanes, rows: Math.min(wide ? 6 : 2, queries * groupHeads) };
 }

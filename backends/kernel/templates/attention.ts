@@ -4,7 +4,7 @@
 // out = out * correction + p · v (broadcast p, vectors of v). The score matrix never exists. The same code decodes: then
 // the rows are the heads of a group. A split attention has a task per run of keys as well, and stores out, maximum and
 // sum of each row as they are.
-import { dim, dimConst } from '../../../ir/dim.ts';
+import { type DimLike, dimConst } from '../../../ir/dim.ts';
 import { ModelcError } from '../../../ir/error.ts';
 import { isOp, type Node } from '../../../ir/graph.ts';
 import {
@@ -77,6 +77,7 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
 
   const scaled = builder.alloc('f32', maxRows * depth);
   const keys = builder.alloc('f32', depth * tile.keys);
+  const shown = mask && builder.alloc('bool', tile.keys);
   const weights = builder.alloc('f32', tile.rows * tile.keys);
   const out = builder.alloc('f32', maxRows * width);
   const maxima = builder.alloc('f32', maxRows);
@@ -116,6 +117,12 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
       ]);
       packColumns(emitter, k, columns, index(0), index(depth), keys, tile.keys, vector);
     });
+    if (mask && shown) {
+      builder.for(index(0), index(tile.keys), 1, (i) => {
+        const t = builder.let(alu('min', add(t0, i), lastKey));
+        builder.store(shown, i, emitter.element(mask, [b, t]));
+      });
+    }
     const keyCount = builder.let(alu('min', index(tile.keys), sub(end, t0)));
     builder.for(index(0), rows, tile.rows, (r0) => {
       const tileRows = Array.from({ length: tile.rows }, (_, i) => builder.let(add(r0, index(i))));
@@ -173,19 +180,17 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
     return tileRows.map((r, i) => {
       const position = builder.let(add(first, modulo(r, queries)));
       const masked = acc[i].map((sum, c) => {
-        const start = builder.let(add(t0, index(c * lanes)));
+        const inBlock = index(c * lanes);
+        const start = builder.let(add(t0, inBlock));
         let score: Expr = sum;
         if (softcap > 0) {
           const cap = constant(softcap, 'f32', lanes);
           score = alu('mul', cap, alu('tanh', alu('div', score, cap)));
         }
-        if (bias)
-          score = alu(
-            'add',
-            score,
-            keyVector(start, (t) => biasAt(bias, r, t)),
-          );
-        return builder.let(select(visible(start, position), score, constant(Number.NEGATIVE_INFINITY, 'f32', lanes)));
+        if (bias) score = alu('add', score, biasVector(bias, r, start));
+        return builder.let(
+          select(visible(start, inBlock, position), score, constant(Number.NEGATIVE_INFINITY, 'f32', lanes)),
+        );
       });
       const before = builder.let(load(maxima, r, 'f32'));
       const top = masked.reduce((x, y) => alu('max', x, y));
@@ -241,19 +246,13 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
   }
 
   /** Which keys of the vector that begins at `start` a query at `position` may attend to. */
-  function visible(start: Expr, position: Expr): Expr {
+  function visible(start: Expr, inBlock: Expr, position: Expr): Expr {
     const t = builder.let(ramp(start, lanes));
     const all = (e: Expr) => splat(cast(e, 'i32'), lanes);
     let ok = lessThan(t, all(keysEnd));
     if (causal) ok = alu('and', ok, alu('le', t, all(position)));
     if (window > 0) ok = alu('and', ok, alu('gt', t, all(sub(position, index(window)))));
-    if (mask)
-      ok = alu(
-        'and',
-        ok,
-        keyVector(start, (key) => emitter.element(mask, [b, key])),
-      );
-    return ok;
+    return shown ? alu('and', ok, load(shown, inBlock, 'bool', lanes)) : ok;
   }
 
   function biasAt(n: Node, r: Expr, t: Expr): Expr {
@@ -262,33 +261,13 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
     return cast(emitter.element(n, [one(0) ? index(0) : b, one(1) ? index(0) : headOf(row), queryOf(row), t]), 'f32');
   }
 
-  /**
-   * A vector of per-key values. The last block may reach beyond the keys: then it is read from where it ends at the last
-   * key, lane by lane, clamped.
-   */
-  function keyVector(start: Expr, read: (t: Expr) => Expr): Expr {
-    const sample = builder.attempt(() => read(index(0)));
-    const dtype = sample.dtype as 'f32' | 'bool';
-    const staging = builder.alloc(dtype, lanes);
-    const whole = alu('le', add(start, index(lanes)), total);
-    const slow = () =>
-      builder.for(index(0), index(lanes), 1, (i) => {
-        builder.store(staging, i, read(alu('min', add(start, i), sub(total, index(1)))));
-      });
-    builder.if(
-      whole,
-      () => {
-        try {
-          const value = emitter.vector(lanes, (lane) => builder.let(emitter.full(read(add(start, lane)))));
-          builder.store(staging, index(0), value);
-        } catch (error) {
-          if (!(error instanceof NotVectorisable)) throw error;
-          slow();
-        }
-      },
-      slow,
-    );
-    return builder.let(load(staging, index(0), dtype, lanes));
+  /** The biases of a row for a vector of keys. The last vector may reach beyond the keys: it repeats the last one. */
+  function biasVector(n: Node, r: Expr, start: Expr): Expr {
+    const staging = builder.alloc('f32', lanes);
+    builder.for(index(0), index(lanes), 1, (i) => {
+      builder.store(staging, i, biasAt(n, r, builder.let(alu('min', add(start, i), sub(total, index(1))))));
+    });
+    return builder.let(load(staging, index(0), 'f32', lanes));
   }
 }
 
@@ -311,7 +290,7 @@ function resultOffset(emitter: Emitter, attention: Node, at: readonly Expr[]): E
   return linear(emitter.builder, n.type.shape, order);
 }
 
-function fixed(d: Parameters<typeof dim>[0], what: string): number {
+function fixed(d: DimLike, what: string): number {
   const value = dimConst(d);
   if (value === undefined) throw new ModelcError('unsupported', `attention needs a constant number of ${what}`);
   return value;
