@@ -51,9 +51,16 @@ export type Expr = Typed &
 
 /**
  * Where the iterations of a loop run: 'serial' one after another; 'simd' independent of each other, so that a printer
- * may vectorise them. Levels that split a task over threads of a group come with the targets that have groups.
+ * may vectorise them; 'group' spread over the threads of the task's group: thread t takes start + t * step, and every
+ * groupThreads-th from there. Targets with one thread a group never see 'group', 'barrier' or 'reduce': templates read
+ * the target record. What stands outside of group loops is executed by every thread of the group alike; there, stores
+ * to memory that others see stand under `if thread == 0` or in a group loop. The variable `thread` (index) is the
+ * thread's number, `task` the group's.
  */
-export type Level = 'serial' | 'simd';
+export type Level = 'serial' | 'simd' | 'group';
+
+/** Who sees an `alloc`: one thread, or all threads of the task's group. */
+export type Scope = 'thread' | 'group';
 
 export type Stmt =
   | {
@@ -70,8 +77,18 @@ export type Stmt =
   | { readonly kind: 'assign'; readonly name: string; readonly value: Expr }
   /** Stores value.lanes consecutive elements from `index`. */
   | { readonly kind: 'store'; readonly buffer: string; readonly index: Expr; readonly value: Expr }
-  /** Memory private to the task, `size` elements, not initialised. */
-  | { readonly kind: 'alloc'; readonly buffer: string; readonly dtype: DType; readonly size: number }
+  /** Memory private to the thread, or shared by the task's group: `size` elements, not initialised. */
+  | {
+      readonly kind: 'alloc';
+      readonly buffer: string;
+      readonly dtype: DType;
+      readonly size: number;
+      readonly scope: Scope;
+    }
+  /** All threads of the group arrive before any goes on, and see each other's stores. In uniform control flow only. */
+  | { readonly kind: 'barrier' }
+  /** Declares `name` as the combination of every thread's scalar `value`; all threads get it. Includes barriers. */
+  | { readonly kind: 'reduce'; readonly name: string; readonly op: 'add' | 'max' | 'min'; readonly value: Expr }
   /** Asks for the cache line of `buffer[index]` early. */
   | { readonly kind: 'prefetch'; readonly buffer: string; readonly index: Expr }
   | {

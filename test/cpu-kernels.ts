@@ -119,6 +119,10 @@ export function deviceFor(isa: IsaName, threads = 2) {
     vectorRegisters,
     threads,
     cacheBytes: 2 ** 20,
+    groupThreads: 1,
+    groupBytes: 0,
+    bindings: 64,
+    bindingBytes: 2 ** 47,
   } as const;
   return createCpuDevice({ target });
 }

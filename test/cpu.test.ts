@@ -102,7 +102,7 @@ describe.each(hostIsas().map((row) => row.name))('%s', (name) => {
         ['y', 'f32', 'write'],
       ],
       1,
-      [{ kind: 'alloc', buffer: 't', dtype: 'f32', size: n + 1 }, ...body],
+      [{ kind: 'alloc', buffer: 't', dtype: 'f32', size: n + 1, scope: 'thread' }, ...body],
     );
     expect(
       await failures(name, [{ name: 'shift', kernel: k, inputs: [a], expected: a.map((v) => v - (n - 1)) }]),
@@ -115,7 +115,7 @@ test('scratch memory is private to a task, small on the stack and large from the
     const i = variable('i');
     const sum = variable('sum', 'f32');
     const body: Stmt[] = [
-      { kind: 'alloc', buffer: 't', dtype: 'f32', size },
+      { kind: 'alloc', buffer: 't', dtype: 'f32', size, scope: 'thread' },
       forEach('i', size, [store('t', i, cast(task, 'f32'))], 1, true),
       let_('sum', constant(0, 'f32'), true),
       forEach('i', size, [assign('sum', alu('max', sum, alu('sub', load('t', i, 'f32'), cast(task, 'f32'))))]),
@@ -313,7 +313,7 @@ describe('hostile programs', () => {
     ['an unknown type', [store('y', index(0), constant(1, '__proto__' as 'f32'))]],
     ['an unknown operation', [store('y', index(0), { kind: 'alu', op: 'system' as 'exp', args: [constant(1, 'f32')], dtype: 'f32', lanes: 1 })]],
     ['a step that is text', [{ ...forEach('i', 1, []), step: text } as Stmt]],
-    ['an allocation that is text', [{ kind: 'alloc', buffer: 't', dtype: 'f32', size: text }]],
+    ['an allocation that is text', [{ kind: 'alloc', buffer: 't', dtype: 'f32', size: text, scope: 'thread' }]],
     ['an unknown buffer', [store('z', index(0), constant(1, 'f32'))]],
     ['an unknown variable', [store('y', index(0), variable('nobody', 'f32'))]],
     ['a store of another type', [store('y', index(0), constant(1, 'i32'))]],

@@ -145,6 +145,9 @@ export class BodyPrinter {
         this.block(`if (${this.scalar(s.condition)})`, s.then);
         if (s.otherwise.length > 0) this.block('else', s.otherwise);
         return;
+      case 'barrier':
+      case 'reduce':
+        throw malformed(`a '${s.kind}' in a kernel for a target whose tasks are single threads`);
       default:
         s satisfies never;
         throw malformed('unknown statement');

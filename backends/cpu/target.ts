@@ -77,6 +77,10 @@ export function hostTarget(): Target {
     features: [row.name],
     vectorBytes: row.vectorBytes,
     vectorRegisters: row.vectorRegisters,
+    groupThreads: 1,
+    groupBytes: 0,
+    bindings: 64,
+    bindingBytes: 2 ** 47,
     threads: threadCount(),
     cacheBytes: level2Bytes(),
   };

@@ -12,9 +12,11 @@ import {
   index,
   type Kernel,
   type KernelBuffer,
+  type Level,
   load,
   mul,
   type ScalarType,
+  type Scope as MemoryScope,
   type Stmt,
   variable,
 } from '../../ir/loop.ts';
@@ -67,10 +69,10 @@ export class KernelBuilder {
     return name;
   }
 
-  /** Task-private memory. */
-  alloc(dtype: DType, size: number): string {
+  /** Memory of the thread, or of the task's group. */
+  alloc(dtype: DType, size: number, scope: MemoryScope = 'thread'): string {
     const buffer = this.fresh('t');
-    this.emit({ kind: 'alloc', buffer, dtype, size });
+    this.emit({ kind: 'alloc', buffer, dtype, size, scope });
     return buffer;
   }
 
@@ -123,7 +125,7 @@ export class KernelBuilder {
     end: Expr,
     step: number,
     build: (i: Expr) => void,
-    level: 'serial' | 'simd' = 'serial',
+    level: Level = 'serial',
     limit: Expr = end,
   ): void {
     const name = this.fresh('i');

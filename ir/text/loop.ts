@@ -79,7 +79,7 @@ function statement(s: Stmt, lines: string[], indent: string): void {
       return;
     }
     case 'alloc':
-      lines.push(`${indent}alloc ${s.buffer}: ${s.dtype}[${s.size}]`);
+      lines.push(`${indent}alloc ${s.scope === 'group' ? 'group ' : ''}${s.buffer}: ${s.dtype}[${s.size}]`);
       return;
     case 'prefetch':
       lines.push(`${indent}prefetch ${s.buffer}[${exprText(s.index)}]`);
@@ -90,6 +90,12 @@ function statement(s: Stmt, lines: string[], indent: string): void {
       if (s.otherwise.length > 0) lines.push(`${indent}} else {`);
       for (const b of s.otherwise) statement(b, lines, inner);
       lines.push(`${indent}}`);
+      return;
+    case 'barrier':
+      lines.push(`${indent}barrier`);
+      return;
+    case 'reduce':
+      lines.push(`${indent}let ${s.name}: ${s.value.dtype} = group ${s.op}(${exprText(s.value)})`);
       return;
     default:
       s satisfies never;
