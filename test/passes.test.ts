@@ -34,6 +34,10 @@ const target: Target = {
   vectorRegisters: 16,
   threads: 2,
   cacheBytes: 2 ** 20,
+  groupThreads: 1,
+  groupBytes: 0,
+  bindings: 64,
+  bindingBytes: 2 ** 47,
 };
 
 /** `simplify`, `bind seq=1`, `decompose keep=attention`, `cache-layout static store=bf16 capacity=64`. */
