@@ -133,7 +133,17 @@ describe('merged splits are the attention', () => {
 });
 
 test('splits give every thread a task, and there are at most 16', () => {
-  const target = { language: 'c', features: [], vectorBytes: 16, vectorRegisters: 16, cacheBytes: 2 ** 20 } as const;
+  const target = {
+    language: 'c',
+    features: [],
+    vectorBytes: 16,
+    vectorRegisters: 16,
+    cacheBytes: 2 ** 20,
+    groupThreads: 1,
+    groupBytes: 0,
+    bindings: 64,
+    bindingBytes: 2 ** 47,
+  } as const;
   const splits = (threads: number, groups: number): number => splitsFor({ ...target, threads }, groups);
   expect([splits(8, 1), splits(8, 2), splits(8, 3), splits(64, 1), splits(64, 8)]).toEqual([8, 4, 3, 16, 8]);
   expect([splits(2, 2), splits(2, 8), splits(1, 1), splits(8, 8)]).toEqual([1, 1, 1, 1]);
