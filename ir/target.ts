@@ -20,4 +20,9 @@ export interface Target {
   /** Memory arrays that one kernel can bind, and the bytes of one binding. */
   readonly bindings: number;
   readonly bindingBytes: number;
+  /**
+   * Bytes of the smallest unit of memory that threads can write side by side; default 1. Where it is larger, an element
+   * that kernels write occupies at least so many bytes on the device. Weights, which are only read, stay packed.
+   */
+  readonly storeBytes?: number;
 }

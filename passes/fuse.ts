@@ -18,6 +18,7 @@ import { elementwise } from '../ir/ops/elementwise.ts';
 import { opOf } from '../ir/ops/index.ts';
 import { reduction } from '../ir/ops/reduction.ts';
 import type { Region, RegionGraph, RegionKind } from '../ir/region.ts';
+import type { Target } from '../ir/target.ts';
 import { launchesOf } from './launches.ts';
 import { isPartialUpdate, separateOutputs } from './outputs.ts';
 
@@ -65,18 +66,18 @@ const isLastAxisReduce = (n: Node): n is Node<'reduce'> =>
   isOp(n, 'reduce') && n.attrs.axes.length === 1 && n.attrs.axes[0] === n.args[0].type.shape.length - 1;
 
 /** The graph, with its outputs separated, as regions in launches. */
-export function fuse(graph: Graph): RegionGraph {
+export function fuse(graph: Graph, target: Target): RegionGraph {
   const copied = new Set<Node>(); // states that cannot be updated in place
   for (;;) {
     const separated = separateOutputs(graph, copied);
-    const launches = launchesOf(separated, regionsOf(separated));
+    const launches = launchesOf(separated, regionsOf(separated, target));
     if (Array.isArray(launches)) return { graph: separated, launches };
     copied.add(launches);
   }
 }
 
 /** The regions that compute what must be in memory, arguments first. */
-function regionsOf(graph: Graph): Region[] {
+function regionsOf(graph: Graph, target: Target): Region[] {
   const order = topologicalOrder(roots(graph));
   const position = new Map(order.map((n, i) => [n, i]));
   const users = usersOf(order);
@@ -107,6 +108,12 @@ function regionsOf(graph: Graph): Region[] {
     const take = (n: Node) => {
       interior.add(n);
       for (const a of n.args) candidates.add(a);
+    };
+    /** Whether the kernel can bind all that it reads and writes if it computes `a` instead of reading it. */
+    const fits = (a: Node) => {
+      const others = [...inputs, ...candidates, ...anchors.flatMap((n) => n.args)];
+      const count = bindingsOf(root, [...others, ...a.args]);
+      return count <= target.bindings || count <= bindingsOf(root, [...others, a]);
     };
     const latest = () => [...candidates].reduce((a, b) => (position.get(a)! > position.get(b)! ? a : b));
 
@@ -152,6 +159,7 @@ function regionsOf(graph: Graph): Region[] {
     function decide(a: Node): void {
       const cls = classOf(a);
       if (cls === 'memory') return input(a);
+      if (!fits(a)) return input(a);
       if (cls === 'free' || (cls === 'map' && noParams.has(a))) return take(a);
       if (!inside(a)) return input(a);
       const sameSize = dimEquals(dimProduct(a.type.shape), dimProduct(root.type.shape));
@@ -194,7 +202,7 @@ function regionsOf(graph: Graph): Region[] {
     function placeRight(a: Node): void {
       if (interior.has(a)) return;
       const cls = classOf(a);
-      if (cls === 'free' || (cls === 'map' && onlyWeights.has(a))) {
+      if ((cls === 'free' || (cls === 'map' && onlyWeights.has(a))) && fits(a)) {
         interior.add(a);
         for (const b of a.args) placeRight(b);
       } else input(a);
@@ -202,7 +210,9 @@ function regionsOf(graph: Graph): Region[] {
 
     /**
      * Below the left operand. With few rows, what leads to a row reduction or follows from one is computed by every task
-     * for itself; a node that has to be in memory anyway, or that can be the epilogue of another product, is read.
+     * for itself, where a task is one thread (groups have too little memory of their own to keep such rows, and too
+     * little work each to repay it); a node that has to be in memory anyway, or that can be the epilogue of another
+     * product, is read.
      */
     function placeLeft(a: Node, few: boolean, belowReduction = false): void {
       if (interior.has(a)) return;
@@ -210,7 +220,8 @@ function regionsOf(graph: Graph): Region[] {
       const small = dimEquals(dimProduct(a.type.shape), productRows(anchors[0] as Node<'dot_general'>));
       const perRow = small && (cls === 'map' || isLastAxisReduce(a));
       const perElement = isElementwise(a) && !transcendental.has(a.op) && (belowReduction ? inside(a) : normOperand(a));
-      const computed = few && !needed.has(a) && !a.args.some(leadsToProduct) && (perRow || perElement);
+      const computed =
+        few && target.groupThreads === 1 && !needed.has(a) && !a.args.some(leadsToProduct) && (perRow || perElement);
       if (cls === 'free' || computed) {
         interior.add(a);
         for (const b of a.args) placeLeft(b, few, belowReduction || isLastAxisReduce(a));
@@ -225,6 +236,19 @@ function regionsOf(graph: Graph): Region[] {
         for (const b of a.args) placeOperand(b);
       } else input(a);
     }
+  }
+
+  /** Memory arrays of a kernel: a param or result is one by itself, all intermediate arrays together are one. */
+  function bindingsOf(root: Node, nodes: readonly Node[]): number {
+    const own = new Set<Node>(results.has(root) ? [root] : []);
+    let arena = results.has(root) ? 0 : 1;
+    const visit = (n: Node): void => {
+      if (n.op === 'param' || results.has(n)) own.add(n);
+      else if (freeOps.has(n.op)) n.args.forEach(visit);
+      else arena = 1;
+    };
+    nodes.forEach(visit);
+    return own.size + arena;
   }
 
   /** Whether `a` is a matrix product or a view of one. */

@@ -27,7 +27,7 @@ export const kernelComposites: ReadonlySet<OpName> = new Set<OpName>([
 export function compileRegions(traced: Traced, target: Target, options: CompileOptions = {}): RegionGraph {
   const cache = options.cache ?? { kind: 'dynamic', store: 'f32' };
   const list = passes({ cache, bind: {}, keep: kernelComposites });
-  const regions = fuse(runPasses(traced.graph, target, list, options.hooks));
+  const regions = fuse(runPasses(traced.graph, target, list, options.hooks), target);
   verify(regions.graph);
   return regions;
 }

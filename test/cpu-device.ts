@@ -24,7 +24,7 @@ const pattern = 0xa5;
 /** The graph as regions, by the passes that a model goes through. */
 export function regionsOf(graph: Graph, device: CpuDevice): RegionGraph {
   const list = passes({ cache: { kind: 'dynamic', store: 'f32' }, bind: {}, keep: kernelComposites });
-  return fuse(runPasses(graph, device.target, list));
+  return fuse(runPasses(graph, device.target, list), device.target);
 }
 
 export async function openCpu(): Promise<TestDevice> {

@@ -105,6 +105,18 @@ export class KernelBuilder {
     return load(buffer, at, dtype, lanes);
   }
 
+  /** All threads of the group arrive before any goes on. */
+  barrier(): void {
+    this.emit({ kind: 'barrier' });
+  }
+
+  /** Every thread's `value` combined over the group; all threads get it. */
+  reduce(op: 'add' | 'max' | 'min', value: Expr): Expr {
+    const name = this.fresh('g');
+    this.emit({ kind: 'reduce', name, op, value });
+    return variable(name, value.dtype);
+  }
+
   /** Runs `build` with statements going to a new block; returns the block. */
   block(build: () => void): Stmt[] {
     const { statements, scope } = this;

@@ -7,6 +7,7 @@ import type { Target } from '../../ir/target.ts';
 import { KernelBuilder } from './builder.ts';
 import { Emitter } from './emit.ts';
 import { lanesOf } from './schedule.ts';
+import * as groups from './groups/index.ts';
 import { attentionKernel } from './templates/attention.ts';
 import { mapKernel } from './templates/map.ts';
 import { matmulKernel } from './templates/matmul.ts';
@@ -43,29 +44,31 @@ export class KernelTable {
   }
 }
 
+/** Emits the region's kernel; returns its grid. Tasks are threads or groups of threads, as the target has them. */
 function template(emitter: Emitter, target: Target): Expr {
   const lanes = lanesOf(target);
+  const isThread = target.groupThreads === 1;
   const { kind } = emitter.region;
   switch (kind) {
     case 'map':
     case 'generic':
-      return mapKernel(emitter, lanes);
+      return isThread ? mapKernel(emitter, lanes) : groups.mapKernel(emitter, target);
     case 'row':
-      return rowKernel(emitter, lanes);
+      return isThread ? rowKernel(emitter, lanes) : groups.rowKernel(emitter, target);
     case 'matmul':
-      return matmulKernel(emitter, target);
+      return isThread ? matmulKernel(emitter, target) : groups.matmulKernel(emitter, target);
     case 'matvec':
-      return matvecKernel(emitter, target);
+      return isThread ? matvecKernel(emitter, target) : groups.matvecKernel(emitter, target);
     case 'attention':
-      return attentionKernel(emitter, target);
+      return isThread ? attentionKernel(emitter, target) : groups.attentionKernel(emitter, target);
     case 'update':
-      return updateKernel(emitter, lanes);
+      return isThread ? updateKernel(emitter, lanes) : groups.updateKernel(emitter, target);
     case 'scatter':
-      return scatterKernel(emitter);
+      return isThread ? scatterKernel(emitter) : groups.scatterKernel(emitter, target);
     case 'scan':
-      return scanKernel(emitter);
+      return isThread ? scanKernel(emitter) : groups.scanKernel(emitter, target);
     case 'sort':
-      return sortKernel(emitter);
+      return isThread ? sortKernel(emitter) : groups.sortKernel(emitter, target);
     default:
       return kind satisfies never;
   }

@@ -46,7 +46,7 @@ export function plan(
 ): Program {
   const table = new KernelTable(target);
   const bindings = new Bindings();
-  const plans = new Map([...entries].map(([entry, regions]) => [entry, planEntry(regions, table, bindings)]));
+  const plans = new Map([...entries].map(([entry, regions]) => [entry, planEntry(regions, table, bindings, target)]));
   return {
     version: 1,
     name,
@@ -63,7 +63,7 @@ export function plan(
   };
 }
 
-function planEntry({ graph, launches }: RegionGraph, table: KernelTable, bindings: Bindings): Plan {
+function planEntry({ graph, launches }: RegionGraph, table: KernelTable, bindings: Bindings, target: Target): Plan {
   const inputs = graph.params.filter((p) => p.attrs.kind === 'input');
   const slots = new Map<Node, Slot>();
   for (const p of graph.params) {
@@ -97,7 +97,7 @@ function planEntry({ graph, launches }: RegionGraph, table: KernelTable, binding
       }
     }
     for (const { root } of regions) {
-      if (!slots.has(root)) lifetimes.set(root, { bytes: bytesOf(root), first: at, last: at });
+      if (!slots.has(root)) lifetimes.set(root, { bytes: bytesOf(root, target), first: at, last: at });
     }
   });
   const arena = planArena(lifetimes);
@@ -127,9 +127,9 @@ function slotOf(slots: ReadonlyMap<Node, Slot>, n: Node, region: Region): Slot {
   return slot;
 }
 
-/** Bytes at the maxima of the dims. */
-function bytesOf(n: Node): number {
-  const bytes = dimProduct(n.type.shape).max * dtypeInfo[n.type.dtype].bytes;
+/** Bytes on the device at the maxima of the dims. */
+function bytesOf(n: Node, { storeBytes = 1 }: Target): number {
+  const bytes = dimProduct(n.type.shape).max * Math.max(storeBytes, dtypeInfo[n.type.dtype].bytes);
   if (!Number.isSafeInteger(bytes)) throw new ModelcError('unsupported', `${typeText(n.type)} is too large to plan`);
   return bytes;
 }

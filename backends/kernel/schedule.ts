@@ -69,3 +69,61 @@ export function attentionTile(target: Target, seq: Dim, groupHeads: number): Att
   const queries = Math.max(1, Math.min(seq.max, Math.floor(128 / groupHeads)));
   return { queries, keys: 4 * lanes, rows: Math.min(wide ? 6 : 2, queries * groupHeads) };
 }
+
+// ---- groups of threads ----
+
+/** Elements of a map that a thread computes. */
+export const elementsPerThread = 4;
+
+/** 32-bit elements of group memory that a template may use; the rest is for reductions over the group. */
+export const groupElements = (target: Target): number => Math.floor(target.groupBytes / 4) - 4 * target.groupThreads;
+
+export interface GroupMatvecTile {
+  /** Threads that share a column, each with a part of k. A power of two. */
+  readonly split: number;
+  /** Result columns of a group. */
+  readonly columns: number;
+  /** Left rows that share one pass over the weights. */
+  readonly rows: number;
+}
+/** Threads side by side read a weight row side by side: 16 of them, fewer where k is short. */
+export function groupMatvecTile(target: Target, k: number): GroupMatvecTile {
+  let split = Math.min(16, target.groupThreads);
+  while (split > 1 && split * lanesOf(target) > k) split /= 2;
+  return { split, columns: target.groupThreads / split, rows: 4 };
+}
+
+export interface GroupMatmulTile {
+  /** Threads along the rows and along the columns of a group's tile. */
+  readonly across: readonly [rows: number, columns: number];
+  /** Rows and columns of a thread's register tile. */
+  readonly rows: number;
+  readonly columns: number;
+  /** Depth of the panels in group memory. */
+  readonly depth: number;
+}
+export function groupMatmulTile(target: Target): GroupMatmulTile {
+  const rows = 2 ** Math.floor(Math.log2(target.groupThreads) / 2);
+  return { across: [rows, target.groupThreads / rows], rows: 4, columns: 4, depth: 16 };
+}
+
+export interface GroupAttentionTile {
+  /** Query heads (of those that share keys) and query positions of a group. */
+  readonly heads: number;
+  readonly queries: number;
+  /** Keys of a block. */
+  readonly keys: number;
+}
+/** As many rows as group memory holds queries, outputs and scores of. */
+export function groupAttentionTile(
+  target: Target,
+  seq: Dim,
+  perGroup: number,
+  depth: number,
+  width: number,
+): GroupAttentionTile {
+  const keys = Math.min(64, target.groupThreads);
+  const rows = Math.max(1, Math.min(32, Math.floor(groupElements(target) / (depth + width + keys + 4))));
+  const heads = Math.min(perGroup, rows);
+  return { heads, queries: Math.max(1, Math.min(seq.max, Math.floor(rows / heads))), keys };
+}

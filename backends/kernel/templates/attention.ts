@@ -284,13 +284,13 @@ function keepsLastAxis(root: Node, attention: Node): boolean {
 }
 
 /** Offset of an element of the attention in the region's root: views above the attention permute and merge axes. */
-function resultOffset(emitter: Emitter, attention: Node, at: readonly Expr[]): Expr {
+export function resultOffset(emitter: Emitter, attention: Node, at: readonly Expr[]): Expr {
   const n = storedOrder(emitter.region.root, attention);
   const order = isOp(n, 'transpose') ? n.attrs.perm.map((p) => at[p]) : at;
   return linear(emitter.builder, n.type.shape, order);
 }
 
-function fixed(d: DimLike, what: string): number {
+export function fixed(d: DimLike, what: string): number {
   const value = dimConst(d);
   if (value === undefined) throw new ModelcError('unsupported', `attention needs a constant number of ${what}`);
   return value;

@@ -74,3 +74,18 @@ export function emitEpilogue(
     for (const node of products.nodes) emitter.given.delete(node);
   });
 }
+
+/** The result at row m, column n, from the sum of each product. */
+export function emitResult(emitter: Emitter, products: Products, m: Expr, n: Expr, sums: readonly Expr[]): void {
+  const { builder, region } = emitter;
+  const { root } = region;
+  const out = builder.buffer(root, 'write');
+  const place = builder.let(add(mul(m, products.n), n));
+  const sameShape = shapeEquals(root.type.shape, products.nodes[0].type.shape);
+  const at = sameShape ? [...products.row(m), ...products.column(n)] : delinear(builder, root.type.shape, place);
+  products.nodes.forEach((node, p) => {
+    emitter.given.set(node, () => cast(sums[p], node.type.dtype));
+  });
+  builder.store(out, place, emitter.element(root, at));
+  for (const node of products.nodes) emitter.given.delete(node);
+}

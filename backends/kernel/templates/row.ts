@@ -78,7 +78,7 @@ export function emitRow(
 }
 
 /** The nodes that the loop ending in `sink` computes: everything inside, down to the row reductions. */
-function loopValues(emitter: Emitter, sink: Node, reductions: readonly Node[]): Set<Node> {
+export function loopValues(emitter: Emitter, sink: Node, reductions: readonly Node[]): Set<Node> {
   const seen = new Set<Node>();
   const visit = (n: Node) => {
     if (seen.has(n) || !emitter.region.interior.has(n) || reductions.includes(n)) return;
@@ -89,13 +89,19 @@ function loopValues(emitter: Emitter, sink: Node, reductions: readonly Node[]): 
   return seen;
 }
 
-/** Gives private memory to expensive row values that more than one loop wants. */
+/** Expensive values of the root's rows that more than one loop wants. */
+export function sharedValues(root: Node, loops: readonly Set<Node>[]): Node[] {
+  return [...new Set(loops.flatMap((l) => [...l]))].filter(
+    (n) =>
+      loops.filter((l) => l.has(n)).length > 1 && expensive.has(n.op) && shapeEquals(n.type.shape, root.type.shape),
+  );
+}
+
+/** Gives private memory to such values. */
 function stage(emitter: Emitter, root: Node, loops: readonly Set<Node>[]): void {
   const last = root.type.shape[root.type.shape.length - 1];
   if (last.max > 1 << 20) return;
-  for (const n of new Set(loops.flatMap((l) => [...l]))) {
-    const wanted = loops.filter((l) => l.has(n)).length;
-    if (wanted < 2 || !expensive.has(n.op) || !shapeEquals(n.type.shape, root.type.shape)) continue;
+  for (const n of sharedValues(root, loops)) {
     emitter.staged.set(n, { buffer: emitter.builder.alloc(n.type.dtype, Math.max(1, last.max)), written: false });
   }
 }

@@ -9,7 +9,7 @@ import type { Emitter } from '../emit.ts';
 import { taskIndex } from './map.ts';
 
 /** a > b with NaN above everything. */
-function greater(a: Expr, b: Expr): Expr {
+export function greater(a: Expr, b: Expr): Expr {
   const isNaN_ = (e: Expr) => alu('ne', e, e);
   const notNaN = (e: Expr) => alu('eq', e, e);
   return alu('or', alu('gt', a, b), alu('and', isNaN_(a), notNaN(b)));

@@ -8,14 +8,12 @@ import { type Emitter, vectorLoop } from '../emit.ts';
 import { rowsPerTask } from '../schedule.ts';
 import { overRows, taskIndex } from './map.ts';
 
-/** Writes the new values of a cache_update or dynamic_update_slice into the state's own memory. */
-export function updateKernel(emitter: Emitter, lanes: number): Expr {
+/** Where the values of a cache_update or dynamic_update_slice begin, per axis. */
+export function updateOrigin(emitter: Emitter): Expr[] {
   const { builder, region } = emitter;
   const { root } = region;
   const [state, values, ...starts] = root.args;
-  const stateShape = state.type.shape;
-  const out = builder.buffer(root, 'write');
-  const origin = stateShape.map((size, axis): Expr => {
+  return state.type.shape.map((size, axis): Expr => {
     if (isOp(root, 'cache_update')) {
       return axis === root.attrs.axis ? cast(emitter.element(starts[0], []), 'index') : index(0);
     }
@@ -23,6 +21,16 @@ export function updateKernel(emitter: Emitter, lanes: number): Expr {
     const limit = sub(builder.size(size), builder.size(values.type.shape[axis]));
     return alu('min', alu('max', cast(emitter.element(starts[axis], []), 'index'), index(0)), limit);
   });
+}
+
+/** Writes the new values of a cache_update or dynamic_update_slice into the state's own memory. */
+export function updateKernel(emitter: Emitter, lanes: number): Expr {
+  const { builder, region } = emitter;
+  const { root } = region;
+  const [state, values] = root.args;
+  const stateShape = state.type.shape;
+  const out = builder.buffer(root, 'write');
+  const origin = updateOrigin(emitter);
   const last = stateShape.length - 1;
   // cache_update drops positions outside of the state.
   const dropped = isOp(root, 'cache_update') ? root.attrs.axis : undefined;
@@ -92,46 +100,47 @@ export function scanKernel(emitter: Emitter): Expr {
   const { builder, region } = emitter;
   const root = region.root;
   if (!isOp(root, 'scan')) throw new ModelcError('unsupported', `no scan template for ${root.op}`);
-  const { op, axis, exclusive, reverse } = root.attrs;
-  const shape = root.type.shape;
-  const lines = shape.filter((_, i) => i !== axis);
-  const out = builder.buffer(root, 'write');
-  const size = builder.size(shape[axis]);
-  const count = builder.size(dimProduct(lines));
+  const { axis } = root.attrs;
+  const { shape } = root.type;
+  const count = builder.size(dimProduct(shape.filter((_, i) => i !== axis)));
   const perTask = rowsPerTask(shape[axis]);
   const grid = ceilDiv(count, perTask);
   const task = taskIndex(grid);
   const first = builder.let(mul(task, index(perTask)));
   const end = builder.let(alu('min', add(first, index(perTask)), count));
-  const { dtype } = root.type;
-  builder.for(
-    first,
-    end,
-    1,
-    (line) => {
-      const rest = delinear(builder, lines, line);
-      const acc = builder.mutable(constant(identity(op === 'affine' ? 'add' : op, dtype), dtype));
-      builder.for(index(0), size, 1, (step) => {
-        const t = reverse ? builder.let(sub(sub(size, index(1)), step)) : step;
-        const at = [...rest.slice(0, axis), t, ...rest.slice(axis)];
-        const value = (n: Node) => emitter.element(n, at);
-        const next = () =>
-          op === 'affine'
-            ? alu('add', alu('mul', value(root.args[0]), acc), value(root.args[1]))
-            : combine(op, acc, value(root.args[0]));
-        const place = linear(builder, shape, at);
-        if (exclusive) {
-          const after = builder.let(next());
-          builder.store(out, place, acc);
-          builder.assign(acc, after);
-        } else {
-          builder.assign(acc, next());
-          builder.store(out, place, acc);
-        }
-      });
-    },
-    'serial',
-    count,
-  );
+  builder.for(first, end, 1, (line) => scanLine(emitter, root, line), 'serial', count);
   return grid;
+}
+
+/** The running fold of one line: `line` counts the lines along the axis. */
+export function scanLine(emitter: Emitter, root: Node<'scan'>, line: Expr): void {
+  const { builder } = emitter;
+  const { op, axis, exclusive, reverse } = root.attrs;
+  const { shape, dtype } = root.type;
+  const out = builder.buffer(root, 'write');
+  const size = builder.size(shape[axis]);
+  const rest = delinear(
+    builder,
+    shape.filter((_, i) => i !== axis),
+    line,
+  );
+  const acc = builder.mutable(constant(identity(op === 'affine' ? 'add' : op, dtype), dtype));
+  builder.for(index(0), size, 1, (step) => {
+    const t = reverse ? builder.let(sub(sub(size, index(1)), step)) : step;
+    const at = [...rest.slice(0, axis), t, ...rest.slice(axis)];
+    const value = (n: Node) => emitter.element(n, at);
+    const next = () =>
+      op === 'affine'
+        ? alu('add', alu('mul', value(root.args[0]), acc), value(root.args[1]))
+        : combine(op, acc, value(root.args[0]));
+    const place = linear(builder, shape, at);
+    if (exclusive) {
+      const after = builder.let(next());
+      builder.store(out, place, acc);
+      builder.assign(acc, after);
+    } else {
+      builder.assign(acc, next());
+      builder.store(out, place, acc);
+    }
+  });
 }

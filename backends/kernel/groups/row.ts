@@ -1,0 +1,93 @@
+// Row template for groups: one row a group. Each reduction is a loop in which the threads stride over the row, followed by
+// a reduction over the group; the last loop stores the result. A value that costs more than a few operations and is
+// wanted by two loops is kept in the group's memory: every thread finds there what it wrote itself.
+import { dimProduct, shapeEquals } from '../../../ir/dim.ts';
+import { isOp, type Node, topologicalOrder } from '../../../ir/graph.ts';
+import { add, cast, constant, type Expr, index, mul } from '../../../ir/loop.ts';
+import type { Target } from '../../../ir/target.ts';
+import { combine, delinear, identity } from '../builder.ts';
+import type { Emitter } from '../emit.ts';
+import { groupElements } from '../schedule.ts';
+import { taskIndex } from '../templates/map.ts';
+import { loopValues, rowReductions, sharedValues } from '../templates/row.ts';
+import { mapKernel, once } from './map.ts';
+
+export function rowKernel(emitter: Emitter, target: Target): Expr {
+  const { builder, region } = emitter;
+  const { root } = region;
+  const { shape } = root.type;
+  const reductions = rowReductions(emitter, root);
+  const inRows = shape.length > 0 && reductions.some((r) => shapeEquals(r.type.shape, shape.slice(0, -1)));
+  const rowShape = inRows ? shape.slice(0, -1) : shape;
+  const own = reductions.filter((r) => shapeEquals(r.type.shape, rowShape));
+  // What a group cannot combine, or would with most threads idle, threads fold one element each.
+  const isShort = !inRows && own.every((r) => lastAxis(r.args[0]).max <= target.groupThreads);
+  if (isShort || !own.every(isCombined)) return mapKernel(emitter, target);
+
+  const out = builder.buffer(root, 'write');
+  const grid = builder.size(dimProduct(rowShape));
+  const row = taskIndex(grid);
+  const at = delinear(builder, rowShape, row);
+  const loops = own.map((r) => loopValues(emitter, r.args[0], own));
+  if (inRows) stage(emitter, root, [...loops, loopValues(emitter, root, own)], target);
+  own.forEach((reduce, i) => {
+    emitReduction(emitter, reduce, at);
+    for (const n of loops[i]) {
+      const staged = emitter.staged.get(n);
+      if (staged) staged.written = true;
+    }
+  });
+  if (!inRows) {
+    once(builder, () => builder.store(out, row, emitter.element(root, at)));
+    return grid;
+  }
+  // What is one number per row is computed once, before the loop over the row.
+  for (const n of topologicalOrder([root])) {
+    const isRowValue = shapeEquals(n.type.shape, rowShape);
+    if (region.interior.has(n) && n !== root && n.args.length > 0 && isRowValue) emitter.element(n, at);
+  }
+  const size = builder.size(shape[shape.length - 1]);
+  const base = builder.let(mul(row, size));
+  builder.for(
+    index(0),
+    size,
+    1,
+    (position) => builder.store(out, add(base, position), emitter.element(root, [...at, position])),
+    'group',
+  );
+  emitter.staged.clear();
+  return grid;
+}
+
+const lastAxis = (n: Node) => n.type.shape[n.type.shape.length - 1];
+
+/** Whether groups combine such a reduction: the sums and maxima of 32-bit numbers. */
+const isCombined = ({ attrs: { op, acc } }: Node<'reduce'>): boolean =>
+  (op === 'add' || op === 'max' || op === 'min') && (acc === 'f32' || acc === 'i32' || acc === 'u32');
+
+function emitReduction(emitter: Emitter, reduce: Node<'reduce'>, at: readonly Expr[]): void {
+  const { builder } = emitter;
+  const { op, acc } = reduce.attrs;
+  const [x] = reduce.args;
+  const part = builder.mutable(constant(identity(op, acc), acc));
+  builder.for(
+    index(0),
+    builder.size(lastAxis(x)),
+    1,
+    (position) => builder.assign(part, combine(op, part, cast(emitter.element(x, [...at, position]), acc))),
+    'group',
+  );
+  const total = builder.reduce(op as 'add' | 'max' | 'min', part);
+  emitter.define(reduce, at, builder.let(cast(total, reduce.type.dtype)));
+}
+
+/** Gives group memory to expensive row values that more than one loop wants, as long as there is room. */
+function stage(emitter: Emitter, root: Node, loops: readonly Set<Node>[], target: Target): void {
+  const { max } = lastAxis(root);
+  let room = groupElements(target);
+  for (const n of sharedValues(root, loops)) {
+    if (max > room || isOp(n, 'reduce')) continue;
+    room -= max;
+    emitter.staged.set(n, { buffer: emitter.builder.alloc(n.type.dtype, Math.max(1, max), 'group'), written: false });
+  }
+}
