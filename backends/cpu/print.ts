@@ -118,7 +118,7 @@ const overlap = (a: Slot, b: Slot): boolean =>
     : a.space !== 'arena' && b.space !== 'arena' && a.space === b.space && a.index === b.index;
 
 /** Kernels that some launch gives the same memory twice: their pointers cannot be declared distinct. */
-function aliasedKernels(program: Program): Set<number> {
+export function aliasedKernels(program: Program): Set<number> {
   const found = new Set<number>();
   for (const plan of Object.values(program.entries)) {
     for (const step of plan.steps) {

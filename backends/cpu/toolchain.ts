@@ -1,14 +1,12 @@
-// C source to a loadable binary: finds the system's C compiler, runs it, and keeps the result on disk by content. A
-// cache entry is a folder that appears under its final name in one rename, and carries a digest of the binary that is
-// checked on every use: killing the process at any time, or damaging the files, costs a recompilation at worst.
-import { spawn } from 'node:child_process';
-import { createHash, randomUUID } from 'node:crypto';
-import { accessSync, constants } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+// C source to a loadable binary: finds the system's C compiler, runs it, and keeps the result on disk by content.
+import { rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
+import { cachedBuild, checkBuild, findExecutable, inParallel, runCommand } from '../build-cache.ts';
+
+export { cacheFolder, isSound } from '../build-cache.ts';
 
 export interface CompileOptions {
   /** Flags beyond those that every build gets. */
@@ -31,7 +29,6 @@ const linkFlags =
     : ['-shared', '-Wl,--build-id=none', '-pthread', '-ldl', '-lm'];
 
 const binaryName = 'kernels.node';
-const dayMilliseconds = 24 * 60 * 60 * 1000;
 
 interface Compiler {
   readonly command: string;
@@ -40,7 +37,6 @@ interface Compiler {
   readonly version: string;
 }
 
-const building = new Map<string, Promise<string>>();
 const compilers = new Map<string, Promise<Compiler>>();
 
 /**
@@ -57,104 +53,11 @@ export async function compileNative(source: string, options: CompileOptions): Pr
     headerVersion = headers.version;
   }
   const units = options.units ?? 1;
-  const hash = createHash('sha256');
   const identity = { source, flags: [...commonFlags, ...options.flags, ...linkFlags], units, headerVersion, compiler };
-  const key = hash.update(JSON.stringify(identity)).digest('hex').slice(0, 40);
-  const folder = path.join(cacheFolder(), key);
-  let build = building.get(folder);
-  if (!build) {
-    build = findOrBuild(folder, source, flags, units, compiler).finally(() => building.delete(folder));
-    building.set(folder, build);
-  }
-  return build;
-}
-
-export function cacheFolder(): string {
-  const { MODELC_CACHE, XDG_CACHE_HOME } = process.env;
-  if (MODELC_CACHE) return path.resolve(MODELC_CACHE);
-  if (XDG_CACHE_HOME && path.isAbsolute(XDG_CACHE_HOME)) return path.join(XDG_CACHE_HOME, 'modelc');
-  return path.join(os.homedir(), '.cache', 'modelc');
-}
-
-async function findOrBuild(
-  folder: string,
-  source: string,
-  flags: readonly string[],
-  units: number,
-  compiler: Compiler,
-): Promise<string> {
-  const binary = path.join(folder, binaryName);
-  if (await isSound(folder)) return binary;
-  const cache = path.dirname(folder);
-  const temporary = path.join(cache, `.tmp-${process.pid}-${randomUUID()}`);
-  try {
-    await mkdir(cache, { recursive: true, mode: 0o700 }); // nobody else may plant code here
-    await mkdir(temporary);
-    await removeStale(cache);
-    await writeFile(path.join(temporary, 'kernels.c'), source);
-  } catch (cause) {
-    throw unwritable(cache, cause);
-  }
-  try {
-    await build(temporary, flags, units, compiler, `${folder}.log`);
-    await writeFile(path.join(temporary, 'digest'), digest(await readFile(path.join(temporary, binaryName))));
-    await moveInto(temporary, folder);
-  } catch (cause) {
-    throw cause instanceof ModelcError ? cause : unwritable(cache, cause);
-  } finally {
-    await rm(temporary, { recursive: true, force: true }).catch(() => {});
-  }
-  return binary;
-}
-
-const digest = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex');
-
-/** Whether a finished entry is there and its binary is what was built. */
-export async function isSound(folder: string): Promise<boolean> {
-  try {
-    const [expected, binary] = await Promise.all([
-      readFile(path.join(folder, 'digest'), 'utf8'),
-      readFile(path.join(folder, binaryName)),
-    ]);
-    return expected === digest(binary);
-  } catch {
-    return false;
-  }
-}
-
-/** Renames a finished build to its place, unless another process was first; a damaged entry makes room. */
-async function moveInto(temporary: string, folder: string): Promise<void> {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      return await rename(temporary, folder);
-    } catch (error) {
-      if (await isSound(folder)) return;
-      if (attempt === 3) throw error;
-      await rm(folder, { recursive: true, force: true });
-    }
-  }
-}
-
-/** Removes what killed processes left behind. */
-async function removeStale(cache: string): Promise<void> {
-  for (const name of await readdir(cache)) {
-    if (!name.startsWith('.tmp-')) continue;
-    const old = path.join(cache, name);
-    const age = await stat(old).then(
-      (s) => Date.now() - s.mtimeMs,
-      () => 0,
-    );
-    if (age > dayMilliseconds) await rm(old, { recursive: true, force: true }).catch(() => {});
-  }
-}
-
-function unwritable(folder: string, cause: unknown): ModelcError {
-  const problem = cause instanceof Error ? cause.message : String(cause);
-  return new ModelcError(
-    'toolchain',
-    `cannot write to the cache folder ${folder} (${problem}); set MODELC_CACHE to a folder that can be written`,
-    { cause },
-  );
+  return cachedBuild(identity, binaryName, async (folder, logFile) => {
+    await writeFile(path.join(folder, 'kernels.c'), source);
+    await build(folder, flags, units, compiler, logFile);
+  });
 }
 
 async function build(
@@ -164,57 +67,18 @@ async function build(
   compiler: Compiler,
   logFile: string,
 ): Promise<void> {
-  const start = (args: readonly string[]): Promise<RunResult> =>
-    runCommand(compiler.command, [...compiler.args, ...args], folder);
-  const check = async (result: RunResult): Promise<void> => {
-    if (result.code === 0) return;
-    await writeFile(logFile, result.output).catch(() => {});
-    const lines = result.output.split('\n').filter((line) => line.trim() !== '');
-    const first = lines.find((line) => /\berror\b/i.test(line)) ?? lines[0] ?? `exit code ${result.code}`;
-    throw new ModelcError(
-      'toolchain',
-      `the C compiler ${compiler.command} failed: ${first.trim().slice(0, 300)} (log: ${logFile})`,
-    );
+  const run = async (args: readonly string[]): Promise<void> => {
+    const result = await runCommand(compiler.command, [...compiler.args, ...args], folder);
+    await checkBuild(result, `the C compiler ${compiler.command}`, logFile);
   };
   if (units === 1) {
-    await check(await start([...flags, 'kernels.c', '-o', binaryName, ...linkFlags]));
+    await run([...flags, 'kernels.c', '-o', binaryName, ...linkFlags]);
     return;
   }
   const objects = Array.from({ length: units }, (_, i) => `unit${i}.o`);
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    for (let i = next++; i < units; i = next++) {
-      await check(await start([...flags, `-DUNIT=${i}`, '-c', 'kernels.c', '-o', objects[i]]));
-    }
-  };
-  // All workers end before an error is reported: the folder is removed after that
-  const workers = Array.from({ length: Math.min(units, os.availableParallelism()) }, worker);
-  for (const result of await Promise.allSettled(workers)) if (result.status === 'rejected') throw result.reason;
-  await check(await start([...objects, '-o', binaryName, ...linkFlags]));
+  await inParallel(objects, (object, i) => run([...flags, `-DUNIT=${i}`, '-c', 'kernels.c', '-o', object]));
+  await run([...objects, '-o', binaryName, ...linkFlags]);
   await Promise.all(objects.map((o) => rm(path.join(folder, o))));
-}
-
-interface RunResult {
-  readonly code: number;
-  readonly output: string;
-}
-
-function runCommand(command: string, args: readonly string[], cwd?: string): Promise<RunResult> {
-  return new Promise((resolve) => {
-    const child = spawn(command, args, {
-      cwd,
-      env: { ...process.env, LC_ALL: 'C' },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let output = '';
-    const collect = (data: Buffer): void => {
-      if (output.length < 2 ** 20) output += data.toString();
-    };
-    child.stdout.on('data', collect);
-    child.stderr.on('data', collect);
-    child.on('error', (error) => resolve({ code: -1, output: error.message }));
-    child.on('close', (code, signal) => resolve({ code: code ?? -1, output: output || `killed by ${signal}` }));
-  });
 }
 
 function findCompiler(): Promise<Compiler> {
@@ -242,20 +106,6 @@ async function locateCompiler(wanted: string, searchPath: string): Promise<Compi
     'toolchain',
     `no C compiler found (looked for ${tried}); install one (for example 'apt install gcc' or 'xcode-select --install') or set CC to its path`,
   );
-}
-
-function findExecutable(name: string, searchPath: string): string | undefined {
-  const places = name.includes('/')
-    ? [name]
-    : searchPath.split(path.delimiter).map((dir) => path.join(dir || '.', name));
-  return places.find((file) => {
-    try {
-      accessSync(file, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }
 
 /** The folder of node_api.h; resolved when needed, as prebuilt programs run without the package. */

@@ -1,0 +1,108 @@
+// CUDA C to device code: finds nvcc, runs it once a file, several side by side, and keeps the result on disk by content.
+// The result is one file that holds the cubin of every source file (see `bundle`).
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { ModelcError } from '../../ir/error.ts';
+import { cachedBuild, checkBuild, findExecutable, inParallel, runCommand } from '../build-cache.ts';
+import type { Architecture } from './target.ts';
+
+/** How source becomes an image that the driver loads. The tests have another one, for the emulated driver. */
+export interface Toolchain {
+  /** The path of a bundle of images, one for each source. */
+  compile(sources: readonly string[], architecture: Architecture['name']): Promise<string>;
+}
+
+// Warnings are errors, but for those that say only that code was generated: an unused variable or function, a comparison
+// or a statement that constant operands decide. No --use_fast_math: infinities and NaNs mean what IEEE 754 says.
+const harmless = [177, 550, 186, 68, 174, 111];
+const flags = ['-cubin', '-O3', '-Werror', 'all-warnings', `--diag-suppress=${harmless.join()}`];
+
+interface Compiler {
+  readonly command: string;
+  readonly version: string;
+}
+
+const compilers = new Map<string, Promise<Compiler>>();
+
+/** The CUDA toolkit of this machine. */
+export const nvcc: Toolchain = {
+  async compile(sources, architecture) {
+    const compiler = await findNvcc();
+    const all = [...flags, `-arch=${architecture}`];
+    return cachedBuild({ sources, flags: all, compiler }, 'kernels.cubin', async (folder, logFile) => {
+      await inParallel(sources, async (source, i) => {
+        await writeFile(path.join(folder, `kernels${i}.cu`), source);
+        const result = await runCommand(compiler.command, [...all, `kernels${i}.cu`, '-o', `kernels${i}.bin`], folder);
+        await checkBuild(result, `the CUDA compiler ${compiler.command}`, logFile);
+      });
+      await bundle(folder, sources.length, 'kernels.cubin');
+    });
+  },
+};
+
+/** Joins kernels0.bin, kernels1.bin, … of a folder: their number and sizes as 64-bit numbers, then the files. */
+export async function bundle(folder: string, count: number, name: string): Promise<void> {
+  const files = await Promise.all(
+    Array.from({ length: count }, (_, i) => readFile(path.join(folder, `kernels${i}.bin`))),
+  );
+  const header = BigUint64Array.from([count, ...files.map((f) => f.length)], BigInt);
+  await writeFile(path.join(folder, name), Buffer.concat([new Uint8Array(header.buffer), ...files]));
+}
+
+/** The images of a bundle. Throws ModelcError 'toolchain' when the file is none. */
+export async function unbundle(file: string): Promise<Uint8Array[]> {
+  const broken = (cause?: unknown): ModelcError =>
+    new ModelcError('toolchain', `${file} holds no device code; compile the program again`, { cause });
+  let data: Buffer;
+  try {
+    data = await readFile(file);
+  } catch (cause) {
+    throw broken(cause);
+  }
+  const count = data.length >= 8 ? Number(data.readBigUInt64LE(0)) : 0;
+  let at = 8 * (count + 1);
+  if (count < 1 || at > data.length) throw broken();
+  return Array.from({ length: count }, (_, i) => {
+    const size = Number(data.readBigUInt64LE(8 * (i + 1)));
+    if (size > data.length - at) throw broken();
+    at += size;
+    return new Uint8Array(data.subarray(at - size, at));
+  });
+}
+
+/** Whether this machine can compile for CUDA. */
+export async function hasNvcc(): Promise<boolean> {
+  return findNvcc().then(
+    () => true,
+    () => false,
+  );
+}
+
+function findNvcc(): Promise<Compiler> {
+  const { NVCC = '', CUDA_HOME = '', PATH = '' } = process.env;
+  const id = `${NVCC}\n${CUDA_HOME}\n${PATH}`;
+  let found = compilers.get(id);
+  if (!found) {
+    found = locateNvcc(NVCC.trim(), CUDA_HOME, PATH);
+    found.catch(() => compilers.delete(id)); // it may be installed meanwhile
+    compilers.set(id, found);
+  }
+  return found;
+}
+
+async function locateNvcc(wanted: string, home: string, searchPath: string): Promise<Compiler> {
+  const candidates = wanted
+    ? [wanted]
+    : ['nvcc', ...(home ? [path.join(home, 'bin', 'nvcc')] : []), '/usr/local/cuda/bin/nvcc'];
+  for (const name of candidates) {
+    const command = findExecutable(name, searchPath);
+    if (!command) continue;
+    const { code, output } = await runCommand(command, ['--version']);
+    if (code === 0) return { command, version: output };
+  }
+  const tried = wanted ? `NVCC=${wanted}` : 'nvcc on PATH, in CUDA_HOME and in /usr/local/cuda';
+  throw new ModelcError(
+    'toolchain',
+    `no CUDA compiler found (looked for ${tried}); install the CUDA toolkit 12 or later or set NVCC to the path of nvcc`,
+  );
+}
