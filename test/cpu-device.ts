@@ -1,7 +1,7 @@
 // The CPU backend as a test device: graphs go through the passes, fusion, kernels, the C compiler and the native runtime.
 // Memory that a run writes is filled with a pattern first, and followed by a margin of it: an element that no kernel
 // writes, and a write beyond the end, do not go unnoticed.
-import { type CpuDevice, createCpuDevice } from '../backends/cpu/device.ts';
+import { createCpuDevice } from '../backends/cpu/device.ts';
 import { printProgram } from '../backends/cpu/print.ts';
 import { plan } from '../backends/kernel/plan.ts';
 import { dtypeInfo } from '../ir/dtype.ts';
@@ -13,16 +13,23 @@ import type { RegionGraph } from '../ir/region.ts';
 import { fuse } from '../passes/fuse.ts';
 import { passes, runPasses } from '../passes/pipeline.ts';
 import { kernelComposites } from '../runtime/compiler.ts';
-import type { Buffer, LoadedProgram } from '../runtime/device.ts';
+import type { Target } from '../ir/target.ts';
+import type { Buffer, Device, LoadedProgram } from '../runtime/device.ts';
 import { bytesOf, storeNumbers, toNdArray, viewOf } from '../runtime/host-tensor.ts';
 import { evalShape } from '../runtime/plan-dims.ts';
 import type { DeviceResult, DeviceRun, TestDevice } from './devices.ts';
+
+/** A device that the test can compile for. `check` throws for a program that cannot be printed. */
+export interface CompilingDevice extends Device {
+  readonly target: Target;
+}
+export type Check = (program: Program) => void;
 
 const margin = 64;
 const pattern = 0xa5;
 
 /** The graph as regions, by the passes that a model goes through. */
-export function regionsOf(graph: Graph, device: CpuDevice): RegionGraph {
+export function regionsOf(graph: Graph, device: CompilingDevice): RegionGraph {
   const list = passes({ cache: { kind: 'dynamic', store: 'f32' }, bind: {}, keep: kernelComposites });
   return fuse(runPasses(graph, device.target, list), device.target);
 }
@@ -32,11 +39,14 @@ export async function openCpu(): Promise<TestDevice> {
   return { name: `cpu ${device.target.features.join()}`, run: (runs) => runOnCpu(device, runs) };
 }
 
+export const runOnCpu = (device: CompilingDevice, runs: readonly DeviceRun[]): Promise<DeviceResult[]> =>
+  runCompiled(device, runs, printProgram);
+
 /** The regions of a graph that has kernels for all of them; otherwise why it has not. */
-function lower(graph: Graph, device: CpuDevice): RegionGraph | Error {
+function lower(graph: Graph, device: CompilingDevice, check: Check): RegionGraph | Error {
   try {
     const regions = regionsOf(graph, device);
-    printProgram(plan('test', new Map([['main', regions]]), new Map(), device.target));
+    check(plan('test', new Map([['main', regions]]), new Map(), device.target));
     return regions;
   } catch (error) {
     return asError(error);
@@ -46,13 +56,17 @@ function lower(graph: Graph, device: CpuDevice): RegionGraph | Error {
 const asError = (thrown: unknown): Error => (thrown instanceof Error ? thrown : new Error(String(thrown)));
 
 /** Graphs of inputs alone share a program; one with weights or states is a program of its own, as all entries bind them. */
-export async function runOnCpu(device: CpuDevice, runs: readonly DeviceRun[]): Promise<DeviceResult[]> {
+export async function runCompiled(
+  device: CompilingDevice,
+  runs: readonly DeviceRun[],
+  check: Check,
+): Promise<DeviceResult[]> {
   const results: DeviceResult[] = [];
   const shared: number[] = [];
   const programs: number[][] = [shared];
   const entries = new Map<number, RegionGraph>();
   for (const [i, { graph }] of runs.entries()) {
-    const lowered = lower(graph, device);
+    const lowered = lower(graph, device, check);
     if (lowered instanceof Error) results[i] = lowered;
     else {
       entries.set(i, lowered);
@@ -76,7 +90,7 @@ export async function runOnCpu(device: CpuDevice, runs: readonly DeviceRun[]): P
 }
 
 async function runEntry(
-  device: CpuDevice,
+  device: CompilingDevice,
   program: Program,
   loaded: LoadedProgram,
   entry: string,

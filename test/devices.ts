@@ -3,6 +3,7 @@ import type { EvalOutput } from '../ir/eval.ts';
 import type { Graph } from '../ir/graph.ts';
 import type { NdArray } from '../ir/ndarray.ts';
 import { openCpu } from './cpu-device.ts';
+import { openCuda } from './cuda-device.ts';
 
 /** A graph and what one run of it reads: all params by name, and the dims. */
 export interface DeviceRun {
@@ -31,7 +32,10 @@ export interface TestDevices {
 }
 
 /** One row a device: how to open it; throws with the reason when it is not there. */
-const known: readonly { readonly name: string; open(): Promise<TestDevice> }[] = [{ name: 'cpu', open: openCpu }];
+const known: readonly { readonly name: string; open(): Promise<TestDevice> }[] = [
+  { name: 'cpu', open: openCpu },
+  { name: 'cuda (emulated)', open: openCuda },
+];
 
 export async function devices(): Promise<TestDevices> {
   const present: TestDevice[] = [];

@@ -1,0 +1,288 @@
+// An NVIDIA GPU as a Device: memory and programs of the driver behind checks. A run is one graph launch: the launches of
+// an entry are recorded once for the buffers and the sizes of grids that they have, and kernels read the dims from
+// device memory, so that the graph serves every run whose grids round up to the same sizes. Runs of one device follow one
+// another.
+import type { DType } from '../../ir/dtype.ts';
+import { ModelcError } from '../../ir/error.ts';
+import type { Plan, Program } from '../../ir/program.ts';
+import type { Target } from '../../ir/target.ts';
+import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from '../../runtime/device.ts';
+import { dimNames } from '../cpu/print.ts';
+import { compileNative } from '../cpu/toolchain.ts';
+import { bindingSource, type CudaBinding } from './binding.ts';
+import { bindAll, checkDims } from './check.ts';
+import { launchWords } from './launch.ts';
+import { kernelSymbol, printProgram } from './print.ts';
+import { architectureFor, architectureOf, cudaTarget } from './target.ts';
+import { nvcc, type Toolchain, unbundle } from './toolchain.ts';
+
+export interface CudaDeviceOptions {
+  /** Which GPU, as the driver counts them (0). */
+  readonly ordinal?: number;
+  /** Path of the native binding; see buildBinding. Built when absent. */
+  readonly binding?: string;
+  /** The driver's library and what compiles for it; the tests have an emulation. */
+  readonly driver?: string;
+  readonly toolchain?: Toolchain;
+}
+
+export interface CudaDevice extends Device {
+  readonly target: Target;
+  /** Bytes of memory of the GPU. */
+  readonly memory: number;
+}
+
+/** The path of the native binding: the same for every program, needs no CUDA toolkit. */
+export const buildBinding = (): Promise<string> => compileNative(bindingSource, { flags: [], nodeApi: true });
+
+/** The path of a program's device code. */
+export const buildProgram = (program: Program, toolchain: Toolchain = nvcc): Promise<string> =>
+  toolchain.compile(printProgram(program), architectureOf(program.target.features).name);
+
+const messageOf = (e: unknown): string => (e instanceof Error ? e.message : String(e));
+const codeOf = (e: unknown): string => (e instanceof Error && 'code' in e ? String(e.code) : '');
+const outOfMemory = '2';
+
+/** Opens a GPU. Throws ModelcError 'unsupported' when there is no driver or no GPU that is served. */
+export async function createCudaDevice(options: CudaDeviceOptions = {}): Promise<CudaDevice> {
+  const file = options.binding ?? (await buildBinding());
+  const module: { exports: unknown } = { exports: {} };
+  try {
+    process.dlopen(module, file);
+  } catch (cause) {
+    throw new ModelcError('toolchain', `cannot load the CUDA binding ${file}: ${messageOf(cause)}`, { cause });
+  }
+  const native = module.exports as CudaBinding;
+  let driver: object;
+  try {
+    driver = native.open(options.driver ?? 'libcuda.so.1', options.ordinal ?? 0);
+  } catch (cause) {
+    const problem =
+      codeOf(cause) === 'no driver'
+        ? `no NVIDIA driver found (${messageOf(cause)}); install one`
+        : `the NVIDIA driver offers no GPU ${options.ordinal ?? 0} (${messageOf(cause)}); check nvidia-smi`;
+    throw new ModelcError('unsupported', `${problem} or use the target cpu`, { cause });
+  }
+  const [name, capability, memory] = native.describe(driver);
+  const target = cudaTarget(architectureFor(capability).name);
+  return new GpuDevice(name, target, memory, native, driver, options.toolchain ?? nvcc);
+}
+
+class GpuBuffer implements Buffer {
+  live = true;
+  constructor(
+    readonly device: GpuDevice,
+    readonly address: bigint,
+    readonly bytes: number,
+    readonly readOnly: boolean,
+  ) {}
+}
+
+class GpuDevice implements CudaDevice {
+  private last: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    readonly name: string,
+    readonly target: Target,
+    readonly memory: number,
+    readonly native: CudaBinding,
+    readonly driver: object,
+    private readonly toolchain: Toolchain,
+  ) {}
+
+  alloc(bytes: number): Buffer {
+    return this.reserve(bytes, false);
+  }
+
+  private reserve(bytes: number, readOnly: boolean): GpuBuffer {
+    if (!(Number.isSafeInteger(bytes) && bytes >= 0)) throw new ModelcError('input', `cannot allocate ${bytes} bytes`);
+    const address = this.attempt(
+      () => this.native.alloc(this.driver, bytes),
+      `not enough memory on the GPU ${this.name} for ${bytes} bytes; use a smaller model or context`,
+    );
+    return new GpuBuffer(this, address, bytes, readOnly);
+  }
+
+  free(buffer: Buffer): void {
+    const b = this.own(buffer);
+    b.live = false;
+    this.attempt(() => this.native.free(this.driver, b.address));
+  }
+
+  map({ path, offset, bytes }: FileSpan, _dtype: DType): Buffer {
+    const buffer = this.reserve(bytes, true);
+    try {
+      if (bytes > 0) this.native.readFile(this.driver, buffer.address, path, offset, bytes);
+      return buffer;
+    } catch (cause) {
+      this.free(buffer);
+      if (codeOf(cause) !== 'file') throw this.failure(cause);
+      throw new ModelcError('checkpoint', `cannot read ${bytes} bytes at ${offset} of ${path}: ${messageOf(cause)}`, {
+        cause,
+      });
+    }
+  }
+
+  write(buffer: Buffer, data: Uint8Array, offset = 0): void {
+    const b = this.range(buffer, offset, data.byteLength);
+    if (b.readOnly) throw new ModelcError('input', 'a mapped weight is read only');
+    this.attempt(() => this.native.write(this.driver, b.address + BigInt(offset), data));
+  }
+
+  async read(buffer: Buffer, offset: number, bytes: number): Promise<Uint8Array> {
+    const b = this.range(buffer, offset, bytes);
+    return new Uint8Array(this.attempt(() => this.native.read(this.driver, b.address + BigInt(offset), bytes)));
+  }
+
+  copy(from: Buffer, fromStep: number, to: Buffer, toStep: number, bytes: number, rows: number): void {
+    if (rows === 0) return;
+    const source = this.range(from, 0, (rows - 1) * fromStep + bytes);
+    const target = this.range(to, 0, (rows - 1) * toStep + bytes);
+    if (target.readOnly) throw new ModelcError('input', 'a mapped weight is read only');
+    const steps = BigUint64Array.from([fromStep, toStep, bytes, rows], BigInt);
+    this.attempt(() => this.native.copy(this.driver, source.address, target.address, steps));
+  }
+
+  async load(program: Program, binary?: string): Promise<LoadedProgram> {
+    const { name } = architectureOf(program.target.features);
+    if (name !== this.target.features[0]) {
+      throw new ModelcError('unsupported', `the program is for ${name}; compile it for ${this.target.features[0]}`);
+    }
+    const images = await unbundle(binary ?? (await buildProgram(program, this.toolchain)));
+    const modules: object[] = [];
+    try {
+      for (const image of images) modules.push(this.attempt(() => this.native.load(this.driver, image)));
+      const functions = program.kernels.map((_, i) => this.find(modules, kernelSymbol(i)));
+      const bytes = Math.max(0, ...Object.values(program.entries).map((plan) => plan.arenaBytes));
+      return new GpuProgram(this, program, modules, functions, this.reserve(bytes, false));
+    } catch (error) {
+      for (const module of modules) this.native.unload(module);
+      throw error;
+    }
+  }
+
+  private find(modules: readonly object[], name: string): bigint {
+    for (const module of modules) {
+      const found = this.attempt(() => this.native.find(this.driver, module, name));
+      if (found) return found;
+    }
+    throw new ModelcError('toolchain', `the device code lacks ${name}; compile the program again`);
+  }
+
+  /** Runs a job once its turn has come. */
+  enqueue(job: () => Promise<void>): Promise<void> {
+    const result = this.last.then(job).catch((cause) => {
+      throw this.failure(cause);
+    });
+    this.last = result.catch(() => {});
+    return result;
+  }
+
+  /** The result of a call of the driver. `full` is what to say when memory runs out. */
+  attempt<T>(call: () => T, full?: string): T {
+    try {
+      return call();
+    } catch (cause) {
+      if (full && codeOf(cause) === outOfMemory) throw new ModelcError('unsupported', full, { cause });
+      throw this.failure(cause);
+    }
+  }
+
+  private failure(cause: unknown): ModelcError {
+    if (cause instanceof ModelcError) return cause;
+    const way = codeOf(cause) === outOfMemory ? 'use a smaller model or context' : 'start the process again';
+    return new ModelcError('unsupported', `the GPU ${this.name} failed (${messageOf(cause)}); ${way}`, { cause });
+  }
+
+  /** The buffer as this device's own, checked to be live. */
+  own(buffer: Buffer): GpuBuffer {
+    if (!(buffer instanceof GpuBuffer) || buffer.device !== this) {
+      throw new ModelcError('input', 'a buffer belongs to another device');
+    }
+    if (!buffer.live) throw new ModelcError('input', 'a buffer is used after it was freed');
+    return buffer;
+  }
+
+  private range(buffer: Buffer, offset: number, bytes: number): GpuBuffer {
+    const valid = Number.isSafeInteger(offset) && Number.isSafeInteger(bytes) && offset >= 0 && bytes >= 0;
+    if (!valid || offset + bytes > buffer.bytes) {
+      throw new ModelcError('input', `bytes ${offset} to ${offset + bytes} lie outside of a buffer of ${buffer.bytes}`);
+    }
+    return this.own(buffer);
+  }
+}
+
+/** Graphs that a program keeps; the one that was used longest ago makes room. */
+const graphLimit = 64;
+
+class GpuProgram implements LoadedProgram {
+  private readonly dims: readonly string[];
+  private readonly graphs = new Map<string, object>();
+  private disposed = false;
+
+  constructor(
+    private readonly device: GpuDevice,
+    private readonly program: Program,
+    private readonly modules: readonly object[],
+    private readonly functions: readonly bigint[],
+    private readonly arena: GpuBuffer,
+  ) {
+    this.dims = dimNames(program);
+  }
+
+  async run(entry: string, bindings: Bindings, dims: Readonly<Record<string, number>>): Promise<void> {
+    const { device, program } = this;
+    if (this.disposed) throw new ModelcError('input', 'the program was disposed');
+    if (!Object.hasOwn(program.entries, entry)) {
+      const names = Object.keys(program.entries).join(', ');
+      throw new ModelcError('input', `the program has no entry '${entry}'; it has ${names}`);
+    }
+    const plan = program.entries[entry];
+    const values = checkDims(plan, dims);
+    const buffers = bindAll(program, plan, bindings, values, (b) => device.own(b));
+    const dimValues = BigInt64Array.from(this.dims, (name) => BigInt(values.get(name) ?? 0));
+    await device.enqueue(async () => {
+      if (this.disposed) throw new ModelcError('input', 'the program was disposed');
+      const graph = this.graph(plan, buffers, values);
+      if (graph) await device.native.run(device.driver, graph, dimValues);
+    });
+  }
+
+  /** The recorded launches; undefined when there is nothing to launch. */
+  private graph(
+    plan: Plan,
+    buffers: ReturnType<typeof bindAll<GpuBuffer>>,
+    dims: ReadonlyMap<string, number>,
+  ): object | undefined {
+    const { native, driver, target } = this.device;
+    const words = launchWords(this.program, plan, dims, target.groupThreads, {
+      functions: this.functions,
+      arena: this.arena.address,
+      dims: native.dimsAddress(driver),
+      buffers,
+    });
+    if (words.length === 0) return undefined;
+    const key = words.join();
+    let graph = this.graphs.get(key);
+    if (graph) this.graphs.delete(key);
+    else graph = native.graph(driver, BigUint64Array.from(words));
+    this.graphs.set(key, graph);
+    for (const [oldest, unused] of this.graphs) {
+      if (this.graphs.size <= graphLimit) break;
+      native.drop(unused);
+      this.graphs.delete(oldest);
+    }
+    return graph;
+  }
+
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    void this.device.enqueue(async () => {
+      const { native } = this.device;
+      for (const graph of this.graphs.values()) native.drop(graph);
+      for (const module of this.modules) native.unload(module);
+      this.device.free(this.arena);
+    });
+  }
+}

@@ -1,0 +1,100 @@
+// The launches of a run as numbers for the binding: which function, how many blocks, which addresses.
+import type { Expr } from '../../ir/loop.ts';
+import type { Plan, Program, Slot } from '../../ir/program.ts';
+import { malformed } from '../cpu/scalar.ts';
+import type { Bound } from './check.ts';
+import { isGrouped } from './print.ts';
+
+export interface Places {
+  /** Of the program's kernels. */
+  readonly functions: readonly bigint[];
+  readonly arena: bigint;
+  readonly dims: bigint;
+  readonly buffers: Bound<{ readonly address: bigint }>;
+}
+
+const largestGrid = 2 ** 31 - 1;
+
+/**
+ * Steps, each a number of launches followed by them; a launch is its function, blocks, threads of a block, number of
+ * parameters, parameters (the buffers' addresses, then the dims'). Kernels stride over their tasks by the grid, so
+ * block counts above 64 are rounded up to powers of two: runs of about the same size share a recording.
+ */
+export function launchWords(
+  program: Program,
+  plan: Plan,
+  dims: ReadonlyMap<string, number>,
+  groupThreads: number,
+  places: Places,
+): bigint[] {
+  const words: bigint[] = [];
+  for (const { parts } of plan.steps) {
+    const launches: bigint[][] = [];
+    for (const { kernel: at, args } of parts) {
+      const kernel = program.kernels[at];
+      if (!kernel || kernel.buffers.length !== args.length)
+        throw malformed('a launch and its kernel differ in buffers');
+      const tasks = evaluate(kernel.grid, dims);
+      if (tasks <= 0) continue;
+      const blocks = isGrouped(kernel) ? tasks : Math.ceil(tasks / groupThreads);
+      const rounded = blocks <= 64 ? blocks : 2 ** Math.ceil(Math.log2(blocks));
+      const addresses = args.map((slot) => addressOf(slot, plan, places));
+      const numbers = [Math.min(largestGrid, rounded), groupThreads, addresses.length + 1].map(BigInt);
+      launches.push([places.functions[at], ...numbers, ...addresses, places.dims]);
+    }
+    if (launches.length > 0) words.push(BigInt(launches.length), ...launches.flat());
+  }
+  return words;
+}
+
+const lists = {
+  weight: 'weights',
+  constant: 'constants',
+  state: 'states',
+  input: 'inputs',
+  result: 'results',
+} as const;
+
+function addressOf(slot: Slot, plan: Plan, { arena, buffers }: Places): bigint {
+  if (slot.space === 'arena') {
+    const { offset, bytes } = slot;
+    const inside = Number.isSafeInteger(offset) && Number.isSafeInteger(bytes) && offset >= 0 && bytes >= 0;
+    if (!inside || offset + bytes > plan.arenaBytes) throw malformed('a slot lies outside of the arena');
+    return arena + BigInt(offset);
+  }
+  const list = Object.hasOwn(lists, slot.space) ? buffers[lists[slot.space]] : [];
+  const buffer = Number.isInteger(slot.index) ? list[slot.index] : undefined;
+  if (!buffer) throw malformed(`a slot names ${slot.space} ${slot.index} of ${list.length}`);
+  return buffer.address;
+}
+
+/** The value of a grid under the dims of a run. */
+function evaluate(e: Expr, dims: ReadonlyMap<string, number>): number {
+  if (e.dtype !== 'index' || e.lanes !== 1) throw malformed('a grid is a scalar of type index');
+  if (e.kind === 'const') return e.value;
+  if (e.kind === 'var') {
+    const value = dims.get(e.name);
+    if (value === undefined) throw malformed(`a grid reads '${e.name}', which is no dim of the entry`);
+    return value;
+  }
+  if (e.kind !== 'alu') throw malformed(`a grid cannot be a '${e.kind}'`);
+  const [a, b] = e.args.map((x) => evaluate(x, dims));
+  switch (e.op) {
+    case 'add':
+      return a + b;
+    case 'sub':
+      return a - b;
+    case 'mul':
+      return a * b;
+    case 'div':
+      return b === 0 ? 0 : Math.floor(a / b);
+    case 'rem':
+      return b === 0 ? a : a % b;
+    case 'max':
+      return Math.max(a, b);
+    case 'min':
+      return Math.min(a, b);
+    default:
+      throw malformed(`a grid cannot use '${e.op}'`);
+  }
+}

@@ -1,0 +1,57 @@
+// The CUDA backend as a test device, without a GPU: the generated CUDA C is compiled by the host's C compiler against
+// cuda-emulation/shim.h, and the real device runs it through an emulated driver. Where nvcc is present, every kernel is
+// also compiled for real, for every architecture, warnings being errors.
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { cachedBuild, checkBuild, inParallel, runCommand } from '../backends/build-cache.ts';
+import { compileNative } from '../backends/cpu/toolchain.ts';
+import { type CudaDevice, createCudaDevice } from '../backends/cuda/device.ts';
+import { printProgram } from '../backends/cuda/print.ts';
+import { architectures } from '../backends/cuda/target.ts';
+import { bundle, hasNvcc, nvcc, type Toolchain } from '../backends/cuda/toolchain.ts';
+import type { Program } from '../ir/program.ts';
+import { runCompiled } from './cpu-device.ts';
+import type { TestDevice } from './devices.ts';
+
+const here = (name: string): string => fileURLToPath(new URL(`cuda-emulation/${name}`, import.meta.url));
+
+// As in the C backend: overflow wraps. Vectors of any type go through 32-bit words.
+const flags = ['-std=gnu11', '-O1', '-shared', '-fPIC', '-w', '-fwrapv', '-fno-strict-aliasing', '-fno-math-errno'];
+const hiding = ['-fvisibility=hidden', '-ffp-contract=off', '-U_FORTIFY_SOURCE'];
+
+/** Makes images for the emulated driver. */
+export const emulation: Toolchain = {
+  async compile(sources) {
+    const shim = await readFile(here('shim.h'), 'utf8');
+    return cachedBuild({ sources, shim, flags, hiding }, 'kernels.cubin', async (folder, logFile) => {
+      await writeFile(path.join(folder, 'shim.h'), shim);
+      await inParallel(sources, async (source, i) => {
+        await writeFile(path.join(folder, `kernels${i}.c`), source);
+        const args = [...flags, ...hiding, '-include', 'shim.h', `kernels${i}.c`, '-o', `kernels${i}.bin`, '-lm'];
+        await checkBuild(await runCommand('cc', args, folder), 'the C compiler cc', logFile);
+      });
+      await bundle(folder, sources.length, 'kernels.cubin');
+    });
+  },
+};
+
+export async function emulatedDevice(): Promise<CudaDevice> {
+  const source = await readFile(here('libcuda.c'), 'utf8');
+  const driver = await compileNative(source, { flags: [] });
+  return createCudaDevice({ driver, toolchain: emulation });
+}
+
+export async function openCuda(): Promise<TestDevice> {
+  const device = await emulatedDevice();
+  return { name: 'cuda (emulated)', run: (runs) => runCompiled(device, runs, printProgram) };
+}
+
+/** Compiles a program with nvcc for every architecture; resolves to false where there is no nvcc. */
+export async function compileForReal(program: Program): Promise<boolean> {
+  if (!(await hasNvcc())) return false;
+  for (const { name } of architectures) {
+    await nvcc.compile(printProgram({ ...program, target: { language: 'cuda', features: [name] } }), name);
+  }
+  return true;
+}

@@ -1,0 +1,219 @@
+// An NVIDIA driver without a GPU: device memory is host memory, an image is a shared object of generated CUDA C that was
+// compiled with shim.h, a graph is a list of launches that run in an order that its edges allow (last added first, so that
+// an edge that is missing shows). Faults are reported as the driver reports them: by error numbers.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define API __attribute__((visibility("default"))) int
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_IMAGE = 200, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700 };
+typedef unsigned long long u64;
+typedef void (*emulate_function)(void *, unsigned, unsigned, void **, unsigned);
+
+// ---- live blocks of memory, so that wild addresses are found ----
+struct block { char *start; size_t bytes; struct block *next; };
+static struct block *blocks;
+static size_t used;
+static const size_t memory = 8ULL << 30;
+
+static int is_live(u64 address, size_t bytes) {
+  for (struct block *b = blocks; b; b = b->next) {
+    if (address >= (u64)b->start && address + bytes <= (u64)b->start + b->bytes) return 1;
+  }
+  return 0;
+}
+
+API cuInit(unsigned flags) { return flags ? INVALID_VALUE : OK; }
+API cuGetErrorString(int error, const char **text) {
+  switch (error) {
+    case INVALID_VALUE: *text = "invalid argument"; return OK;
+    case OUT_OF_MEMORY: *text = "out of memory"; return OK;
+    case INVALID_IMAGE: *text = "device kernel image is invalid"; return OK;
+    case NOT_FOUND: *text = "named symbol not found"; return OK;
+    case ILLEGAL_ADDRESS: *text = "an illegal memory access was encountered"; return OK;
+    default: *text = 0; return INVALID_VALUE;
+  }
+}
+API cuDeviceGetCount(int *count) { *count = 1; return OK; }
+API cuDeviceGet(int *device, int ordinal) { *device = ordinal; return OK; }
+API cuDeviceGetName(char *name, int size, int device) { snprintf(name, size, "emulated"); return OK; }
+API cuDeviceGetAttribute(int *value, int attribute, int device) { *value = attribute == 75 ? 8 : 0; return OK; }
+API cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = memory; return OK; }
+API cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)1; return OK; }
+API cuDevicePrimaryCtxRelease_v2(int device) { return OK; }
+API cuCtxSetCurrent(void *context) { return context == (void *)1 ? OK : INVALID_VALUE; }
+API cuStreamCreate(void **stream, unsigned flags) { *stream = (void *)2; return OK; }
+API cuStreamDestroy_v2(void *stream) { return OK; }
+API cuStreamSynchronize(void *stream) { return OK; }
+API cuEventCreate(void **event, unsigned flags) { *event = (void *)3; return OK; }
+API cuEventDestroy_v2(void *event) { return OK; }
+API cuEventRecord(void *event, void *stream) { return OK; }
+API cuEventSynchronize(void *event) { return OK; }
+
+API cuMemAlloc_v2(u64 *address, size_t bytes) {
+  struct block *b = calloc(1, sizeof *b);
+  if (!b || bytes > memory - used || posix_memalign((void **)&b->start, 256, bytes)) {
+    free(b);
+    return OUT_OF_MEMORY;
+  }
+  memset(b->start, 0xee, bytes);  // memory is not cleared
+  b->bytes = bytes;
+  b->next = blocks;
+  blocks = b;
+  used += bytes;
+  *address = (u64)b->start;
+  return OK;
+}
+API cuMemFree_v2(u64 address) {
+  for (struct block **b = &blocks; *b; b = &(*b)->next) {
+    if ((u64)(*b)->start != address) continue;
+    struct block *gone = *b;
+    *b = gone->next;
+    used -= gone->bytes;
+    free(gone->start);
+    free(gone);
+    return OK;
+  }
+  return INVALID_VALUE;
+}
+API cuMemAllocHost_v2(void **p, size_t bytes) { return (*p = malloc(bytes)) ? OK : OUT_OF_MEMORY; }
+API cuMemFreeHost(void *p) { free(p); return OK; }
+API cuMemsetD8Async(u64 to, unsigned char value, size_t bytes, void *stream) {
+  if (!is_live(to, bytes)) return ILLEGAL_ADDRESS;
+  memset((void *)to, value, bytes);
+  return OK;
+}
+API cuMemcpyHtoDAsync_v2(u64 to, const void *from, size_t bytes, void *stream) {
+  if (!is_live(to, bytes)) return ILLEGAL_ADDRESS;
+  memcpy((void *)to, from, bytes);
+  return OK;
+}
+API cuMemcpyDtoHAsync_v2(void *to, u64 from, size_t bytes, void *stream) {
+  if (!is_live(from, bytes)) return ILLEGAL_ADDRESS;
+  memcpy(to, (void *)from, bytes);
+  return OK;
+}
+API cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t bytes, void *stream) {
+  if (!is_live(from, bytes) || !is_live(to, bytes)) return ILLEGAL_ADDRESS;
+  memmove((void *)to, (void *)from, bytes);
+  return OK;
+}
+
+// ---- modules: the size of an ELF image is not passed, but its headers tell it ----
+struct function { void *kernel; emulate_function emulate; };
+struct module { void *library; struct function *functions[4096]; unsigned count; };
+
+static size_t image_size(const unsigned char *image) {
+  u64 sections;
+  unsigned short size, count;
+  if (memcmp(image, "\177ELF", 4)) return 0;
+  memcpy(&sections, image + 40, 8);
+  memcpy(&size, image + 58, 2);
+  memcpy(&count, image + 60, 2);
+  return sections + (size_t)size * count;
+}
+
+API cuModuleLoadData(void **module, const void *image) {
+  size_t bytes = image_size(image);
+  char path[] = "/tmp/modelc-image-XXXXXX";  // a name of its own: the loader knows libraries by name
+  int file = bytes ? mkstemp(path) : -1;
+  if (file < 0) return INVALID_IMAGE;
+  struct module *m = calloc(1, sizeof *m);
+  int written = write(file, image, bytes) == (ssize_t)bytes;
+  if (m && written) m->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (m && written && !m->library) fprintf(stderr, "emulated CUDA: %s\n", dlerror());
+  close(file);
+  unlink(path);
+  if (!m || !m->library) {
+    free(m);
+    return INVALID_IMAGE;
+  }
+  *module = m;
+  return OK;
+}
+API cuModuleUnload(void *module) {
+  struct module *m = module;
+  for (unsigned i = 0; i < m->count; i++) free(m->functions[i]);
+  dlclose(m->library);
+  free(m);
+  return OK;
+}
+API cuModuleGetFunction(void **function, void *module, const char *name) {
+  struct module *m = module;
+  struct function f = {dlsym(m->library, name), (emulate_function)dlsym(m->library, "emulate")};
+  if (!f.kernel || !f.emulate || m->count == 4096) return NOT_FOUND;
+  struct function *kept = m->functions[m->count++] = malloc(sizeof f);
+  *kept = f;
+  *function = kept;
+  return OK;
+}
+
+// ---- graphs ----
+struct node_parameters {
+  void *function;
+  unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes;
+  void **parameters, **extra;
+};
+struct node {
+  struct function *function;
+  unsigned grid, block, count, level;
+  void **parameters;
+  struct node *next;
+};
+struct graph { struct node *nodes; unsigned levels; int owned; };
+
+API cuGraphCreate(void **graph, unsigned flags) { return (*graph = calloc(1, sizeof(struct graph))) ? OK : OUT_OF_MEMORY; }
+static void graph_free(struct graph *g) {
+  for (struct node *n = g->nodes, *next; n; n = next) {
+    next = n->next;
+    free(n->parameters);
+    free(n);
+  }
+  free(g);
+}
+API cuGraphDestroy(void *graph) {
+  struct graph *g = graph;
+  if (!g->owned) graph_free(g);
+  return OK;
+}
+API cuGraphAddKernelNode(void **node, void *graph, void *const *dependencies, size_t count, const struct node_parameters *p) {
+  struct graph *g = graph;
+  if (!p->grid_x || p->grid_x > 2147483647 || !p->block_x || p->block_x > 1024 || !p->extra || p->extra[0] != (void *)1 ||
+      p->extra[2] != (void *)2) return INVALID_VALUE;
+  size_t bytes = *(size_t *)p->extra[3];
+  struct node *n = calloc(1, sizeof *n);
+  n->function = p->function;
+  n->grid = p->grid_x;
+  n->block = p->block_x;
+  n->count = bytes / 8;
+  n->parameters = malloc(bytes + 1);
+  memcpy(n->parameters, p->extra[1], bytes);
+  for (unsigned i = 0; i < n->count; i++) if (!is_live((u64)n->parameters[i], 0)) return ILLEGAL_ADDRESS;
+  for (size_t i = 0; i < count; i++) {
+    unsigned after = ((struct node *)dependencies[i])->level + 1;
+    if (after > n->level) n->level = after;
+  }
+  if (n->level >= g->levels) g->levels = n->level + 1;
+  n->next = g->nodes;
+  g->nodes = n;
+  *node = n;
+  return OK;
+}
+API cuGraphInstantiateWithFlags(void **exec, void *graph, u64 flags) {
+  ((struct graph *)graph)->owned = 1;
+  *exec = graph;
+  return OK;
+}
+API cuGraphExecDestroy(void *exec) { graph_free(exec); return OK; }
+API cuGraphLaunch(void *exec, void *stream) {
+  struct graph *g = exec;
+  for (unsigned level = 0; level < g->levels; level++) {
+    for (struct node *n = g->nodes; n; n = n->next) {
+      if (n->level == level) n->function->emulate(n->function->kernel, n->grid, n->block, n->parameters, n->count);
+    }
+  }
+  return OK;
+}

@@ -1,0 +1,183 @@
+// What generated CUDA C means, for a host compiler. The threads of a block are fibers that run in turn; a barrier, or an
+// exchange within a warp, is where a fiber waits for the others. Blocks run one after another, so __shared__ is static.
+// The order of the fibers changes from block to block, to bring missing barriers to light. Included before the code.
+#include <math.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+typedef struct { unsigned x, y, z; } uint3;
+typedef struct { unsigned x, y; } uint2;
+typedef struct { unsigned x, y, z, w; } uint4;
+#define make_uint2(x, y) ((uint2){x, y})
+#define make_uint4(x, y, z, w) ((uint4){x, y, z, w})
+
+#define KERNEL(threads) __attribute__((visibility("default"))) void
+#define DEVICE static inline
+#define __shared__ static
+#define __align__(n) __attribute__((aligned(n)))
+#define __restrict__ restrict
+
+enum { MAX_THREADS = 1024, WARP = 32, STACK = 1 << 20 };
+
+struct fiber {
+  uint3 index;
+  jmp_buf where;
+  char *stack;
+  ucontext_t start;
+  int started, done;
+};
+static struct fiber fibers[MAX_THREADS], *current;
+static uint3 blockIdx, blockDim, gridDim;
+#define threadIdx (current->index)
+
+// A barrier of `count` threads: the last to arrive opens it.
+struct gate { unsigned arrived, generation; };
+static struct gate block_gate, warp_gates[MAX_THREADS / WARP];
+static unsigned progress;  // grows whenever a gate opens or a fiber ends
+static jmp_buf scheduler;
+
+static void fiber_yield(void) {
+  if (!_setjmp(current->where)) _longjmp(scheduler, 1);
+}
+
+static void gate_pass(struct gate *gate, unsigned count) {
+  unsigned generation = gate->generation;
+  if (++gate->arrived == count) {
+    gate->arrived = 0;
+    gate->generation++;
+    progress++;
+  } else {
+    while (gate->generation == generation) fiber_yield();
+  }
+}
+
+static unsigned warp_size(void) {
+  unsigned first = threadIdx.x / WARP * WARP;
+  return blockDim.x - first < WARP ? blockDim.x - first : WARP;
+}
+static void warp_pass(void) { gate_pass(&warp_gates[threadIdx.x / WARP], warp_size()); }
+
+#define __syncthreads() gate_pass(&block_gate, blockDim.x)
+#define __syncwarp() warp_pass()
+
+// Every lane puts its value in a slot and takes that of another. All lanes of the warp take part.
+static unsigned long long slots[MAX_THREADS];
+#define EXCHANGE(name, type)                                            \
+  static inline type name(type x, unsigned from) {                      \
+    unsigned first = threadIdx.x / WARP * WARP, last = first + warp_size(); \
+    memcpy(&slots[threadIdx.x], &x, sizeof x);                          \
+    warp_pass();                                                        \
+    if (first + from < last) memcpy(&x, &slots[first + from], sizeof x); \
+    warp_pass();                                                        \
+    return x;                                                           \
+  }
+EXCHANGE(exchange_float, float)
+EXCHANGE(exchange_int, int)
+EXCHANGE(exchange_unsigned, unsigned)
+EXCHANGE(exchange_long, long long)
+#define EXCHANGED(x, from) \
+  _Generic((x), float: exchange_float, int: exchange_int, unsigned: exchange_unsigned, long long: exchange_long)(x, from)
+#define LANE (threadIdx.x % WARP)
+#define __shfl_xor_sync(mask, x, other) EXCHANGED(x, LANE ^ (other))
+#define __shfl_sync(mask, x, lane) EXCHANGED(x, (lane) % WARP)
+#define __shfl_down_sync(mask, x, delta) EXCHANGED(x, LANE + (delta) < WARP ? LANE + (delta) : LANE)
+
+static inline float __uint_as_float(unsigned x) { float r; memcpy(&r, &x, 4); return r; }
+static inline unsigned __float_as_uint(float x) { unsigned r; memcpy(&r, &x, 4); return r; }
+static inline void prefetch(const void *p) {}
+
+static inline float f32_from_f16_1(unsigned short x) {
+  unsigned a = (x & 0x7fffu) << 13;
+  unsigned r = __float_as_uint(__uint_as_float(a) * 0x1p112f);
+  if ((x & 0x7c00) == 0x7c00) r = a | 0x7f800000;
+  return __uint_as_float(r | (x & 0x8000u) << 16);
+}
+static inline unsigned short f16_from_f32_1(float x) {
+  unsigned b = __float_as_uint(x), a = b & 0x7fffffff, r;
+  if (a > 0x7f800000) r = 0x7e00;
+  else if (a >= 0x477ff000) r = 0x7c00;
+  else if (a < 0x38800000) r = __float_as_uint(__uint_as_float(a) + 0.5f) - 0x3f000000;
+  else r = (a + 0xfff + ((a >> 13) & 1) - 0x38000000) >> 13;
+  return (unsigned short)(r | (b >> 16 & 0x8000));
+}
+
+// ---- launches: called by the emulated driver ----
+
+enum { MAX_ARGUMENTS = 72 };
+typedef void (*kernel_function)(void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *,
+  void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *,
+  void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *,
+  void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *,
+  void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *);
+static kernel_function kernel;
+static void *arguments[MAX_ARGUMENTS];
+
+// All parameters are pointers; what a kernel does not take it does not see.
+static void call_kernel(void) {
+#define A(i) arguments[i]
+#define B(i) A(i), A(i + 1), A(i + 2), A(i + 3), A(i + 4), A(i + 5), A(i + 6), A(i + 7)
+  kernel(B(0), B(8), B(16), B(24), B(32), B(40), B(48), B(56), B(64));
+}
+
+static void fiber_main(void) {
+  call_kernel();
+  current->done = 1;
+  progress++;
+  _longjmp(scheduler, 1);
+}
+
+static void fiber_resume(struct fiber *f) {
+  current = f;
+  if (_setjmp(scheduler)) return;
+  if (f->started) _longjmp(f->where, 1);
+  f->started = 1;
+  getcontext(&f->start);
+  f->start.uc_stack.ss_sp = f->stack;
+  f->start.uc_stack.ss_size = STACK;
+  f->start.uc_link = 0;
+  makecontext(&f->start, fiber_main, 0);
+  setcontext(&f->start);
+}
+
+static void run_block(unsigned threads) {
+  for (unsigned i = 0; i < threads; i++) fibers[i].started = fibers[i].done = 0;
+  block_gate.arrived = 0;
+  memset(warp_gates, 0, sizeof warp_gates);
+  for (unsigned left = threads, round = blockIdx.x; left > 0; round++) {
+    unsigned before = progress;
+    // A different permutation each round: multiplication by an odd number, modulo a power of two or by turning around
+    for (unsigned i = 0; i < threads; i++) {
+      struct fiber *f = &fibers[round % 2 ? threads - 1 - i : i];
+      if (f->done) continue;
+      fiber_resume(f);
+      left -= f->done;
+    }
+    if (left > 0 && progress == before) {
+      fprintf(stderr, "emulated CUDA: %u of %u threads wait at a barrier that the others do not reach\n", left, threads);
+      abort();
+    }
+  }
+}
+
+__attribute__((visibility("default"))) void emulate(void *function, unsigned blocks, unsigned threads, void **values, unsigned count) {
+  if (count > MAX_ARGUMENTS || threads > MAX_THREADS) abort();
+  kernel = (kernel_function)function;
+  memset(arguments, 0, sizeof arguments);
+  memcpy(arguments, values, count * sizeof *values);
+  gridDim = (uint3){blocks, 1, 1};
+  blockDim = (uint3){threads, 1, 1};
+  for (unsigned i = 0; i < threads; i++) {
+    fibers[i].index = (uint3){i, 0, 0};
+    if (fibers[i].stack) continue;
+    fibers[i].stack = mmap(0, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (fibers[i].stack == MAP_FAILED) abort();
+  }
+  for (unsigned b = 0; b < blocks; b++) {
+    blockIdx = (uint3){b, 0, 0};
+    run_block(threads);
+  }
+}
