@@ -1,6 +1,7 @@
 // Device: what the runtime needs from a place where programs run. One implementation per backend.
 import type { DType } from '../ir/dtype.ts';
 import type { Program } from '../ir/program.ts';
+import type { Target } from '../ir/target.ts';
 
 /** Device memory; opaque to the runtime. */
 export interface Buffer {
@@ -32,8 +33,13 @@ export interface LoadedProgram {
 
 export interface Device {
   readonly name: string;
-  /** Zero-filled memory, aligned for vectors. */
-  alloc(bytes: number): Buffer;
+  /** What programs for this device are compiled for. */
+  readonly target: Target;
+  /**
+   * Zero-filled memory, aligned for vectors, for elements of `dtype`. `bytes`, and all offsets and sizes elsewhere, count
+   * elements as the host has them; a device may store them otherwise. Without a dtype it stores bytes as they are: weights.
+   */
+  alloc(bytes: number, dtype?: DType): Buffer;
   free(buffer: Buffer): void;
   /** Read-only memory backed by a file; `elementBytes` is the alignment that kernels rely on. */
   map(span: FileSpan, dtype: DType): Buffer;

@@ -1,7 +1,7 @@
 // A session that runs a compiled Program on a Device. Weights are mapped from files without a copy; inputs and results
 // have one buffer each per entry, grown to what a run needs and reused by the next; states are buffers per generation.
 // Works from a Program as an artifact stores it: plain data and file spans, no graph.
-import { dtypeInfo } from '../ir/dtype.ts';
+import { type DType, dtypeInfo } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import type { Plan, PlanTensor, Program } from '../ir/program.ts';
 import { checkRoom, checkState } from './cache-errors.ts';
@@ -70,7 +70,8 @@ export class ProgramSession implements Session {
     }
     const constants = program.constants.map((constant) => {
       const role = `constant ${constant.name}`;
-      const buffer = this.fixed.get(role) ?? this.upload(bytesOf(storeNumbers(constant.dtype, constant.data)));
+      const buffer =
+        this.fixed.get(role) ?? this.upload(bytesOf(storeNumbers(constant.dtype, constant.data)), constant.dtype);
       this.fixed.set(role, buffer);
       return buffer;
     });
@@ -91,8 +92,8 @@ export class ProgramSession implements Session {
     return source instanceof Uint8Array ? this.upload(source) : this.device.map(source, tensor.dtype);
   }
 
-  private upload(bytes: Uint8Array): Buffer {
-    const buffer = this.device.alloc(bytes.byteLength);
+  private upload(bytes: Uint8Array, dtype?: DType): Buffer {
+    const buffer = this.device.alloc(bytes.byteLength, dtype);
     this.device.write(buffer, bytes);
     return buffer;
   }
@@ -139,11 +140,11 @@ export class ProgramSession implements Session {
       states: state.inOrderOf(part.program.states),
       inputs: tensors.map((t, i) => {
         const bytes = bytesOf(t.data);
-        const buffer = this.buffer(`${entry} input ${i}`, bytes.byteLength);
+        const buffer = this.buffer(`${entry} input ${i}`, bytes.byteLength, t.dtype);
         this.device.write(buffer, bytes);
         return buffer;
       }),
-      results: plan.results.map((r, i) => this.buffer(`${entry} result ${i}`, byteSize(r, dims))),
+      results: plan.results.map((r, i) => this.buffer(`${entry} result ${i}`, byteSize(r, dims), r.dtype)),
     };
     await part.loaded.run(entry, bindings, dims);
     state.length += seq;
@@ -181,11 +182,11 @@ export class ProgramSession implements Session {
   }
 
   /** A buffer for `role` with room for `bytes`. */
-  private buffer(role: string, bytes: number): Buffer {
+  private buffer(role: string, bytes: number, dtype: DType): Buffer {
     const known = this.reused.get(role);
     if (known && known.bytes >= bytes) return known;
     if (known) this.device.free(known);
-    const buffer = this.device.alloc(bytes);
+    const buffer = this.device.alloc(bytes, dtype);
     this.reused.set(role, buffer);
     return buffer;
   }

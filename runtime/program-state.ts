@@ -22,7 +22,7 @@ export class ProgramState implements State {
     dims: { readonly batch: number; readonly capacity: number },
   ) {
     this.dims = dims;
-    this.buffers = tensors.map((t) => device.alloc(this.bytes(t)));
+    this.buffers = tensors.map((t) => device.alloc(this.bytes(t), t.dtype));
   }
 
   private bytes(tensor: PlanTensor): number {
@@ -48,7 +48,7 @@ export class ProgramState implements State {
       const shape = evalShape(tensor.shape, this.dims);
       const position = shape.slice(axis + 1).reduce((n, d) => n * d, dtypeInfo[tensor.dtype].bytes);
       const rows = shape.slice(0, axis).reduce((n, d) => n * d, 1);
-      const grown = this.device.alloc(this.bytes(tensor));
+      const grown = this.device.alloc(this.bytes(tensor), tensor.dtype);
       const written = this.length * position;
       if (written > 0) {
         this.device.copy(this.buffers[i], old * position, grown, capacity * position, written, rows);
@@ -73,7 +73,7 @@ export class ProgramState implements State {
     const next: Buffer[] = [];
     for (const [i, tensor] of this.tensors.entries()) {
       const size = this.bytes(tensor) / this.dims.batch;
-      const buffer = this.device.alloc(this.bytes(tensor));
+      const buffer = this.device.alloc(this.bytes(tensor), tensor.dtype);
       for (const [to, from] of rows.entries()) {
         this.device.write(buffer, await this.device.read(this.buffers[i], from * size, size), to * size);
       }

@@ -4,7 +4,7 @@
 import { createCpuDevice } from '../backends/cpu/device.ts';
 import { printProgram } from '../backends/cpu/print.ts';
 import { plan } from '../backends/kernel/plan.ts';
-import { dtypeInfo } from '../ir/dtype.ts';
+import { type DType, dtypeInfo } from '../ir/dtype.ts';
 import type { EvalOutput } from '../ir/eval.ts';
 import type { Graph } from '../ir/graph.ts';
 import { type NdArray, sizeOf } from '../ir/ndarray.ts';
@@ -98,9 +98,10 @@ async function runEntry(
 ): Promise<EvalOutput> {
   const main = program.entries[entry];
   const buffers: Buffer[] = [];
-  const upload = (t: PlanTensor, extra = 0): Buffer => {
+  const margins = new Map<Buffer, Uint8Array>(); // as the device gives the pattern back
+  const upload = (t: PlanTensor, extra = 0, dtype?: DType): Buffer => {
     const bytes = bytesOf(storeNumbers(t.dtype, params.get(t.name)!.data));
-    const buffer = device.alloc(bytes.length + extra);
+    const buffer = device.alloc(bytes.length + extra, dtype);
     device.write(buffer, bytes);
     if (extra > 0) device.write(buffer, new Uint8Array(extra).fill(pattern), bytes.length);
     buffers.push(buffer);
@@ -108,7 +109,7 @@ async function runEntry(
   };
   const bytesIn = (t: PlanTensor): number => sizeOf(evalShape(t.shape, dims)) * dtypeInfo[t.dtype].bytes;
   const output = (t: PlanTensor): Buffer => {
-    const buffer = device.alloc(bytesIn(t) + margin);
+    const buffer = device.alloc(bytesIn(t) + margin, t.dtype);
     device.write(buffer, new Uint8Array(buffer.bytes).fill(pattern));
     buffers.push(buffer);
     return buffer;
@@ -116,15 +117,17 @@ async function runEntry(
   const download = async (t: PlanTensor, buffer: Buffer): Promise<NdArray> => {
     const bytes = bytesIn(t);
     const beyond = await device.read(buffer, bytes, margin);
-    if (beyond.some((b) => b !== pattern)) throw new Error(`memory behind ${t.name} was overwritten`);
+    if (beyond.some((b, i) => b !== margins.get(buffer)![i]))
+      throw new Error(`memory behind ${t.name} was overwritten`);
     const data = viewOf(t.dtype, await device.read(buffer, 0, bytes));
     return toNdArray({ dtype: t.dtype, shape: evalShape(t.shape, dims), data });
   };
   try {
     const weights = program.weights.map((t) => upload(t));
-    const inputs = main.inputs.map((t) => upload(t));
-    const states = program.states.map((t) => upload(t, margin));
+    const inputs = main.inputs.map((t) => upload(t, 0, t.dtype));
+    const states = program.states.map((t) => upload(t, margin, t.dtype));
     const results = main.results.map(output);
+    for (const b of [...states, ...results]) margins.set(b, await device.read(b, b.bytes - margin, margin));
     for (let i = 0; i < times; i++) await loaded.run(entry, { weights, constants: [], states, inputs, results }, dims);
     const read = async (tensors: readonly PlanTensor[], from: readonly Buffer[]) =>
       new Map(await Promise.all(tensors.map(async (t, i) => [t.name, await download(t, from[i])] as const)));

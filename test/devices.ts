@@ -4,6 +4,7 @@ import type { Graph } from '../ir/graph.ts';
 import type { NdArray } from '../ir/ndarray.ts';
 import { openCpu } from './cpu-device.ts';
 import { openCuda } from './cuda-device.ts';
+import { openWebGpu } from './webgpu-device.ts';
 
 /** A graph and what one run of it reads: all params by name, and the dims. */
 export interface DeviceRun {
@@ -19,6 +20,8 @@ export type DeviceResult = EvalOutput | Error;
 
 export interface TestDevice {
   readonly name: string;
+  /** Bits that an i64 has on the device, where fewer than 64; values that need more are not compared. */
+  readonly longBits?: number;
   /**
    * Compiles graphs together, as entries of one program, and runs each: one native build for many graphs is what makes
    * thousands of small ones affordable.
@@ -35,6 +38,7 @@ export interface TestDevices {
 const known: readonly { readonly name: string; open(): Promise<TestDevice> }[] = [
   { name: 'cpu', open: openCpu },
   { name: 'cuda (emulated)', open: openCuda },
+  { name: 'webgpu', open: openWebGpu },
 ];
 
 export async function devices(): Promise<TestDevices> {

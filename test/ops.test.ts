@@ -60,6 +60,12 @@ function build(c: Case): Built {
   return { node, graph: { name: 'case', params, results: new Map([['result', node]]), updates: new Map() } };
 }
 
+/** Whether i64 values need more bits than a device has. */
+const isTooLong = ({ dtype, data }: NdArray, bits = 64): boolean =>
+  dtype === 'i64' &&
+  bits < 64 &&
+  data.some((v) => v !== Math.max(-(2 ** (bits - 1)), Math.min(v, 2 ** (bits - 1) - 1)));
+
 const paramsOf = (c: Case): Map<string, NdArray> => new Map(c.args.map((x, i) => [`p${i}`, x]));
 
 function interpret(c: Case, { graph }: Built): NdArray {
@@ -157,7 +163,7 @@ describe('devices', () => {
         expect([...refused].sort()).toEqual(Object.keys(withoutKernels).sort());
       });
 
-      test.each(cases.map((c, i) => [c.op, c.name, i] as const))('%s: %s', (op, _name, i) => {
+      test.for(cases.map((c, i) => [c.op, c.name, i] as const))('%s: %s', ([op, _name, i], context) => {
         const result = results[i];
         if (op in withoutKernels) {
           expect(result, withoutKernels[op]).toBeInstanceOf(ModelcError);
@@ -166,8 +172,12 @@ describe('devices', () => {
         }
         if (result instanceof Error) throw result;
         const c = cases[i];
+        const expected = interpret(c, builds[i]);
+        if ([...c.args, expected].some((x) => isTooLong(x, device.longBits))) {
+          return context.skip(`${device.name} keeps ${device.longBits} bits of an i64`);
+        }
         const tolerance = c.deviceTolerance ?? c.tolerance ?? 0;
-        expect(difference(result.results.get('result')!, interpret(c, builds[i]), tolerance)).toBeUndefined();
+        expect(difference(result.results.get('result')!, expected, tolerance)).toBeUndefined();
       });
     });
   }

@@ -1,0 +1,392 @@
+// The statements and expressions of one kernel as WGSL. Nothing of the program's text reaches the code: variables and
+// buffers get generated names, numbers and types are checked on the way. Memory that kernels bind is arrays of words;
+// how an element lies in them is storage.ts's choice.
+import { type DType, isDType } from '../../ir/dtype.ts';
+import type { Expr, Kernel, ScalarType, Stmt } from '../../ir/loop.ts';
+import { wgslType } from './prelude.ts';
+import { aluArity, aluText, bitcastText, castText, constantText, integer, isScalarType, malformed, typeOf } from './scalar.ts'; // biome-ignore format: one row
+import { valueTypes } from './storage.ts';
+import { groupThreads } from './target.ts';
+
+/** Where a buffer of a kernel is: a binding, and the words before it, as WGSL. */
+export interface Place {
+  readonly binding: string;
+  readonly offset: string | undefined;
+  /** Elements lie as in files; read only. */
+  readonly packed: boolean;
+}
+
+interface Variable {
+  readonly name: string;
+  readonly dtype: ScalarType;
+  readonly lanes: number;
+  readonly mutable: boolean;
+}
+type Memory =
+  | { readonly kind: 'bound'; readonly name: string; readonly dtype: DType; readonly place: Place }
+  | { readonly kind: 'local'; readonly name: string; readonly dtype: DType; readonly shared: boolean };
+interface Scope {
+  readonly variables: Map<string, Variable>;
+  readonly buffers: Map<string, Memory>;
+}
+
+/** Threads that combine what all threads of a group bring. */
+const combiners = 8;
+
+export class BodyPrinter {
+  readonly lines: string[] = [];
+  /** Declarations outside of the entry point: memory of the group, functions that load. */
+  readonly globals = new Map<string, string>();
+  private count = 0;
+  private depth = 1;
+  private scope: Scope;
+
+  constructor(kernel: Kernel, dims: ReadonlyMap<string, string>, places: readonly Place[]) {
+    const variables = new Map<string, Variable>();
+    const known = (name: string, text: string): void => {
+      variables.set(name, { name: text, dtype: 'index', lanes: 1, mutable: false });
+    };
+    for (const name of kernel.dims) known(name, dims.get(name)!);
+    known('task', 'task');
+    known('thread', 'thread');
+    const buffers = new Map<string, Memory>();
+    kernel.buffers.forEach((b, i) => {
+      if (!isDType(b.dtype)) throw malformed('a buffer has an unknown type');
+      buffers.set(b.name, { kind: 'bound', name: `b${i}`, dtype: b.dtype, place: places[i] });
+    });
+    this.scope = { variables, buffers };
+  }
+
+  statements(body: readonly Stmt[]): void {
+    for (const s of body) this.statement(s);
+  }
+
+  private line(text: string): void {
+    this.lines.push('  '.repeat(this.depth) + text);
+  }
+
+  private fresh(prefix: string): string {
+    return `${prefix}${this.count++}`;
+  }
+
+  private block(head: string, body: readonly Stmt[], declare?: (scope: Scope) => void): void {
+    const outer = this.scope;
+    this.scope = { variables: new Map(outer.variables), buffers: new Map(outer.buffers) };
+    declare?.(this.scope);
+    this.line(`${head} {`);
+    this.depth++;
+    this.statements(body);
+    this.depth--;
+    this.line('}');
+    this.scope = outer;
+  }
+
+  private statement(s: Stmt): void {
+    switch (s.kind) {
+      case 'for':
+        return this.loop(s);
+      case 'let': {
+        const { dtype, lanes } = s.value;
+        const name = this.fresh('v');
+        this.line(`${s.mutable ? 'var' : 'let'} ${name}: ${typeOf(dtype, lanes)} = ${this.value(s.value)};`);
+        this.scope.variables.set(s.name, { name, dtype, lanes, mutable: s.mutable });
+        return;
+      }
+      case 'assign': {
+        const target = this.scope.variables.get(s.name);
+        if (!target?.mutable) throw malformed(`'${s.name}' is assigned but not a mutable variable`);
+        if (target.dtype !== s.value.dtype || target.lanes !== s.value.lanes) {
+          throw malformed(`'${s.name}' is assigned a value of another type`);
+        }
+        this.line(`${target.name} = ${this.value(s.value)};`);
+        return;
+      }
+      case 'store':
+        return this.store(s);
+      case 'alloc':
+        return this.alloc(s);
+      case 'barrier':
+        this.line('storageBarrier();');
+        this.line('workgroupBarrier();');
+        return;
+      case 'reduce':
+        return this.reduce(s);
+      case 'prefetch':
+        return; // WGSL has no way to say it
+      case 'if':
+        this.block(`if (${this.condition(s.condition)})`, s.then);
+        if (s.otherwise.length > 0) this.block('else', s.otherwise);
+        return;
+      default:
+        s satisfies never;
+        throw malformed('unknown statement');
+    }
+  }
+
+  private loop(s: Stmt & { kind: 'for' }): void {
+    const [i, end] = [this.fresh('j'), this.fresh('n')];
+    const step = integer(s.step, 'a loop step');
+    if (step < 1) throw malformed('a loop step must be positive');
+    const spread = s.level === 'group';
+    const first = this.index(s.start);
+    const start = spread ? `${first} + thread * ${step}` : first;
+    this.line(`let ${end} = ${this.index(s.end)};`);
+    this.block(
+      `for (var ${i} = ${start}; ${i} < ${end}; ${i} += ${spread ? step * groupThreads : step})`,
+      s.body,
+      (scope) => scope.variables.set(s.name, { name: i, dtype: 'index', lanes: 1, mutable: false }),
+    );
+  }
+
+  private store(s: Stmt & { kind: 'store' }): void {
+    const { dtype, lanes } = s.value;
+    const memory = this.memory(s.buffer, dtype);
+    const write = (at: string, value: string): void => {
+      if (memory.kind === 'local') return this.line(`${memory.name}[${at}] = ${value};`);
+      if (memory.place.packed) throw malformed('a kernel writes to packed memory');
+      this.line(`${memory.place.binding}[${this.address(memory.place, at)}] = ${toWord(dtype, value)};`);
+    };
+    if (lanes === 1) return write(this.index(s.index), this.value(s.value));
+    const [at, value] = [this.fresh('p'), this.fresh('v')];
+    this.line(`let ${at} = ${this.index(s.index)};`);
+    this.line(`let ${value} = ${this.value(s.value)};`);
+    for (let lane = 0; lane < lanes; lane++) write(`${at} + ${lane}`, `${value}[${lane}]`);
+  }
+
+  private alloc(s: Stmt & { kind: 'alloc' }): void {
+    const size = integer(s.size, 'an allocation size');
+    if (!isDType(s.dtype) || size < 0) throw malformed('an allocation has an unknown type or a negative size');
+    const name = this.fresh(s.scope === 'group' ? 'shared' : 'own');
+    const type = `array<${typeOf(s.dtype, 1)}, ${Math.max(1, size)}>`;
+    if (s.scope === 'group') this.globals.set(name, `var<workgroup> ${name}: ${type};`);
+    else this.line(`var ${name}: ${type};`);
+    this.scope.buffers.set(s.buffer, { kind: 'local', name, dtype: s.dtype, shared: s.scope === 'group' });
+  }
+
+  /** A few threads combine the values of all, then every thread combines what they have. */
+  private reduce(s: Stmt & { kind: 'reduce' }): void {
+    const { dtype, lanes } = s.value;
+    if (s.op !== 'add' && s.op !== 'max' && s.op !== 'min') throw malformed('unknown reduction over a group');
+    if (dtype === 'bool' || lanes !== 1) throw malformed('a reduction over a group takes scalar numbers');
+    const type = typeOf(dtype, 1);
+    const shared = `reduced_${type}`;
+    this.globals.set(shared, `var<workgroup> ${shared}: array<${type}, ${groupThreads}>;`);
+    const [part, name, i] = [this.fresh('part'), this.fresh('v'), this.fresh('j')];
+    const fold = (count: number, step: number, first: string): void => {
+      this.line(`for (var ${i} = 1; ${i} < ${count}; ${i}++) {`);
+      this.line(
+        `  ${first} = ${aluText(s.op, dtype, 1, [first, `${shared}[${step === 1 ? i : `thread + ${i} * ${step}`}]`])};`,
+      );
+      this.line('}');
+    };
+    this.line(`${shared}[thread] = ${this.value(s.value)};`);
+    this.line('workgroupBarrier();');
+    this.line(`if (thread < ${combiners}) {`);
+    this.depth++;
+    this.line(`var ${part} = ${shared}[thread];`);
+    fold(groupThreads / combiners, combiners, part);
+    this.line(`${shared}[thread] = ${part};`);
+    this.depth--;
+    this.line('}');
+    this.line('workgroupBarrier();');
+    this.line(`var ${name} = ${shared}[0];`);
+    fold(combiners, 1, name);
+    this.line('workgroupBarrier();');
+    this.scope.variables.set(s.name, { name, dtype, lanes: 1, mutable: false });
+  }
+
+  private memory(name: string, dtype: ScalarType): Memory {
+    const memory = this.scope.buffers.get(name);
+    if (!memory) throw malformed(`unknown buffer '${name}'`);
+    if (memory.dtype !== dtype) throw malformed(`buffer '${name}' holds ${memory.dtype}, not ${dtype}`);
+    return memory;
+  }
+
+  private address({ offset }: Place, at: string): string {
+    return offset === undefined ? at : `${offset} + ${at}`;
+  }
+
+  private index(e: Expr): string {
+    if (e.dtype !== 'index' || e.lanes !== 1) throw malformed('an index must be a scalar of type index');
+    return this.value(e);
+  }
+
+  private condition(e: Expr): string {
+    if (e.dtype !== 'bool' || e.lanes !== 1) throw malformed('a condition must be a scalar bool');
+    return this.value(e);
+  }
+
+  private value(e: Expr): string {
+    if (!isScalarType(e.dtype)) throw malformed('a value has an unknown type');
+    if (e.lanes !== 1 && e.lanes !== 2 && e.lanes !== 4) throw malformed('a vector has 2 or 4 lanes here');
+    switch (e.kind) {
+      case 'const':
+        return constantText(e.value, e.dtype, e.lanes);
+      case 'var': {
+        const v = this.scope.variables.get(e.name);
+        if (!v) throw malformed(`unknown variable '${e.name}'`);
+        if (v.dtype !== e.dtype || v.lanes !== e.lanes) throw malformed(`variable '${e.name}' has another type`);
+        return v.name;
+      }
+      case 'load':
+        return this.load(e);
+      case 'alu':
+        return this.alu(e);
+      case 'cast':
+        if (e.arg.lanes !== e.lanes) throw malformed('a cast cannot change the number of lanes');
+        return castText(e.arg.dtype, e.dtype, e.lanes, this.value(e.arg));
+      case 'bitcast':
+        if (e.arg.lanes !== e.lanes) throw malformed('a bitcast cannot change the number of lanes');
+        return bitcastText(e.arg.dtype, e.dtype, e.lanes, this.value(e.arg));
+      case 'splat':
+        if (e.arg.lanes !== 1 || e.arg.dtype !== e.dtype) throw malformed('a splat takes a scalar of its own type');
+        return e.lanes === 1 ? this.value(e.arg) : `${typeOf(e.dtype, e.lanes)}(${this.value(e.arg)})`;
+      case 'ramp': {
+        if (e.start.lanes !== 1 || e.dtype !== 'i32') throw malformed('a ramp has a scalar start and type i32');
+        const first = this.value(e.start);
+        if (e.lanes === 1) return first;
+        const steps = Array.from({ length: e.lanes }, (_, i) => i).join(', ');
+        return `(${typeOf('i32', e.lanes)}(${first}) + ${typeOf('i32', e.lanes)}(${steps}))`;
+      }
+      case 'zip':
+        return this.zip(e);
+      case 'across': {
+        const { arg } = e;
+        if (arg.lanes === 1) return this.value(arg);
+        const type = typeOf(arg.dtype, arg.lanes);
+        const name = `across_${e.op}_${arg.dtype}_${arg.lanes}`;
+        const lanes = Array.from({ length: arg.lanes }, (_, i) => `a[${i}]`);
+        const all = lanes.reduce((x, y) => aluText(e.op, arg.dtype, 1, [x, y]));
+        this.globals.set(name, `fn ${name}(a: ${type}) -> ${typeOf(arg.dtype, 1)} { return ${all}; }`);
+        return `${name}(${this.value(arg)})`;
+      }
+      default:
+        e satisfies never;
+        throw malformed('unknown expression');
+    }
+  }
+
+  private alu(e: Expr & { kind: 'alu' }): string {
+    if (aluArity.get(e.op) !== e.args.length) throw malformed('unknown operation or wrong number of operands');
+    const values = e.args.map((arg) => {
+      if (arg.lanes !== e.lanes) throw malformed(`operands of ${e.op} differ in lanes`);
+      return this.value(arg);
+    });
+    if (e.op === 'select') {
+      const [c, x, y] = e.args;
+      if (c.dtype !== 'bool' || x.dtype !== y.dtype || x.dtype !== e.dtype) {
+        throw malformed('operands of select differ in type');
+      }
+      return `select(${values[2]}, ${values[1]}, ${values[0]})`;
+    }
+    const { dtype } = e.args[0];
+    if (e.args.some((arg) => arg.dtype !== dtype)) throw malformed(`operands of ${e.op} differ in type`);
+    return aluText(e.op, dtype, e.lanes, values);
+  }
+
+  private zip(e: Expr & { kind: 'zip' }): string {
+    const [a, b] = e.args;
+    if ([a, b].some((x) => x.lanes !== e.lanes || x.dtype !== e.dtype)) {
+      throw malformed('the operands of a zip have its type');
+    }
+    if (e.lanes === 1) return this.value(e.half === 'low' ? a : b);
+    const start = e.half === 'low' ? 0 : e.lanes / 2;
+    const lanes = Array.from({ length: e.lanes }, (_, i) => `${i % 2 === 0 ? 'a' : 'b'}[${start + (i >> 1)}]`);
+    const type = typeOf(e.dtype, e.lanes);
+    const name = `zip_${e.half}_${e.dtype}_${e.lanes}`;
+    this.globals.set(name, `fn ${name}(a: ${type}, b: ${type}) -> ${type} { return ${type}(${lanes.join(', ')}); }`);
+    return `${name}(${this.value(a)}, ${this.value(b)})`;
+  }
+
+  private load(e: Expr & { kind: 'load' }): string {
+    const memory = this.memory(e.buffer, e.dtype);
+    const at = this.index(e.index);
+    const { dtype } = memory;
+    if (e.lanes > 1 && memory.kind === 'local' && !memory.shared) {
+      // functions do not see memory of the thread
+      const elements = Array.from({ length: e.lanes }, (_, i) => `${memory.name}[${at} + ${i}]`);
+      return `${typeOf(dtype, e.lanes)}(${elements.join(', ')})`;
+    }
+    if (e.lanes > 1) return `${this.vectorLoad(memory, e.lanes)}(${at})`;
+    if (memory.kind === 'local') return `${memory.name}[${at}]`;
+    if (memory.place.packed && isPacked(dtype)) return `${this.packedLoad(memory)}(${at})`;
+    return fromWord(dtype, `${memory.place.binding}[${this.address(memory.place, at)}]`);
+  }
+
+  /** The function that loads an element of packed memory. */
+  private packedLoad(memory: Memory & { kind: 'bound' }): string {
+    const { dtype, place } = memory;
+    const name = `load_${memory.name}`;
+    const word = (at: string): string => `${place.binding}[${this.address(place, at)}]`;
+    const body = ((): string => {
+      switch (dtype) {
+        case 'bf16':
+          return `bitcast<f32>((${word('(i >> 1u)')} >> (u32(i & 1) << 4u)) << 16u)`;
+        case 'f16':
+          return `f16_value((${word('(i >> 1u)')} >> (u32(i & 1) << 4u)) & 0xffffu)`;
+        case 'i8':
+          return `wrap_i8(bitcast<i32>(${word('(i >> 2u)')} >> (u32(i & 3) << 3u)))`;
+        case 'u8':
+          return `((${word('(i >> 2u)')} >> (u32(i & 3) << 3u)) & 0xffu)`;
+        case 'bool':
+          return `(((${word('(i >> 2u)')} >> (u32(i & 3) << 3u)) & 0xffu) != 0u)`;
+        default: // i64
+          return `bitcast<i32>(${word('i * 2')})`;
+      }
+    })();
+    this.globals.set(name, `fn ${name}(i: i32) -> ${typeOf(dtype, 1)} { return ${body}; }`);
+    return name;
+  }
+
+  /** The function that loads consecutive elements. */
+  private vectorLoad(memory: Memory, lanes: number): string {
+    const { dtype } = memory;
+    const type = wgslType(valueTypes[dtype], lanes);
+    const name = `load${lanes}_${memory.name}`;
+    const each = (i: number): string => {
+      const at = i === 0 ? 'i' : `i + ${i}`;
+      if (memory.kind === 'local') return `${memory.name}[${at}]`;
+      if (memory.place.packed && isPacked(dtype)) return `${this.packedLoad(memory)}(${at})`;
+      return fromWord(dtype, `${memory.place.binding}[${this.address(memory.place, at)}]`);
+    };
+    const elements = Array.from({ length: lanes }, (_, i) => each(i)).join(', ');
+    let pairs = '';
+    if (memory.kind === 'bound' && memory.place.packed && dtype === 'bf16' && lanes % 2 === 0) {
+      const { place } = memory;
+      const halves = Array.from({ length: lanes / 2 }, (_, i) => [`bitcast<f32>(w${i} << 16u)`, `bitcast<f32>(w${i} & 0xffff0000u)`]); // biome-ignore format: one row
+      const words = halves.map((_, i) => `let w${i} = ${place.binding}[${this.address(place, `(i >> 1u) + ${i}`)}];`);
+      pairs = `if ((i & 1) == 0) { ${words.join(' ')} return ${type}(${halves.flat().join(', ')}); } `;
+    }
+    this.globals.set(name, `fn ${name}(i: i32) -> ${type} { ${pairs}return ${type}(${elements}); }`);
+    return name;
+  }
+}
+
+/** Dtypes whose elements in files are not words. */
+const isPacked = (dtype: DType): boolean => dtype !== 'f32' && dtype !== 'i32' && dtype !== 'u32';
+
+function fromWord(dtype: DType, word: string): string {
+  switch (valueTypes[dtype]) {
+    case 'f32':
+      return `bitcast<f32>(${word})`;
+    case 'i32':
+      return `bitcast<i32>(${word})`;
+    case 'u32':
+      return word;
+    case 'bool':
+      return `(${word} != 0u)`;
+    default:
+      throw malformed('unknown type');
+  }
+}
+
+function toWord(dtype: ScalarType, value: string): string {
+  switch (valueTypes[dtype]) {
+    case 'u32':
+      return value;
+    case 'bool':
+      return `u32(${value})`;
+    default:
+      return `bitcast<u32>(${value})`;
+  }
+}

@@ -1,0 +1,215 @@
+// A WebGPU device over the standard API alone, so that one file serves browsers, Node and Deno. Memory is one GPUBuffer
+// an array; a program is pipelines, created in parallel when it is loaded; a run is one write of all uniforms, one
+// compute pass and one submit. Errors of the GPU come asynchronously: they are thrown by the next run or read.
+import { type DType, dtypeInfo } from '../../ir/dtype.ts';
+import { ModelcError } from '../../ir/error.ts';
+import type { Program } from '../../ir/program.ts';
+import type { Target } from '../../ir/target.ts';
+import type { Buffer, Device, FileSpan, LoadedProgram } from '../../runtime/device.ts';
+import { GpuProgram, type Memory, storageUsage } from './program.ts';
+import { fromWords, toWords, wordBytes } from './storage.ts';
+import { webgpuTarget } from './target.ts';
+
+export interface WebGpuOptions {
+  /** Fills `into` with the bytes of a file from `offset` on; where there are no files, weights are written instead. */
+  readonly readFile?: (path: string, offset: number, into: Uint8Array) => void;
+}
+
+/** Opens a device. Throws ModelcError 'unsupported' where there is no adapter. */
+export async function createWebGpuDevice(gpu: GPU, options: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  const adapter = await gpu.requestAdapter();
+  if (!adapter) {
+    throw new ModelcError(
+      'unsupported',
+      'WebGPU finds no graphics adapter here; install a driver or use another target',
+    );
+  }
+  const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
+  const device = await adapter.requestDevice({ requiredLimits: { maxBufferSize, maxStorageBufferBindingSize } });
+  return new WebGpuDevice(device, options);
+}
+
+/** Memory on the device. With a dtype, the host's elements are converted to words and back; else bytes are bytes. */
+class GpuBuffer implements Buffer {
+  live = true;
+  constructor(
+    readonly device: WebGpuDevice,
+    readonly gpu: GPUBuffer,
+    readonly bytes: number,
+    readonly dtype: DType | undefined,
+  ) {}
+
+  /** Bytes on the device of `bytes` of the host. */
+  onDevice(bytes: number): number {
+    return this.dtype ? (bytes / dtypeInfo[this.dtype].bytes) * wordBytes : bytes;
+  }
+}
+
+const roundUp = (bytes: number): number => Math.max(wordBytes, Math.ceil(bytes / wordBytes) * wordBytes);
+const copyable = 0x04 | 0x08; // COPY_SRC | COPY_DST
+const readable = 0x01 | 0x08; // MAP_READ | COPY_DST
+/** Bytes of a file that are uploaded together. */
+const chunkBytes = 2 ** 24;
+
+export class WebGpuDevice implements Device {
+  readonly name = 'webgpu';
+  readonly target: Target;
+  private failure: ModelcError | undefined;
+  /** A buffer for reading back, when none is under way in it. */
+  private staging: GPUBuffer | undefined;
+
+  constructor(
+    readonly gpu: GPUDevice,
+    private readonly options: WebGpuOptions,
+  ) {
+    this.target = webgpuTarget(gpu.limits.maxStorageBufferBindingSize);
+    gpu.onuncapturederror = ({ error }) => this.fail(error.message);
+    void gpu.lost.then(({ reason, message }) => {
+      if (reason !== 'destroyed') this.fail(`the graphics device was lost: ${message}`);
+    });
+  }
+
+  private fail(message: string): void {
+    this.failure ??= new ModelcError('unsupported', `WebGPU: ${message.trim()}`);
+  }
+
+  /** Throws what has gone wrong on the GPU so far. */
+  check(): void {
+    const { failure } = this;
+    if (failure) throw failure;
+  }
+
+  alloc(bytes: number, dtype?: DType): Buffer {
+    if (!(Number.isSafeInteger(bytes) && bytes >= 0)) throw new ModelcError('input', `cannot allocate ${bytes} bytes`);
+    return this.create(bytes, dtype);
+  }
+
+  private create(bytes: number, dtype?: DType): GpuBuffer {
+    const size = roundUp(dtype ? (bytes / dtypeInfo[dtype].bytes) * wordBytes : bytes);
+    return new GpuBuffer(this, this.buffer(size, storageUsage | copyable), bytes, dtype);
+  }
+
+  /** A GPUBuffer. Throws ModelcError 'unsupported' on what is too large; too little memory shows later. */
+  buffer(size: number, usage: number): GPUBuffer {
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.gpu.limits;
+    const limit = usage & storageUsage ? Math.min(maxBufferSize, maxStorageBufferBindingSize) : maxBufferSize;
+    if (size > limit) {
+      throw new ModelcError(
+        'unsupported',
+        `an array of ${size} bytes is larger than the ${limit} that this graphics device allows; use a smaller model, chunk or context`,
+      );
+    }
+    this.gpu.pushErrorScope('out-of-memory');
+    const buffer = this.gpu.createBuffer({ size, usage });
+    void this.gpu.popErrorScope().then((error) => {
+      if (error) this.fail(`not enough memory for ${size} bytes; use a smaller model or context`);
+    });
+    return buffer;
+  }
+
+  free(buffer: Buffer): void {
+    const b = this.own(buffer);
+    b.live = false;
+    b.gpu.destroy();
+  }
+
+  map({ path, offset, bytes }: FileSpan, _dtype: DType): Buffer {
+    const { readFile } = this.options;
+    if (!readFile) throw new ModelcError('unsupported', `there are no files here, so ${path} cannot be read`);
+    const buffer = this.create(bytes);
+    const chunk = new Uint8Array(Math.min(bytes, chunkBytes));
+    for (let at = 0; at < bytes; at += chunk.length) {
+      const part = chunk.subarray(0, Math.min(chunk.length, bytes - at));
+      readFile(path, offset + at, part);
+      this.write(buffer, part, at);
+    }
+    return buffer;
+  }
+
+  write(buffer: Buffer, data: Uint8Array, offset = 0): void {
+    const b = this.range(buffer, offset, data.byteLength);
+    const words = b.dtype ? toWords(b.dtype, data) : data;
+    const whole = words.byteLength - (words.byteLength % wordBytes);
+    const at = b.onDevice(offset);
+    if (at % wordBytes !== 0) throw new ModelcError('input', `a write at byte ${offset} is not aligned to words`);
+    if (whole > 0) this.gpu.queue.writeBuffer(b.gpu, at, words as Uint8Array<ArrayBuffer>, 0, whole);
+    if (whole < words.byteLength) {
+      const tail = new Uint8Array(wordBytes); // the last bytes of a buffer: nothing follows them
+      tail.set(words.subarray(whole));
+      this.gpu.queue.writeBuffer(b.gpu, at + whole, tail);
+    }
+  }
+
+  async read(buffer: Buffer, offset: number, bytes: number): Promise<Uint8Array> {
+    const b = this.range(buffer, offset, bytes);
+    if (bytes === 0) return new Uint8Array(0);
+    this.check();
+    const from = b.onDevice(offset);
+    const start = from - (from % wordBytes);
+    const size = roundUp(from + b.onDevice(bytes) - start);
+    const staging = this.takeStaging(size);
+    const encoder = this.gpu.createCommandEncoder();
+    encoder.copyBufferToBuffer(b.gpu, start, staging, 0, size);
+    this.gpu.queue.submit([encoder.finish()]);
+    try {
+      await staging.mapAsync(0x01, 0, size); // READ
+    } catch (cause) {
+      this.check();
+      throw new ModelcError('unsupported', 'WebGPU: the graphics device does not give its results', { cause });
+    }
+    const words = new Uint8Array(staging.getMappedRange(0, size)).slice(from - start, from - start + b.onDevice(bytes));
+    staging.unmap();
+    this.giveStaging(staging);
+    this.check();
+    return b.dtype ? fromWords(b.dtype, words) : words;
+  }
+
+  private takeStaging(size: number): GPUBuffer {
+    const known = this.staging;
+    this.staging = undefined;
+    if (known && known.size >= size) return known;
+    known?.destroy();
+    return this.buffer(Math.max(size, 4096), readable);
+  }
+
+  private giveStaging(buffer: GPUBuffer): void {
+    if (this.staging) buffer.destroy();
+    else this.staging = buffer;
+  }
+
+  copy(from: Buffer, fromStep: number, to: Buffer, toStep: number, bytes: number, rows: number): void {
+    if (rows === 0 || bytes === 0) return;
+    const source = this.range(from, 0, (rows - 1) * fromStep + bytes);
+    const target = this.range(to, 0, (rows - 1) * toStep + bytes);
+    const steps = [source.onDevice(fromStep), target.onDevice(toStep), source.onDevice(bytes)];
+    if (source.dtype !== target.dtype || steps.some((n) => n % wordBytes !== 0)) {
+      throw new ModelcError('input', 'a copy between buffers that differ in type, or of parts of words');
+    }
+    const encoder = this.gpu.createCommandEncoder();
+    for (let row = 0; row < rows; row++) {
+      encoder.copyBufferToBuffer(source.gpu, row * steps[0], target.gpu, row * steps[1], steps[2]);
+    }
+    this.gpu.queue.submit([encoder.finish()]);
+  }
+
+  load(program: Program): Promise<LoadedProgram> {
+    return GpuProgram.load(this, program, (buffer): Memory => this.own(buffer));
+  }
+
+  /** The buffer as this device's own, checked to be live. */
+  private own(buffer: Buffer): GpuBuffer {
+    if (!(buffer instanceof GpuBuffer) || buffer.device !== this) {
+      throw new ModelcError('input', 'a buffer belongs to another device');
+    }
+    if (!buffer.live) throw new ModelcError('input', 'a buffer is used after it was freed');
+    return buffer;
+  }
+
+  private range(buffer: Buffer, offset: number, bytes: number): GpuBuffer {
+    const valid = Number.isSafeInteger(offset) && Number.isSafeInteger(bytes) && offset >= 0 && bytes >= 0;
+    if (!valid || offset + bytes > buffer.bytes) {
+      throw new ModelcError('input', `bytes ${offset} to ${offset + bytes} lie outside of a buffer of ${buffer.bytes}`);
+    }
+    return this.own(buffer);
+  }
+}

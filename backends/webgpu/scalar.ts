@@ -1,0 +1,212 @@
+// Operations, conversions and constants of the loop IR as WGSL text, by scalar type. Numbers of the program are checked
+// here before they are printed.
+import { castValue, type DType, dtypeInfo, roundTo } from '../../ir/dtype.ts';
+import { ModelcError } from '../../ir/error.ts';
+import { type AluOp, binaryAlu, compareAlu, type ScalarType, unaryAlu } from '../../ir/loop.ts';
+import { functionName, wgslType } from './prelude.ts';
+import { valueTypes } from './storage.ts';
+
+export function malformed(problem: string): ModelcError {
+  return new ModelcError('type', `malformed program: ${problem.slice(0, 200)}`);
+}
+
+export function integer(value: number, what: string): number {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value)) throw malformed(`${what} must be an integer`);
+  return value;
+}
+
+export const isScalarType = (name: string): name is ScalarType => Object.hasOwn(valueTypes, name);
+
+/** The WGSL type of a value. */
+export const typeOf = (dtype: ScalarType, lanes: number): string => wgslType(valueTypes[dtype], lanes);
+
+export const aluArity = new Map<AluOp, number>([
+  ...unaryAlu.map((op) => [op, 1] as const),
+  ...[...binaryAlu, ...compareAlu].map((op) => [op, 2] as const),
+  ['select', 3],
+  ['fma', 3],
+]);
+
+const comparisons = { eq: '==', ne: '!=', lt: '<', le: '<=', gt: '>', ge: '>=' } as const;
+const isCompare = (op: AluOp): op is keyof typeof comparisons => Object.hasOwn(comparisons, op);
+const isHalf = (dtype: ScalarType): boolean => dtype === 'f16' || dtype === 'bf16';
+
+/** `op` applied to operands of one type. */
+export function aluText(op: AluOp, dtype: ScalarType, n: number, operands: readonly string[]): string {
+  const [a, b, c] = operands;
+  if (isCompare(op)) return compare(op, dtype, n, a, b);
+  const text = arithmetic(op, dtype, n, a, b, c);
+  return narrow(text, dtype, n);
+}
+
+function compare(op: keyof typeof comparisons, dtype: ScalarType, n: number, a: string, b: string): string {
+  // Comparisons with NaN are false but for ne; WGSL's own != is false too.
+  if (valueTypes[dtype] === 'f32' && (op === 'eq' || op === 'ne')) {
+    const not = (text: string): string => `(!${text})`;
+    if (a === b) {
+      const isNaN_ = `${functionName('is_nan', n)}(${a})`;
+      return op === 'ne' ? isNaN_ : not(isNaN_);
+    }
+    return op === 'eq' ? `(${a} == ${b})` : not(`(${a} == ${b})`);
+  }
+  if (dtype === 'bool' && op !== 'eq' && op !== 'ne') {
+    return `(${castText('bool', 'u32', n, a)} ${comparisons[op]} ${castText('bool', 'u32', n, b)})`;
+  }
+  return `(${a} ${comparisons[op]} ${b})`;
+}
+
+function arithmetic(op: AluOp, dtype: ScalarType, n: number, a: string, b: string, c: string): string {
+  const value = valueTypes[dtype];
+  const float = value === 'f32';
+  const undefinedOn = (): ModelcError => malformed(`${op} is not defined on ${dtype}`);
+  const call = (name: string, ...args: string[]): string => `${functionName(name, n)}(${args.join(', ')})`;
+  if (value === 'bool') {
+    switch (op) {
+      case 'and':
+      case 'min':
+      case 'mul':
+        return `(${a} & ${b})`;
+      case 'or':
+      case 'max':
+        return `(${a} | ${b})`;
+      case 'xor':
+        return `(${a} != ${b})`;
+      default:
+        throw undefinedOn();
+    }
+  }
+  switch (op) {
+    case 'neg':
+      return value === 'u32' ? `(${wgslType('u32', n)}(0u) - ${a})` : `(-${a})`;
+    case 'add':
+      return `(${a} + ${b})`;
+    case 'sub':
+      return `(${a} - ${b})`;
+    case 'mul':
+      return `(${a} * ${b})`;
+    case 'fma':
+      return `(${a} * ${b} + ${c})`;
+    case 'div':
+      return `(${a} / ${b})`;
+    case 'rem':
+      return float ? call('rem_f32', a, b) : `(${a} % ${b})`;
+    case 'max':
+    case 'min':
+      return float ? call(`${op}_f32`, a, b) : `${op}(${a}, ${b})`;
+    case 'floor':
+    case 'round':
+      return float ? `${op}(${a})` : a;
+    case 'exp':
+    case 'log':
+    case 'sin':
+    case 'cos':
+    case 'tanh':
+    case 'erf':
+    case 'sqrt':
+    case 'rsqrt':
+      if (!float) throw undefinedOn();
+      return call(`${op}_f32`, a);
+    case 'pow':
+      if (!float) throw undefinedOn();
+      return call('pow_f32', a, b);
+    case 'and':
+    case 'or':
+    case 'xor':
+      if (float) throw undefinedOn();
+      return `(${a} ${{ and: '&', or: '|', xor: '^' }[op]} ${b})`;
+    case 'shl':
+    case 'shr':
+      if (float) throw undefinedOn();
+      return `(${a} ${op === 'shl' ? '<<' : '>>'} (${wgslType('u32', n)}(${b}) & ${wgslType('u32', n)}(31u)))`;
+    default:
+      throw undefinedOn();
+  }
+}
+
+/** A value that arithmetic made, brought back to what its dtype can hold. */
+export function narrow(text: string, dtype: ScalarType, n: number): string {
+  switch (dtype) {
+    case 'f16':
+    case 'bf16':
+      return `${functionName(`round_${dtype}`, n)}(${text})`;
+    case 'i8':
+    case 'u8':
+      return `${functionName(`wrap_${dtype}`, n)}(${text})`;
+    default:
+      return text;
+  }
+}
+
+/** Converts `x`, as castValue in ir/dtype.ts defines it. */
+export function castText(from: ScalarType, to: ScalarType, n: number, x: string): string {
+  if (from === to) return x;
+  const [source, target] = [valueTypes[from], valueTypes[to]];
+  if (to === 'bool') {
+    if (source === 'f32') return `(!(${x} == ${wgslType('f32', n)}(0.0)))`;
+    return `(${x} != ${wgslType(source, n)}(0))`;
+  }
+  if (source === 'bool') return `${wgslType(target, n)}(${x})`;
+  if (source === 'f32') {
+    if (target === 'f32') return isHalf(to) ? narrow(x, to, n) : x;
+    const kind = to === 'i8' || to === 'u8' ? to : target;
+    return `${functionName(`${kind}_from_f32`, n)}(${x})`;
+  }
+  if (target === 'f32') return narrow(`${wgslType('f32', n)}(${x})`, to, n);
+  const same = source === target ? x : `bitcast<${wgslType(target, n)}>(${x})`;
+  const isWider = isScalarType(from) && from !== 'index' && to !== 'index' && bits(from) > bits(to);
+  return isWider || ((to === 'i8' || to === 'u8') && (from === 'index' || bits(from as DType) === bits(to)))
+    ? narrow(same, to, n)
+    : same;
+}
+const bits = (dtype: DType): number => dtypeInfo[dtype].bytes * 8;
+
+/** The same bits as another type of the same width. */
+export function bitcastText(from: ScalarType, to: ScalarType, n: number, x: string): string {
+  if (from === to) return x;
+  const isNumber = (t: ScalarType): t is DType => t !== 'index' && t !== 'bool';
+  if (!isNumber(from) || !isNumber(to) || bits(from) !== bits(to)) {
+    throw malformed(`a bitcast from ${from} to ${to} changes the size`);
+  }
+  if (isHalf(from)) {
+    if (n !== 1) throw malformed('a bitcast of 16-bit vectors');
+    return from === 'bf16' ? `f16_value(bitcast<u32>(${x}) >> 16u)` : `bits_to_f32(f16_bits(${x}) << 16u)`;
+  }
+  return narrow(`bitcast<${typeOf(to, n)}>(${x})`, to, n);
+}
+
+/** A WGSL expression with exactly this value. */
+export function constantText(value: number, dtype: ScalarType, n: number): string {
+  if (typeof value !== 'number') throw malformed('a constant must be a number');
+  const text = scalarConstant(value, dtype);
+  return n === 1 ? text : `${typeOf(dtype, n)}(${text})`;
+}
+
+function scalarConstant(value: number, dtype: ScalarType): string {
+  switch (dtype) {
+    case 'f32':
+    case 'f16':
+    case 'bf16': {
+      const x = roundTo(dtype, value);
+      if (Number.isNaN(x)) return 'bits_to_f32(0x7fc00000u)';
+      if (!Number.isFinite(x)) return `bits_to_f32(0x${x > 0 ? '7f' : 'ff'}800000u)`;
+      if (Object.is(x, -0)) return 'bits_to_f32(0x80000000u)';
+      return x < 0 ? `(-${-x}f)` : `${x}f`;
+    }
+    case 'bool':
+      return value !== 0 ? 'true' : 'false';
+    case 'i64':
+    case 'index':
+    case 'i32': {
+      const x = castValue('f32', 'i32', value);
+      return x === -(2 ** 31) ? '(-2147483647 - 1)' : x < 0 ? `(${x})` : `${x}`;
+    }
+    case 'i8':
+      return `(${castValue('f32', 'i8', value)})`;
+    case 'u8':
+      return `${castValue('f32', 'u8', value)}u`;
+    case 'u32':
+      return `${castValue('f32', 'u32', value)}u`;
+    default:
+      throw malformed(`unknown type ${dtype satisfies never}`);
+  }
+}
