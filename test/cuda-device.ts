@@ -10,7 +10,11 @@ import { type CudaDevice, createCudaDevice } from '../backends/cuda/device.ts';
 import { printProgram } from '../backends/cuda/print.ts';
 import { architectures } from '../backends/cuda/target.ts';
 import { bundle, hasNvcc, nvcc, type Toolchain } from '../backends/cuda/toolchain.ts';
-import type { Program } from '../ir/program.ts';
+import type { PlanTensor, Program } from '../ir/program.ts';
+import { compile } from '../runtime/compiler.ts';
+import { GenerationConfig } from '../runtime/generation/configuration.ts';
+import { createModel, type LoadOptions, openModel, type PreTrainedModel, weightSource } from '../runtime/models.ts';
+import { ProgramSession } from '../runtime/program-session.ts';
 import { runCompiled } from './cpu-device.ts';
 import type { TestDevice } from './devices.ts';
 
@@ -45,6 +49,25 @@ export async function emulatedDevice(): Promise<CudaDevice> {
 export async function openCuda(): Promise<TestDevice> {
   const device = await emulatedDevice();
   return { name: 'cuda (emulated)', run: (runs) => runCompiled(device, runs, printProgram) };
+}
+
+/** A checkpoint's model on the emulated device, and its program. */
+export async function openEmulated(
+  directory: string,
+  options: LoadOptions = {},
+): Promise<{ model: PreTrainedModel; program: Program }> {
+  const { checkpoint, info, model, cache, trace } = await openModel(directory, options);
+  const device = await emulatedDevice();
+  const entries = { prefill: trace('prefill'), decode: trace('decode'), forward: trace('forward') };
+  const program = compile(model.config.modelType, entries, device.target, { cache });
+  const weight = (tensor: PlanTensor) => weightSource(checkpoint, tensor);
+  const session = await ProgramSession.open({ program, device, weight });
+  const { config, generationConfig } = checkpoint;
+  const generation =
+    Object.keys(generationConfig).length > 0
+      ? GenerationConfig.parse(JSON.stringify(generationConfig), directory)
+      : GenerationConfig.from_model_config(config);
+  return { model: createModel(session, info, config, generation), program };
 }
 
 /** Compiles a program with nvcc for every architecture; resolves to false where there is no nvcc. */

@@ -97,10 +97,10 @@ const comment = (text: string): string =>
     .replace(/[^\w .,:;()<>=+[\]-]/g, '_')
     .slice(0, 200);
 
-/** Groups of texts of about equal size, for parallel compilation; one group for a small program. */
+/** Groups of texts of about equal size, for parallel compilation; few, as every call of nvcc costs half a second. */
 function groupBySize(texts: readonly string[]): string[][] {
   const total = texts.reduce((sum, t) => sum + t.length, 0);
-  const count = Math.max(1, Math.min(8, texts.length, Math.ceil(total / 20000)));
+  const count = Math.max(1, Math.min(4, texts.length, Math.ceil(total / 30000)));
   const groups = Array.from({ length: count }, () => ({ size: 0, members: [] as string[] }));
   for (const text of [...texts].sort((a, b) => b.length - a.length)) {
     const smallest = groups.reduce((best, g) => (g.size < best.size ? g : best));

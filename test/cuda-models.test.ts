@@ -1,0 +1,56 @@
+// Models on the emulated CUDA device say what they say on the CPU and what the golden files hold, and all their kernels
+// compile with nvcc where it is present.
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { hasNvcc } from '../backends/cuda/toolchain.ts';
+import { AutoModelForCausalLM, AutoTokenizer, type Tensor } from '../runtime/index.ts';
+import { compileForReal, openEmulated } from './cuda-device.ts';
+import { hasMaterial, material, readJson, relativeError } from './golden.ts';
+
+const example = fileURLToPath(new URL('../examples/tiny-llama', import.meta.url));
+const realCompiler = await hasNvcc();
+if (!realCompiler) console.log('nvcc: skipped, there is none on this machine');
+
+const idsOf = (ids: Tensor<'int64'>): number[] => Array.from(ids.data, Number);
+
+test.each([{}, { cache_implementation: 'static' }] as const)(
+  'tiny-llama says what it says on the CPU: %o',
+  async (load) => {
+    const { model, program } = await openEmulated(example, load);
+    const cpu = await AutoModelForCausalLM.from_pretrained(example, load);
+    const tokenizer = await AutoTokenizer.from_pretrained(example);
+    const { input_ids } = tokenizer('Once upon a time');
+    const ids = idsOf(input_ids);
+    for (const rows of [[ids], [ids, ids.toReversed()]]) {
+      const settings = { input_ids: rows, max_new_tokens: 24, do_sample: false, pad_token_id: 0 } as const;
+      expect(idsOf(await model.generate(settings))).toEqual(idsOf(await cpu.generate(settings)));
+    }
+    const [got, want] = [await model({ input_ids: [ids] }), await cpu({ input_ids: [ids] })];
+    expect(relativeError(got.logits.data, want.logits.data)).toBeLessThan(1e-5);
+    expect(await compileForReal(program)).toBe(realCompiler);
+  },
+);
+
+describe.skipIf(!hasMaterial)(hasMaterial ? 'stories260K' : 'stories260K (skipped: no ../shared/data)', () => {
+  test('greedy text is the golden one', async () => {
+    const root = join(material, 'lm/stories260K');
+    const want = readJson<{ prompt: string; ids: number[]; max_new_tokens: number; text: string }>(
+      join(root, 'greedy100.json'),
+    );
+    const { model, program } = await openEmulated(join(root, 'hf'));
+    const tokenizer = await AutoTokenizer.from_pretrained(join(root, 'hf'));
+    const output = await model.generate({ ...tokenizer(want.prompt), max_new_tokens: want.max_new_tokens });
+    expect(idsOf(output)).toEqual(want.ids);
+    expect(tokenizer.batch_decode(output, { skip_special_tokens: true })).toEqual([want.text]);
+    expect(await compileForReal(program)).toBe(realCompiler);
+  });
+
+  test.each(['llama', 'llama_rope_scaled', 'mistral', 'qwen2', 'gemma', 'granite'])(
+    '%s compiles with nvcc',
+    async (name) => {
+      const { program } = await openEmulated(join(material, 'hf-golden', name));
+      expect(await compileForReal(program)).toBe(realCompiler);
+    },
+  );
+});
