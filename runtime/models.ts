@@ -1,6 +1,5 @@
-// AutoModelForCausalLM: a checkpoint folder to a model that runs. The model is compiled in this process for the CPU, or
-// with `target: 'reference'` interpreted. The entry `forward` (all positions' logits) is compiled at its first use.
-import { createCpuDevice } from '../backends/cpu/device.ts';
+// AutoModelForCausalLM: a checkpoint folder to a model that runs. The model is compiled in this process for the
+// CPU or a GPU, or with `target: 'reference'` interpreted. The entry `forward` (all positions' logits) is compiled at its first use.
 import type { Traced } from '../frontends/dsl/index.ts';
 import {
   type CausalLM,
@@ -17,19 +16,20 @@ import type { PlanTensor } from '../ir/program.ts';
 import type { CacheSpec } from '../passes/cache-layout.ts';
 import { packRecipe } from '../passes/pack.ts';
 import { compile } from './compiler.ts';
+import type { Device } from './device.ts';
+import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
 import { GenerationConfig } from './generation/configuration.ts';
 import { createModel, type ModelInfo, type PreTrainedModel } from './generation/model.ts';
 import { evalShape } from './plan-dims.ts';
-import { cachedProgram } from './program-cache.ts';
 import { ProgramSession, type WeightSource } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import type { Session, SessionLimits } from './session.ts';
 
 export interface LoadOptions {
-  /** 'cpu' (default): native code; 'reference': the interpreter, slow and exact. */
-  target?: 'cpu' | 'reference';
-  /** As in transformers.js; only 'cpu'. */
-  device?: 'cpu' | null;
+  /** 'cpu' (default): native code; 'cuda' and 'webgpu': this machine's GPU; 'reference': the interpreter, slow and exact. */
+  target?: TargetName;
+  /** The target, under its name in transformers.js. */
+  device?: DeviceName | null;
   /** The type to compute in. Weights are used as they are stored, so only 'auto' (default) and that type are served. */
   dtype?: 'auto' | 'float32' | 'fp32' | 'bfloat16' | 'bf16' | 'float16' | 'fp16' | null;
   /** 'dynamic' (default): the cache grows by doubling; 'static': it has max_cache_len positions from the start. */
@@ -100,12 +100,8 @@ function checkOptions(options: LoadOptions): void {
       );
     }
   }
-  const { device, target = 'cpu', cache_implementation: cache } = options;
-  if ((device ?? 'cpu') !== 'cpu')
-    throw new ModelcError('unsupported', `device '${device}' is not supported; use 'cpu'`);
-  if (target !== 'cpu' && target !== 'reference') {
-    throw new ModelcError('unsupported', `target '${String(target)}' is not supported; use 'cpu' or 'reference'`);
-  }
+  const { cache_implementation: cache } = options;
+  targetOf(options.target, options.device);
   if (cache && cache !== 'dynamic' && cache !== 'static') {
     throw new ModelcError(
       'unsupported',
@@ -174,7 +170,8 @@ export class AutoModelForCausalLM {
    */
   static async from_pretrained(directory: string, options: LoadOptions = {}): Promise<PreTrainedModel> {
     const opened = await openModel(directory, options);
-    const session = await (options.target === 'reference' ? openReference(opened) : openCompiled(opened));
+    const target = targetOf(options.target, options.device);
+    const session = await (target === 'reference' ? openReference(opened) : openCompiled(opened, target));
     const { checkpoint, info } = opened;
     return createModel(session, info, checkpoint.config, generationConfigOf(checkpoint));
   }
@@ -189,12 +186,16 @@ function openReference({ checkpoint, limits, trace }: OpenedModel): Session {
   });
 }
 
-/** A model compiled for this machine's CPU, now or by an earlier process. */
-async function openCompiled({ checkpoint, model, limits, cache, trace }: OpenedModel): Promise<Session> {
-  const device = await createCpuDevice();
+/** A model compiled for a device of this machine, now or by an earlier process. */
+async function openCompiled(
+  { checkpoint, model, limits, cache, trace }: OpenedModel,
+  target: DeviceName,
+): Promise<Session> {
+  const { open, build } = devices[target];
+  const device: Device = await open();
   const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => [name, dtype, shape]);
   const built = (...entries: string[]) =>
-    cachedProgram({ config: checkpoint.config, tensors, limits, cache, target: device.target, entries }, () =>
+    build({ config: checkpoint.config, tensors, limits, cache, target: device.target, entries }, () =>
       compile(model.config.modelType, Object.fromEntries(entries.map((e) => [e, trace(e)])), device.target, { cache }),
     );
   return ProgramSession.open({

@@ -2,6 +2,7 @@
 // goes to stderr. With --json, stdout has one object instead.
 import { ModelcError } from '../../ir/error.ts';
 import { isArtifact, openArtifact } from '../artifact/open.ts';
+import type { TargetName } from '../devices.ts';
 import { AutoModelForCausalLM, AutoTokenizer, BaseStreamer, type PreTrainedModel, TextStreamer } from '../index.ts';
 import { interruptSignal, note, printOut, progress } from './output.ts';
 
@@ -16,7 +17,7 @@ export interface GenerateOptions {
   readonly repetitionPenalty?: number;
   readonly seed?: number;
   readonly stop?: readonly string[];
-  readonly target: 'cpu' | 'reference';
+  readonly target: TargetName;
   readonly cache: 'dynamic' | 'static';
   readonly json?: boolean;
 }

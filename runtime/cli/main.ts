@@ -5,6 +5,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import type { CompileOptions } from './compile.ts';
 import type { GenerateOptions } from './generate.ts';
 import type { InspectOptions } from './inspect.ts';
+import type { TargetName } from '../devices.ts';
 import { exitCodes, report, tolerateClosedPipes } from './output.ts';
 
 function parser(name: string, accepts: (value: number) => boolean): (text: string) => number {
@@ -21,8 +22,8 @@ const fraction = parser('a number from 0 to 1', (v) => v >= 0 && v <= 1);
 const collect = (value: string, all: string[] = []): string[] => [...all, value];
 
 const target = (): Option =>
-  new Option('--target <target>', 'native code, or the reference interpreter')
-    .choices(['cpu', 'reference'])
+  new Option('--target <target>', 'what runs the model: native code, a GPU, or the reference interpreter')
+    .choices(['cpu', 'cuda', 'webgpu', 'reference'] satisfies TargetName[])
     .default('cpu');
 const cache = (): Option =>
   new Option('--cache <kind>', 'KV cache: grows by doubling, or allocated once')

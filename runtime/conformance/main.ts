@@ -14,6 +14,7 @@ import {
   type LanguageModelGolden,
 } from './checks.ts';
 import { CaseReport } from './compare.ts';
+import { targetNames } from '../devices.ts';
 import { openSubject, readTensors, type SubjectOptions, supports } from './subject.ts';
 
 const width = 28;
@@ -86,7 +87,7 @@ async function conformance(folders: readonly string[], options: SubjectOptions):
 const program = new Command('conformance')
   .description('Runs case folders against what other libraries computed.')
   .argument('<folders...>', 'folders; every case below them runs')
-  .addOption(new Option('--target <target>', 'what runs the cases').choices(['cpu', 'reference']).default('cpu'))
+  .addOption(new Option('--target <target>', 'what runs the cases').choices(targetNames).default('cpu'))
   .addOption(new Option('--cache <kind>', 'kind of KV cache').choices(['dynamic', 'static']).default('dynamic'))
   .exitOverride()
   .action(async (folders: string[], options: SubjectOptions) => {

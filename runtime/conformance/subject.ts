@@ -2,12 +2,13 @@
 import { isDType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { readSafetensors, readSpan, supportedModels } from '../../frontends/huggingface/index.ts';
+import type { TargetName } from '../devices.ts';
 import { viewOf } from '../host-tensor.ts';
 import { AutoModelForCausalLM, AutoTokenizer, type GenerateOptions, type Tensor } from '../index.ts';
 import type { GoldenTensor, GoldenTensors } from './checks.ts';
 
 export interface SubjectOptions {
-  readonly target: 'cpu' | 'reference';
+  readonly target: TargetName;
   readonly cache: 'dynamic' | 'static';
 }
 export type GenerateSettings = Pick<

@@ -1,0 +1,49 @@
+// The places where compiled programs run, one row each: how to open the device, and how a program for it is built.
+import { createCpuDevice } from '../backends/cpu/device.ts';
+import { createCudaDevice } from '../backends/cuda/device.ts';
+import { createNodeWebGpuDevice } from '../backends/webgpu/node.ts';
+import { ModelcError } from '../ir/error.ts';
+import type { Program } from '../ir/program.ts';
+import type { Device } from './device.ts';
+import { cachedProgram } from './program-cache.ts';
+
+interface DeviceRow {
+  /** Throws ModelcError 'unsupported' or 'toolchain' where the device is not there. */
+  open(): Promise<Device>;
+  /** A program by `key` (plain data), with a binary where the device loads one that was built before. */
+  build(key: unknown, make: () => Program): Promise<{ readonly program: Program; readonly binary?: string }>;
+}
+
+/** The device compiles the program itself when it loads it. */
+const compiledByDevice: DeviceRow['build'] = async (_key, make) => ({ program: make() });
+
+export const devices = {
+  cpu: { open: () => createCpuDevice(), build: cachedProgram },
+  cuda: { open: () => createCudaDevice(), build: compiledByDevice },
+  webgpu: { open: () => createNodeWebGpuDevice(), build: compiledByDevice },
+} as const satisfies Record<string, DeviceRow>;
+
+export type DeviceName = keyof typeof devices;
+/** What runs a model: a device, or the interpreter. */
+export type TargetName = DeviceName | 'reference';
+
+export const deviceNames = Object.keys(devices) as DeviceName[];
+export const targetNames: readonly TargetName[] = [...deviceNames, 'reference'];
+
+/** The target that the options `target` and `device` (its name in transformers.js) ask for; 'cpu' if neither does. */
+export function targetOf(target: string | null | undefined, device: string | null | undefined): TargetName {
+  const known = <N extends string>(option: string, value: string, names: readonly N[]): N => {
+    const name = names.find((n) => n === value);
+    if (name) return name;
+    throw new ModelcError('unsupported', `${option} '${value}' is not supported; use one of ${names.join(', ')}`);
+  };
+  const asTarget = target == null ? undefined : known('target', target, targetNames);
+  const asDevice = device == null ? undefined : known('device', device, deviceNames);
+  if (asTarget && asDevice && asTarget !== asDevice && !(asTarget === 'reference' && asDevice === 'cpu')) {
+    throw new ModelcError(
+      'input',
+      `target '${asTarget}' and device '${asDevice}' contradict each other; leave one out`,
+    );
+  }
+  return asTarget ?? asDevice ?? 'cpu';
+}
