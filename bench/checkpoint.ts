@@ -32,7 +32,7 @@ function encode(values: Float32Array, type: WeightType): Buffer {
   return Buffer.from(Uint16Array.from(bits, (b) => (b + 0x7fff + ((b >>> 16) & 1)) >>> 16).buffer);
 }
 
-function tensors(s: Shape): Map<string, number[]> {
+export function tensors(s: Shape): Map<string, number[]> {
   const all = new Map<string, number[]>([['model.embed_tokens.weight', [s.vocab, s.hidden]]]);
   for (let i = 0; i < s.layers; i++) {
     const layer = `model.layers.${i}`;
@@ -49,7 +49,7 @@ function tensors(s: Shape): Map<string, number[]> {
   return all.set('model.norm.weight', [s.hidden]);
 }
 
-function config(s: Shape, type: WeightType): object {
+export function config(s: Shape, type: WeightType): object {
   return {
     architectures: ['LlamaForCausalLM'],
     model_type: 'llama',

@@ -7,6 +7,7 @@ import { createCpuDevice } from '../backends/cpu/device.ts';
 import { type Probe, probe } from '../backends/cpu/probe.ts';
 import { ModelcError } from '../ir/error.ts';
 import { checkpoint, scratch } from './checkpoint.ts';
+import { cudaCompile } from './cuda-compile.ts';
 import { measureGenerate, measureStart } from './measure.ts';
 import { compileRow, generateRows, type Measured, type Row, type RowPlan, table, type Workload } from './row.ts';
 import { type ShapeName, shapes, weightTypes } from './shapes.ts';
@@ -29,6 +30,7 @@ export async function bench(workload: string | undefined, options: BenchOptions)
     process.stdout.write(`${JSON.stringify(measured)}\n`);
     return;
   }
+  if (workload === 'cuda-compile') return cudaCompile(options);
   const rows: Row[] = [];
   for (const plan of plans(workload, options)) {
     if (process.stderr.isTTY) process.stderr.write(`${plan.workload} ${plan.shape} ${plan.dtype} ...\n`);

@@ -15,6 +15,16 @@ export const shapes = {
   smol135m: { hidden: 576, layers: 30, heads: 9, kvHeads: 3, headDim: 64, ffn: 1536, vocab: 49152 },
   llama1b: { hidden: 2048, layers: 16, heads: 32, kvHeads: 8, headDim: 64, ffn: 8192, vocab: 128256 },
 } satisfies Record<string, Shape>;
+/** Llama-3-8B: too large for a checkpoint of random weights on every machine, compiled from its config alone. */
+export const llama8b: Shape = {
+  hidden: 4096,
+  layers: 32,
+  heads: 32,
+  kvHeads: 8,
+  headDim: 128,
+  ffn: 14336,
+  vocab: 128256,
+};
 export type ShapeName = keyof typeof shapes;
 
 export const weightTypes = ['f32', 'bf16'] as const;

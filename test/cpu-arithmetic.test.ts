@@ -1,5 +1,6 @@
-// Arithmetic of the CPU backend: every operation and conversion of the loop IR, in scalars, in loops that the compiler
-// vectorises and in explicit vectors, on every instruction set of this machine, against the reference's arithmetic.
+// Arithmetic of the backends that print C: every operation and conversion of the loop IR, in scalars, in loops that the
+// compiler vectorises and in explicit vectors, on every instruction set of this machine and as emulated CUDA C, against
+// the reference's arithmetic.
 import { describe, expect, test } from 'vitest';
 import { hostIsas } from '../backends/cpu/target.ts';
 import { castValue, type DType, dtypeInfo, dtypes, isFloat, roundHalfEven, roundTo } from '../ir/dtype.ts';
@@ -18,7 +19,7 @@ import {
   zip,
 } from '../ir/loop.ts';
 import { arithmetic, type BinaryOp, bitcastValue, erf, storeValue } from '../ir/ops/scalar.ts';
-import { type Case, failures, forEach, type IsaName, kernel, store } from './cpu-kernels.ts';
+import { type Case, failures, forEach, kernel, type Place, store } from './cpu-kernels.ts';
 
 let seed = 1;
 const random = (): number => {
@@ -86,8 +87,8 @@ const within =
     return Math.abs(got - expected) <= ulps * ulp * 1.001;
   };
 
-const each = (cases: (isa: IsaName) => Case[]): void => {
-  for (const { name } of hostIsas()) {
+const each = (cases: (place: Place) => Case[]): void => {
+  for (const name of [...hostIsas().map((row) => row.name), 'sm_80' as const]) {
     test(name, async () => expect(await failures(name, cases(name))).toEqual([]));
   }
 };

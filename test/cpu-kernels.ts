@@ -1,12 +1,16 @@
 // Helpers of the CPU backend's tests: elements as bytes, and programs made of hand-written kernels, one entry each.
 import { createCpuDevice } from '../backends/cpu/device.ts';
 import { isas } from '../backends/cpu/target.ts';
+import { architectures } from '../backends/cuda/target.ts';
 import { bf16BitsToF32, type DType, dtypeInfo, f16BitsToF32, f32ToBf16Bits, f32ToF16Bits } from '../ir/dtype.ts';
 import { type Expr, index, type Kernel, type Stmt, variable } from '../ir/loop.ts';
 import type { Plan, Program, Slot } from '../ir/program.ts';
 import type { Buffer } from '../runtime/device.ts';
+import { emulatedDevice } from './cuda-device.ts';
 
 export type IsaName = (typeof isas)[number]['name'];
+/** What hand-written kernels run on: the CPU with an instruction set, or a GPU's code under emulation. */
+export type Place = IsaName | 'sm_80';
 
 export function encode(dtype: DType, values: ArrayLike<number>): Uint8Array {
   const list = Array.from(values);
@@ -89,10 +93,10 @@ export const store = (buffer: string, at: Expr, value: Expr): Stmt => ({ kind: '
 export const task = variable('task');
 
 export const emptyPlan: Plan = { inputs: [], results: [], dims: [], steps: [], arenaBytes: 0 };
-export const programOf = (isa: IsaName, entries: Record<string, Plan>, kernels: readonly Kernel[]): Program => ({
+export const programOf = (place: Place, entries: Record<string, Plan>, kernels: readonly Kernel[]): Program => ({
   version: 1,
   name: 'test',
-  target: { language: 'c', features: [isa] },
+  target: { language: place === 'sm_80' ? 'cuda' : 'c', features: [place] },
   entries,
   kernels,
   weights: [],
@@ -128,8 +132,8 @@ export function deviceFor(isa: IsaName, threads = 2) {
 }
 
 /** Runs all cases as the launches of one plan; returns a line per wrong element (the first of each case). */
-export async function failures(isa: IsaName, cases: readonly Case[]): Promise<string[]> {
-  const device = await deviceFor(isa);
+export async function failures(place: Place, cases: readonly Case[]): Promise<string[]> {
+  const device = await (place === 'sm_80' ? emulatedDevice(architectures.slice(-1)) : deviceFor(place));
   const inputs: { name: string; dtype: DType; shape: { '': number }[] }[] = [];
   const results: typeof inputs = [];
   const bytes: Uint8Array[] = [];
@@ -149,7 +153,7 @@ export async function failures(isa: IsaName, cases: readonly Case[]): Promise<st
   });
   const plan: Plan = { ...emptyPlan, inputs, results, steps };
   const program = programOf(
-    isa,
+    place,
     { main: plan },
     cases.map((c) => c.kernel),
   );
@@ -169,7 +173,7 @@ export async function failures(isa: IsaName, cases: readonly Case[]): Promise<st
     const at = got.findIndex((g, j) => !close(g, c.expected[j]));
     if (at >= 0) {
       const of = c.inputs.map((x) => x[at % x.length]).join(', ');
-      wrong.push(`${isa} ${c.name} [${at}] of (${of}): ${got[at]} instead of ${c.expected[at]}`);
+      wrong.push(`${place} ${c.name} [${at}] of (${of}): ${got[at]} instead of ${c.expected[at]}`);
     }
   }
   for (const b of [...ins, ...outs]) device.free(b);

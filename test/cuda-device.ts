@@ -8,7 +8,7 @@ import { cachedBuild, checkBuild, inParallel, runCommand } from '../backends/bui
 import { compileNative } from '../backends/cpu/toolchain.ts';
 import { type CudaDevice, createCudaDevice } from '../backends/cuda/device.ts';
 import { printProgram } from '../backends/cuda/print.ts';
-import { architectures } from '../backends/cuda/target.ts';
+import { type Architecture, architectures } from '../backends/cuda/target.ts';
 import { bundle, hasNvcc, nvcc, type Toolchain } from '../backends/cuda/toolchain.ts';
 import type { PlanTensor, Program } from '../ir/program.ts';
 import { compile } from '../runtime/compiler.ts';
@@ -24,9 +24,13 @@ const here = (name: string): string => fileURLToPath(new URL(`cuda-emulation/${n
 const flags = ['-std=gnu11', '-O1', '-shared', '-fPIC', '-w', '-fwrapv', '-fno-strict-aliasing', '-fno-math-errno'];
 const hiding = ['-fvisibility=hidden', '-ffp-contract=off', '-U_FORTIFY_SOURCE'];
 
-/** Makes images for the emulated driver. */
-export const emulation: Toolchain = {
+/**
+ * Makes images for the emulated driver; and, where nvcc is present, those for real GPUs of `checked` architectures, to see
+ * that they can be made.
+ */
+const emulation = (checked: readonly Architecture[]): Toolchain => ({
   async compile(sources) {
+    if (await hasNvcc()) for (const { name } of checked) await nvcc.compile(sources, name);
     const shim = await readFile(here('shim.h'), 'utf8');
     return cachedBuild({ sources, shim, flags, hiding }, 'kernels.cubin', async (folder, logFile) => {
       await writeFile(path.join(folder, 'shim.h'), shim);
@@ -38,12 +42,14 @@ export const emulation: Toolchain = {
       await bundle(folder, sources.length, 'kernels.cubin');
     });
   },
-};
+});
 
-export async function emulatedDevice(): Promise<CudaDevice> {
-  const source = await readFile(here('libcuda.c'), 'utf8');
-  const driver = await compileNative(source, { flags: [] });
-  return createCudaDevice({ driver, toolchain: emulation });
+/** The path of the emulated driver. */
+export const emulatedDriver = async (): Promise<string> =>
+  compileNative(await readFile(here('libcuda.c'), 'utf8'), { flags: [] });
+
+export async function emulatedDevice(checked: readonly Architecture[] = architectures): Promise<CudaDevice> {
+  return createCudaDevice({ driver: await emulatedDriver(), toolchain: emulation(checked) });
 }
 
 export async function openCuda(): Promise<TestDevice> {
@@ -68,13 +74,4 @@ export async function openEmulated(
       ? GenerationConfig.parse(JSON.stringify(generationConfig), directory)
       : GenerationConfig.from_model_config(config);
   return { model: createModel(session, info, config, generation), program };
-}
-
-/** Compiles a program with nvcc for every architecture; resolves to false where there is no nvcc. */
-export async function compileForReal(program: Program): Promise<boolean> {
-  if (!(await hasNvcc())) return false;
-  for (const { name } of architectures) {
-    await nvcc.compile(printProgram({ ...program, target: { language: 'cuda', features: [name] } }), name);
-  }
-  return true;
 }

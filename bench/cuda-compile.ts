@@ -1,0 +1,90 @@
+// `modelc bench cuda-compile`: how long the kernels of an 8B model take to compile for a GPU, from the model's config alone:
+// tracing, passes and kernels, printing, and nvcc with an empty and with a filled cache. Needs nvcc, but no GPU.
+import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { buildProgram } from '../backends/cuda/device.ts';
+import { printProgram } from '../backends/cuda/print.ts';
+import { architectures, cudaTarget } from '../backends/cuda/target.ts';
+import { type Checkpoint, causalLM } from '../frontends/huggingface/index.ts';
+import type { Program } from '../ir/program.ts';
+import { compile } from '../runtime/compiler.ts';
+import { config, scratch, tensors } from './checkpoint.ts';
+import { llama8b, type Shape, type WeightType } from './shapes.ts';
+
+/** A checkpoint without weights: what its files would say. */
+function outline(shape: Shape, type: WeightType): Checkpoint {
+  const span = { path: 'none', offset: 0, bytes: 0 };
+  const all = tensors(shape).set('lm_head.weight', [shape.vocab, shape.hidden]);
+  const stored = [...all].map(([name, size]) => [name, { dtype: type, shape: size, span }] as const);
+  return {
+    dir: 'llama8b',
+    config: { ...config(shape, type), tie_word_embeddings: false },
+    generationConfig: {},
+    tensors: new Map(stored),
+  };
+}
+
+export interface CudaCompileRow {
+  readonly target: string;
+  readonly kernels: number;
+  /** Launches of a decoding step. */
+  readonly launches: number;
+  readonly graph_ms: number;
+  readonly print_ms: number;
+  readonly cold_ms: number;
+  readonly warm_ms: number;
+  readonly code_kb: number;
+}
+
+export async function cudaCompile({ json }: { readonly json?: boolean }): Promise<void> {
+  const rows: CudaCompileRow[] = [];
+  for (const { name } of architectures) rows.push(await measure(name));
+  if (json) process.stdout.write(`${JSON.stringify(rows, null, 1)}\n`);
+  else {
+    for (const r of rows) {
+      process.stdout.write(
+        `llama8b ${r.target}: graph to kernels ${r.graph_ms} ms, print ${r.print_ms} ms, nvcc cold ${r.cold_ms} ms, ` +
+          `warm ${r.warm_ms} ms; ${r.kernels} kernels, ${r.launches} launches a decoding step, ${r.code_kb} KB\n`,
+      );
+    }
+  }
+}
+
+async function measure(name: (typeof architectures)[number]['name']): Promise<CudaCompileRow> {
+  mkdirSync(scratch(), { recursive: true });
+  const cache = mkdtempSync(join(scratch(), 'cache-'));
+  const before = process.env.MODELC_CACHE;
+  process.env.MODELC_CACHE = cache;
+  try {
+    const started = performance.now();
+    const program = programFor(name);
+    const compiled = performance.now();
+    printProgram(program);
+    const printed = performance.now();
+    await buildProgram(program);
+    const cold = performance.now();
+    const binary = await buildProgram(program);
+    const warm = performance.now();
+    return {
+      target: name,
+      kernels: program.kernels.length,
+      launches: program.entries.decode.steps.reduce((n, step) => n + step.parts.length, 0),
+      graph_ms: Math.round(compiled - started),
+      print_ms: Math.round(printed - compiled),
+      cold_ms: Math.round(cold - printed),
+      warm_ms: Math.round(warm - cold),
+      code_kb: Math.round(statSync(binary).size / 1024),
+    };
+  } finally {
+    if (before === undefined) delete process.env.MODELC_CACHE;
+    else process.env.MODELC_CACHE = before;
+    rmSync(cache, { recursive: true, force: true });
+  }
+}
+
+function programFor(name: (typeof architectures)[number]['name']): Program {
+  const model = causalLM(outline(llama8b, 'bf16'));
+  const limits = { maxBatch: 8, maxLength: 2048, chunk: 512 };
+  const entries = { prefill: model.graph('prefill', limits), decode: model.graph('decode', limits) };
+  return compile('llama8b', entries, cudaTarget(name));
+}
