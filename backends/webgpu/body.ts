@@ -40,8 +40,11 @@ export class BodyPrinter {
   private count = 0;
   private depth = 1;
   private scope: Scope;
+  /** Whether threads may read what others write to memory outside of the group. */
+  private readonly sharesMemory: boolean;
 
   constructor(kernel: Kernel, dims: ReadonlyMap<string, string>, places: readonly Place[]) {
+    this.sharesMemory = kernel.buffers.some((b) => b.access === 'readwrite');
     const variables = new Map<string, Variable>();
     const known = (name: string, text: string): void => {
       variables.set(name, { name: text, dtype: 'index', lanes: 1, mutable: false });
@@ -106,7 +109,7 @@ export class BodyPrinter {
       case 'alloc':
         return this.alloc(s);
       case 'barrier':
-        this.line('storageBarrier();');
+        if (this.sharesMemory) this.line('storageBarrier();');
         this.line('workgroupBarrier();');
         return;
       case 'reduce':
