@@ -9,7 +9,7 @@
 //   - reductions over the last axis whose rows are the root's rows: they stay on chip (row regions).
 // Below a contraction, the right operand takes in whatever is made of weights alone (conversion, dequantisation) and the
 // left operand takes in free nodes; with few rows it also takes in row reductions such as norms, computed once per task.
-import { dimEquals, dimProduct, shapeEquals } from '../ir/dim.ts';
+import { dim, dimEquals, dimProduct, shapeEquals } from '../ir/dim.ts';
 import { isFloat } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import { type Graph, isOp, type Node, type OpName, roots, topologicalOrder, usersOf } from '../ir/graph.ts';
@@ -28,6 +28,11 @@ const freeOps: ReadonlySet<OpName> = new Set<OpName>([
   'const', 'iota', 'dim', 'reshape', 'transpose', 'broadcast', 'slice', 'reverse', 'cast', 'bitcast', 'mark', 'fence', 'cache_read',
 ]); // biome-ignore format: one row
 const transcendental: ReadonlySet<OpName> = new Set<OpName>(['exp', 'log', 'sin', 'cos', 'tanh', 'erf', 'pow', 'div', 'sqrt', 'rsqrt', 'rem', 'attention_merge']); // biome-ignore format: one row
+
+/** Ways in which one region may read a computed node: each computes it anew. More than that, and it goes to memory. */
+const maxWays = 8;
+/** Nodes of one region, so that kernels of endless chains stay of a size that compilers like. */
+const maxInterior = 256;
 
 type Class = 'memory' | 'free' | 'map' | 'fold' | 'opaque';
 function classOf(n: Node): Class {
@@ -85,6 +90,7 @@ function regionsOf(graph: Graph): Region[] {
   for (const [param, value] of graph.updates) if (isPartialUpdate(param, value)) inPlace.add(value);
   const onlyWeights = dependencyTable(order, (p) => p.attrs.kind === 'weight' || p.attrs.kind === 'constant');
   const noParams = dependencyTable(order, () => false);
+  const normOperands = new Map<Node, boolean>();
 
   const needed = new Set<Node>([...results].filter((n) => n.op !== 'param'));
   const regions: Region[] = [];
@@ -97,6 +103,7 @@ function regionsOf(graph: Graph): Region[] {
     const inputs: Node[] = [];
     // Nodes to decide on, latest first: when one is decided, every user that may be inside has been.
     const candidates = new Set<Node>();
+    const ways = new Map<Node, ReadonlySet<string>>([[root, new Set([''])]]);
     let kind: RegionKind = 'map';
 
     const input = (n: Node) => {
@@ -106,6 +113,7 @@ function regionsOf(graph: Graph): Region[] {
     const inside = (n: Node) => users.get(n)!.every((u) => interior.has(u)) && !results.has(n);
     const take = (n: Node) => {
       interior.add(n);
+      if (n !== root) ways.set(n, waysOf(n));
       for (const a of n.args) candidates.add(a);
     };
     const latest = () => [...candidates].reduce((a, b) => (position.get(a)! > position.get(b)! ? a : b));
@@ -152,8 +160,10 @@ function regionsOf(graph: Graph): Region[] {
     function decide(a: Node): void {
       const cls = classOf(a);
       if (cls === 'memory') return input(a);
-      if (cls === 'free' || (cls === 'map' && noParams.has(a))) return take(a);
-      if (!inside(a)) return input(a);
+      if (cls === 'free') return take(a);
+      const isSmall = interior.size < maxInterior && waysOf(a).size <= maxWays;
+      if (cls === 'map' && noParams.has(a) && isSmall) return take(a);
+      if (!inside(a) || !isSmall) return input(a);
       const sameSize = dimEquals(dimProduct(a.type.shape), dimProduct(root.type.shape));
       const cheap =
         sameSize || kind === 'row' || kind === 'update' || !transcendental.has(a.op) || (hasRows(a) && normOperand(a));
@@ -163,19 +173,56 @@ function regionsOf(graph: Graph): Region[] {
         anchors.push(a);
         return;
       }
-      if (isLastAxisReduce(a) && (kind === 'map' || kind === 'row') && !anchors.some(isMatrixProduct) && hasRows(a)) {
+      if (isLastAxisReduce(a) && (kind === 'map' || kind === 'row') && !anchors.some(isMatrixProduct) && isPerRow(a)) {
         kind = 'row';
         return take(a);
       }
       input(a);
     }
 
+    /** The different indices at which the region reads `a`, by the views that lead there. */
+    function waysOf(a: Node): ReadonlySet<string> {
+      const found = new Set<string>();
+      for (const u of users.get(a)!) {
+        for (const way of interior.has(u) ? (ways.get(u) ?? ['']) : []) {
+          u.args.forEach((arg, i) => {
+            if (arg === a) found.add(isElementwise(u) ? way : `${way} ${u.id}.${i}`);
+          });
+        }
+      }
+      return found;
+    }
+
+    /** Whether every way from the root down to `a` leads through users that `passes` accepts. */
+    function isReached(a: Node, passes: (u: Node) => boolean): boolean {
+      const seen = new Set<Node>([root]);
+      const stack = [a];
+      for (let n = stack.pop(); n; n = stack.pop()) {
+        if (seen.has(n)) continue;
+        seen.add(n);
+        for (const u of users.get(n)!) {
+          if (!interior.has(u) || !passes(u)) return false;
+          stack.push(u);
+        }
+      }
+      return true;
+    }
+
     /** Whether `a` is computed at the root's own index: only elementwise nodes and reshapes lie between. */
     function isAligned(a: Node): boolean {
-      return (
-        a === root ||
-        users.get(a)!.every((u) => interior.has(u) && (isElementwise(u) || u.op === 'reshape') && isAligned(u))
-      );
+      return isReached(a, (u) => isElementwise(u) || u.op === 'reshape');
+    }
+
+    /** Whether the root needs `a` once for each of its rows: nothing in between moves elements to another row. */
+    function isPerRow(a: Node): boolean {
+      const keepsRow = (u: Node): boolean =>
+        isElementwise(u) ||
+        isLastAxisReduce(u) ||
+        (isOp(u, 'reshape') && shapeEquals(u.type.shape, [...u.args[0].type.shape, dim(1)])) ||
+        (isOp(u, 'broadcast') &&
+          u.attrs.axes.every((axis, i) => axis === i) &&
+          u.type.shape.length - u.attrs.axes.length <= 1);
+      return hasRows(a) && isReached(a, keepsRow);
     }
 
     /** Contractions of one region read the same left operand and give results of one shape. */
@@ -229,16 +276,20 @@ function regionsOf(graph: Graph): Region[] {
 
   /** Whether `a` is a matrix product or a view of one. */
   function leadsToProduct(a: Node): boolean {
-    return isMatrixProduct(a) || (a.op !== 'const' && freeOps.has(a.op) && a.args.some(leadsToProduct));
+    return isMatrixProduct(a) || (freeOps.has(a.op) && a.args.some(leadsToProduct));
   }
 
   /** Whether `a` is part of a norm: below it, through elementwise nodes and views, there is a row reduction. */
   function normOperand(a: Node): boolean {
-    return a.args.some((b) => {
-      if (b.op === 'param' || results.has(b)) return false;
-      if (isLastAxisReduce(b)) return true;
-      return (freeOps.has(b.op) || isElementwise(b)) && normOperand(b);
-    });
+    let known = normOperands.get(a);
+    if (known === undefined) {
+      known = a.args.some((b) => {
+        if (b.op === 'param' || results.has(b)) return false;
+        return isLastAxisReduce(b) || ((freeOps.has(b.op) || isElementwise(b)) && normOperand(b));
+      });
+      normOperands.set(a, known);
+    }
+    return known;
   }
 
   /** transpose and reshape over an attention that nobody else reads: the attention stores in that order. */

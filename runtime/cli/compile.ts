@@ -6,7 +6,7 @@ import { hostTarget } from '../../backends/cpu/target.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { writeArtifact } from '../artifact/write.ts';
 import { compile } from '../compiler.ts';
-import { note, printOut, progress } from './output.ts';
+import { interruptSignal, note, printOut, progress } from './output.ts';
 import { readGraph } from './source.ts';
 
 export interface CompileOptions {
@@ -51,6 +51,7 @@ export async function compileCommand(source: string | undefined, options: Compil
     cache_implementation: options.cache,
     ...(hooks ? { hooks } : {}),
     onProgress: progress,
+    signal: interruptSignal(),
   });
   const mib = (written.weightBytes / 2 ** 20).toFixed(1);
   done(written, `${written.folder}: ${written.isas.join(', ')}; ${mib} MiB of weights`);

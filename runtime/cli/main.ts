@@ -93,14 +93,13 @@ program
   .option('--shape <name>', 'smol135m or llama1b (may be repeated)', collect)
   .option('--dtype <type>', 'f32 or bf16 (may be repeated)', collect)
   .option('--only <regexp>', 'only rows whose name matches')
-  .option('--reps <n>', 'repetitions; the median counts', count)
+  .option('--reps <n>', 'repetitions; the best counts', count)
   .option('--json', 'print an array of rows')
   .action(async (workload: string | undefined, options: object) =>
     (await import('../../bench/main.ts')).bench(workload, options),
   );
 
 tolerateClosedPipes();
-for (const command of program.commands) command.exitOverride();
 try {
   await program.parseAsync();
 } catch (error) {

@@ -3,6 +3,7 @@
 // than a few operations and is wanted by two loops is kept in task-private memory.
 import { dimProduct, shapeEquals } from '../../../ir/dim.ts';
 import { isOp, type Node, topologicalOrder } from '../../../ir/graph.ts';
+import { elementwise } from '../../../ir/ops/elementwise.ts';
 import { across, add, alu, cast, ceilDiv, constant, type Expr, index, mul } from '../../../ir/loop.ts';
 import { combine, delinear, identity } from '../builder.ts';
 import { type Emitter, vectorLoop } from '../emit.ts';
@@ -89,15 +90,29 @@ function loopValues(emitter: Emitter, sink: Node, reductions: readonly Node[]): 
   return seen;
 }
 
-/** Gives private memory to expensive row values that more than one loop wants. */
+/** Gives private memory to expensive row values that more than one loop wants, each at its own position. */
 function stage(emitter: Emitter, root: Node, loops: readonly Set<Node>[]): void {
   const last = root.type.shape[root.type.shape.length - 1];
   if (last.max > 1 << 20) return;
+  const moved = loops.map(movedValues);
   for (const n of new Set(loops.flatMap((l) => [...l]))) {
     const wanted = loops.filter((l) => l.has(n)).length;
     if (wanted < 2 || !expensive.has(n.op) || !shapeEquals(n.type.shape, root.type.shape)) continue;
+    if (moved.some((m) => m.has(n))) continue;
     emitter.staged.set(n, { buffer: emitter.builder.alloc(n.type.dtype, Math.max(1, last.max)), written: false });
   }
+}
+
+/** Values of a loop that some way of using them reads elsewhere than at the loop's position: below views, gathers, …. */
+function movedValues(loop: ReadonlySet<Node>): Set<Node> {
+  const moved = new Set<Node>();
+  const visit = (n: Node) => {
+    if (moved.has(n)) return;
+    moved.add(n);
+    n.args.forEach(visit);
+  };
+  for (const n of loop) if (!(n.op in elementwise)) n.args.forEach(visit);
+  return moved;
 }
 
 export function rowKernel(emitter: Emitter, lanes: number): Expr {
