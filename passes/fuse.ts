@@ -9,7 +9,7 @@
 //   - reductions over the last axis whose rows are the root's rows: they stay on chip (row regions).
 // Below a contraction, the right operand takes in whatever is made of weights alone (conversion, dequantisation) and the
 // left operand takes in free nodes; with few rows it also takes in row reductions such as norms, computed once per task.
-import { dim, dimEquals, dimProduct, shapeEquals } from '../ir/dim.ts';
+import { dimEquals, dimProduct, shapeEquals } from '../ir/dim.ts';
 import { isFloat } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import { type Graph, isOp, type Node, type OpName, roots, topologicalOrder, usersOf } from '../ir/graph.ts';
@@ -17,7 +17,7 @@ import { contraction } from '../ir/ops/contraction.ts';
 import { elementwise } from '../ir/ops/elementwise.ts';
 import { opOf } from '../ir/ops/index.ts';
 import { reduction } from '../ir/ops/reduction.ts';
-import type { Region, RegionGraph, RegionKind } from '../ir/region.ts';
+import { isRowReduction, keepsRows, type Region, type RegionGraph, type RegionKind } from '../ir/region.ts';
 import { launchesOf } from './launches.ts';
 import { isPartialUpdate, separateOutputs } from './outputs.ts';
 
@@ -65,9 +65,6 @@ export function isMatrixProduct(n: Node): n is Node<'dot_general'> {
 
 /** Rows on the left of a matrix product. */
 export const productRows = (n: Node<'dot_general'>) => dimProduct(n.args[0].type.shape.slice(0, -1));
-
-const isLastAxisReduce = (n: Node): n is Node<'reduce'> =>
-  isOp(n, 'reduce') && n.attrs.axes.length === 1 && n.attrs.axes[0] === n.args[0].type.shape.length - 1;
 
 /** The graph, with its outputs separated, as regions in launches. */
 export function fuse(graph: Graph): RegionGraph {
@@ -132,7 +129,7 @@ function regionsOf(graph: Graph): Region[] {
       for (const a of root.args) placeOperand(a);
     } else {
       if (rootClass === 'fold') {
-        if (isLastAxisReduce(root)) kind = 'row';
+        if (isRowReduction(root)) kind = 'row';
         anchors.push(root);
       }
       const attention = kind === 'map' ? permutedAttention(root) : undefined;
@@ -173,7 +170,7 @@ function regionsOf(graph: Graph): Region[] {
         anchors.push(a);
         return;
       }
-      if (isLastAxisReduce(a) && (kind === 'map' || kind === 'row') && !anchors.some(isMatrixProduct) && isPerRow(a)) {
+      if (isRowReduction(a) && (kind === 'map' || kind === 'row') && !anchors.some(isMatrixProduct) && isPerRow(a)) {
         kind = 'row';
         return take(a);
       }
@@ -215,14 +212,7 @@ function regionsOf(graph: Graph): Region[] {
 
     /** Whether the root needs `a` once for each of its rows: nothing in between moves elements to another row. */
     function isPerRow(a: Node): boolean {
-      const keepsRow = (u: Node): boolean =>
-        isElementwise(u) ||
-        isLastAxisReduce(u) ||
-        (isOp(u, 'reshape') && shapeEquals(u.type.shape, [...u.args[0].type.shape, dim(1)])) ||
-        (isOp(u, 'broadcast') &&
-          u.attrs.axes.every((axis, i) => axis === i) &&
-          u.type.shape.length - u.attrs.axes.length <= 1);
-      return hasRows(a) && isReached(a, keepsRow);
+      return hasRows(a) && isReached(a, keepsRows);
     }
 
     /** Contractions of one region read the same left operand and give results of one shape. */
@@ -255,12 +245,12 @@ function regionsOf(graph: Graph): Region[] {
       if (interior.has(a)) return;
       const cls = classOf(a);
       const small = dimEquals(dimProduct(a.type.shape), productRows(anchors[0] as Node<'dot_general'>));
-      const perRow = small && (cls === 'map' || isLastAxisReduce(a));
+      const perRow = small && (cls === 'map' || isRowReduction(a));
       const perElement = isElementwise(a) && !transcendental.has(a.op) && (belowReduction ? inside(a) : normOperand(a));
       const computed = few && !needed.has(a) && !a.args.some(leadsToProduct) && (perRow || perElement);
       if (cls === 'free' || computed) {
         interior.add(a);
-        for (const b of a.args) placeLeft(b, few, belowReduction || isLastAxisReduce(a));
+        for (const b of a.args) placeLeft(b, few, belowReduction || isRowReduction(a));
       } else input(a);
     }
 
@@ -285,7 +275,7 @@ function regionsOf(graph: Graph): Region[] {
     if (known === undefined) {
       known = a.args.some((b) => {
         if (b.op === 'param' || results.has(b)) return false;
-        return isLastAxisReduce(b) || ((freeOps.has(b.op) || isElementwise(b)) && normOperand(b));
+        return isRowReduction(b) || ((freeOps.has(b.op) || isElementwise(b)) && normOperand(b));
       });
       normOperands.set(a, known);
     }

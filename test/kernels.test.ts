@@ -186,6 +186,35 @@ const reductions: KernelCase[] = [
     const sum = reduce(x, 'add', [1]);
     return add(spread(sum, x, [1]), spread(sum, x, [0]));
   }),
+  scene('a softmax whose rows are reversed', (s) =>
+    make('reverse', [make('softmax', [s.input([4, 40])], { axis: 1 })], { axes: [0] }),
+  ),
+  scene('a softmax whose elements are reversed', (s) =>
+    make('reverse', [make('softmax', [s.input([4, 40])], { axis: 1 })], { axes: [1] }),
+  ),
+  scene('rows of a softmax times rows of its reverse', (s) => {
+    const p = make('softmax', [s.input([4, 40])], { axis: 1 });
+    return mul(p, make('reverse', [p], { axes: [0, 1] }));
+  }),
+  scene('a square that is spread both ways', (s) => {
+    const x = s.input([24, 24]);
+    const sum = make('exp', [reduce(make('tanh', [x], {}), 'max', [1])], {});
+    return make('div', [spread(sum, x, [1]), spread(sum, x, [0])], {});
+  }),
+  scene('twelve levels of neighbours that add up', (s) => {
+    let x = s.input([3, 60]);
+    const part = (y: Node, start: number): Node => {
+      const [rows, n] = y.type.shape;
+      return make('slice', [y], { starts: [dim(0), dim(start)], sizes: [rows, dim(n.min - 1)], strides: [1, 1] });
+    };
+    for (let i = 0; i < 12; i++) x = mul(add(part(x, 0), part(x, 1)), constant(0.5, part(x, 0)));
+    return x;
+  }),
+  scene('a chain of a thousand', (s) => {
+    let x = s.input([50]);
+    for (let i = 0; i < 500; i++) x = add(make('sin', [x], {}), constant(i / 500, x));
+    return x;
+  }),
   scene('reductions of rows of two lengths', (s) => {
     const [sum, top] = [reduce(s.input([6, 50]), 'add', [1]), reduce(s.input([6, 9]), 'max', [1])];
     return mul(sum, top);
@@ -269,6 +298,14 @@ const products: KernelCase[] = [
     scene(`below a layer norm of a sum that is a result too, ${m} rows`, (s) => {
       const sum = add(s.input([m, 48]), s.input([m, 48]));
       return { y: linear(norm(sum, s.input([48]), 'layer'), s.input([20, 48])), sum };
+    }),
+    scene(`below a norm whose rows are reversed, ${m} rows`, (s) => {
+      const x = silu(s.input([m, 48]));
+      return linear(make('reverse', [norm(x, s.input([48]), 'layer')], { axes: [0] }), s.input([20, 48]));
+    }),
+    scene(`below a norm whose elements are reversed, ${m} rows`, (s) => {
+      const x = silu(s.input([m, 48]));
+      return linear(make('reverse', [norm(x, s.input([48]), 'layer')], { axes: [1] }), s.input([20, 48]));
     }),
     scene(`below an activation, ${m} rows`, (s) => linear(silu(s.input([m, 48])), s.input([20, 48]))),
     scene(`a product of a product, ${m} rows`, (s) =>

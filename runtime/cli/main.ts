@@ -64,7 +64,7 @@ program
   .addOption(new Option('--target <target>', 'what to compile for').choices(['cpu']).default('cpu'))
   .addOption(cache())
   .option('--dump-after <pass>', 'print the graph after this pass to stderr')
-  .option('--from <file>', 'compile textual IR instead of a checkpoint: writes program.json and C')
+  .option('--from <file>', 'compile textual IR: writes program.json and C; constants come from the checkpoint')
   .option('--json', 'print one object: folder, bytes and times')
   .action(async (source: string | undefined, options: CompileOptions) =>
     (await import('./compile.ts')).compileCommand(source, options),
