@@ -63,9 +63,13 @@ export async function measureGenerate(plan: RowPlan): Promise<Measured> {
     decode.push(between(moments[1], moments[moments.length - 1]));
   }
   const [p, d] = [best(prefill), best(decode)];
+  // Caches grow by doubling, so they have room for the next power of two.
+  const capacity = 2 ** Math.ceil(Math.log2(plan.promptTokens + plan.newTokens + 1));
+  const plannedMb = Math.round((model.planned_bytes(1, capacity) ?? 0) / 2 ** 20);
   await model.dispose();
   return {
     peakRssMb: peakMemoryMb(),
+    plannedMb,
     prefill: { msPerToken: p.ms / plan.promptTokens, cpuShare: p.cpuShare },
     decode: { msPerToken: d.ms / plan.newTokens, cpuShare: d.cpuShare, cacheElementBytes: 4 },
   };
