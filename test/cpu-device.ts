@@ -3,6 +3,8 @@
 // writes, and a write beyond the end, do not go unnoticed.
 import { type CpuDevice, createCpuDevice } from '../backends/cpu/device.ts';
 import { printProgram } from '../backends/cpu/print.ts';
+import { isaOf } from '../backends/cpu/target.ts';
+import { compileNative } from '../backends/cpu/toolchain.ts';
 import { plan } from '../backends/kernel/plan.ts';
 import { dtypeInfo } from '../ir/dtype.ts';
 import type { EvalOutput } from '../ir/eval.ts';
@@ -29,7 +31,7 @@ export function regionsOf(graph: Graph, device: CpuDevice): RegionGraph {
 
 export async function openCpu(): Promise<TestDevice> {
   const device = await createCpuDevice();
-  return { name: `cpu ${device.target.features.join()}`, run: (runs) => runOnCpu(device, runs) };
+  return { name: `cpu ${device.target.features.join()}`, run: (runs, build) => runOnCpu(device, runs, build) };
 }
 
 /** The regions of a graph that has kernels for all of them; otherwise why it has not. */
@@ -46,7 +48,11 @@ function lower(graph: Graph, device: CpuDevice): RegionGraph | Error {
 const asError = (thrown: unknown): Error => (thrown instanceof Error ? thrown : new Error(String(thrown)));
 
 /** Graphs of inputs alone share a program; one with weights or states is a program of its own, as all entries bind them. */
-export async function runOnCpu(device: CpuDevice, runs: readonly DeviceRun[]): Promise<DeviceResult[]> {
+export async function runOnCpu(
+  device: CpuDevice,
+  runs: readonly DeviceRun[],
+  build: 'full' | 'quick' = 'full',
+): Promise<DeviceResult[]> {
   const results: DeviceResult[] = [];
   const shared: number[] = [];
   const programs: number[][] = [shared];
@@ -63,7 +69,7 @@ export async function runOnCpu(device: CpuDevice, runs: readonly DeviceRun[]): P
   for (const members of programs) {
     const named = new Map(members.map((i) => [`graph${i}`, entries.get(i)!]));
     const program = plan('test', named, new Map(), device.target);
-    const loaded = await device.load(program);
+    const loaded = await device.load(program, build === 'quick' ? await quickBuild(program) : undefined);
     try {
       for (const i of members) {
         results[i] = await runEntry(device, program, loaded, `graph${i}`, runs[i]).catch(asError);
@@ -73,6 +79,12 @@ export async function runOnCpu(device: CpuDevice, runs: readonly DeviceRun[]): P
     }
   }
   return results;
+}
+
+/** The program's kernels with less optimisation than `load` asks for: the last of several levels holds. */
+async function quickBuild(program: Program): Promise<string> {
+  const { source, units } = printProgram(program);
+  return compileNative(source, { flags: [...isaOf(program.target.features).flags, '-O1'], units });
 }
 
 async function runEntry(

@@ -3,7 +3,7 @@
 // All graphs of a group share one native build and are compared with the interpreter.
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Dim, dim, dimAdd, dimVar } from '../ir/dim.ts';
-import { type DType, roundTo } from '../ir/dtype.ts';
+import { type DType, dtypeInfo, dtypes, isInteger, roundTo } from '../ir/dtype.ts';
 import { evaluate } from '../ir/eval.ts';
 import { type Graph, make, type Node } from '../ir/graph.ts';
 import { type NdArray, ndarray, sizeOf } from '../ir/ndarray.ts';
@@ -449,8 +449,45 @@ const attentions: KernelCase[] = [
   }),
 ]; // biome-ignore format: a table
 
+// ---- elementwise: whole vectors and a tail, of every dtype, with the values at which types end ----
+
+const corners: Readonly<Record<'float' | 'signed' | 'unsigned' | 'bool', readonly number[]>> = {
+  float: [0, -0, 1, -1, 0.5, 1.5, 2.5, -2.5, 300.7, -300.7, 2 ** 31, -(2 ** 31), 2 ** 32, 2 ** 63, -(2 ** 63), 1e-30, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN],
+  signed: [0, 1, -1, 2, -2, 7, -8, 100, -100, 127, -128],
+  unsigned: [0, 1, 2, 3, 7, 8, 100, 127, 128, 200, 255],
+  bool: [0, 1, 1],
+}; // biome-ignore format: a table
+/** Corner values by position; `step` puts them into another order. */
+const cornersOf =
+  (dtype: DType, step: number) =>
+  (i: number): number => {
+    const { kind, min, max } = dtypeInfo[dtype];
+    const list = isInteger(dtype) && dtype !== 'i64' ? [...corners[kind], min, max] : corners[kind];
+    return list[(i * step + step) % list.length];
+  };
+const smooth = (i: number): number => ((i * 13) % 41) / 8 - 2.4;
+
+const elementwise: KernelCase[] = [
+  ...dtypes.flatMap((from) => dtypes.map((to) => scene(`cast ${from} to ${to}`, (s) => castTo(s.input([37], from, cornersOf(from, 1)), to), { tolerance: 0 }))),
+  ...dtypes.flatMap((dtype) => [
+    ...(['eq', 'ne', 'lt', 'le', 'gt', 'ge'] as const).map((direction) =>
+      scene(`${direction} of ${dtype}`, (s) => make('compare', [s.input([37], dtype, cornersOf(dtype, 1)), s.input([37], dtype, cornersOf(dtype, 3))], { direction })),
+    ),
+    scene(`select of ${dtype}`, (s) => make('select', [s.input([37], 'bool', (i) => (i % 3 ? 1 : 0)), s.input([37], dtype, cornersOf(dtype, 1)), s.input([37], dtype, cornersOf(dtype, 3))], {}), { tolerance: 0 }),
+    ...(['add', 'mul', 'div', 'rem', 'max', 'min', 'and', 'or', 'xor', 'shl', 'shr'] as const)
+      .filter((op) => (isInteger(dtype) ? true : dtype === 'bool' ? ['and', 'or', 'xor'].includes(op) : ['max', 'min', 'add', 'mul', 'div'].includes(op)))
+      .map((op) => scene(`${op} of ${dtype}`, (s) => make(op, [s.input([37], dtype, cornersOf(dtype, 1)), s.input([37], dtype, cornersOf(dtype, 5))], {}), { tolerance: 0 })),
+  ]),
+  ...(['f32', 'bf16', 'f16'] as const).flatMap((dtype) => [
+    ...(['neg', 'floor', 'round'] as const).map((op) => scene(`${op} of ${dtype}`, (s) => make(op, [s.input([37], dtype, cornersOf(dtype, 1))], {}), { tolerance: 0 })),
+    ...(['exp', 'log', 'sin', 'cos', 'tanh', 'erf', 'sqrt', 'rsqrt'] as const).map((op) => scene(`${op} of ${dtype}`, (s) => make(op, [s.input([37], dtype, smooth)], {}))),
+    ...(['pow', 'rem'] as const).map((op) => scene(`${op} of ${dtype}`, (s) => make(op, [s.input([37], dtype, smooth), s.input([37], dtype, (i) => smooth(3 * i + 1))], {}))),
+  ]),
+]; // biome-ignore format: a table
+
 const groups: Readonly<Record<string, readonly KernelCase[]>> = {
   'empty and single dimensions': empty,
+  elementwise,
   'long rows': long,
   reductions,
   'orderings, scatters and scans': ordering,
