@@ -115,9 +115,11 @@ describe('inspect and compile', () => {
     const output = join(folder, 'model');
     const env = { ...process.env, MODELC_CACHE: join(folder, 'cache') };
     const child = spawn(process.execPath, [cli, 'compile', example, '-o', output], { env, stdio: 'ignore' });
-    await new Promise((done) => setTimeout(done, 1200));
+    const exit = new Promise((done) => child.once('exit', done));
+    // the C compiler is at work once there is something in the cache
+    while (!existsSync(join(folder, 'cache'))) await new Promise((done) => setTimeout(done, 20));
     child.kill(signal);
-    expect(await new Promise((done) => child.once('exit', done))).toBe(code);
+    expect(await exit).toBe(code);
     expect(existsSync(output)).toBe(false);
     if (signal === 'SIGINT') expect(readdirSync(folder)).toEqual(['cache']);
   });
