@@ -5,9 +5,8 @@ import { type Graph, isOp, type Node } from './graph.ts';
 import { elementwise } from './ops/elementwise.ts';
 
 export type RegionKind =
-  | 'map' // elementwise, views, gathers
+  | 'map' // elementwise, views, gathers; other reductions and contractions as loops inside an element
   | 'row' // reductions and maps over one row
-  | 'generic' // any reduction or contraction, as nested loops
   | 'matmul'
   | 'matvec'
   | 'attention'

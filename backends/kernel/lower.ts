@@ -48,7 +48,6 @@ function template(emitter: Emitter, target: Target): Expr {
   const { kind } = emitter.region;
   switch (kind) {
     case 'map':
-    case 'generic':
       return mapKernel(emitter, lanes);
     case 'row':
       return rowKernel(emitter, lanes);
