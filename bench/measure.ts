@@ -1,8 +1,8 @@
 // What a measuring process does: opens the checkpoint as any user would, generates, and notes when each token came.
 // Everything goes through the public API, so the figures are those that a program would see.
-import { readFileSync } from 'node:fs';
 import { hostTarget } from '../backends/cpu/target.ts';
 import { AutoModelForCausalLM, BaseStreamer } from '../runtime/index.ts';
+import { peakMemoryMb } from '../runtime/peak-memory.ts';
 import type { Measured, RowPlan } from './row.ts';
 import { shapes } from './shapes.ts';
 
@@ -16,7 +16,13 @@ function now(): Moment {
   return { ms: performance.now(), cpu: (user + system) / 1000 };
 }
 /** Elapsed milliseconds, and the share of this machine's threads that this process used meanwhile. */
-function between(start: Moment, end: Moment): { ms: number; cpuShare: number } {
+interface Span {
+  readonly ms: number;
+  readonly cpuShare: number;
+}
+const best = (spans: readonly Span[]): Span => spans.reduce((a, b) => (b.ms < a.ms ? b : a));
+
+function between(start: Moment, end: Moment): Span {
   const ms = end.ms - start.ms;
   return { ms, cpuShare: (end.cpu - start.cpu) / (ms * hostTarget().threads) };
 }
@@ -32,19 +38,13 @@ class Stopwatch extends BaseStreamer {
   override end(): void {}
 }
 
-/** The largest resident set that this process ever had. */
-function peakRssMb(): number {
-  const line = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'));
-  return Math.round((line ? Number(line[1]) : process.resourceUsage().maxRSS) / 1024);
-}
-
 const prompt = (tokens: number, vocab: number): number[] =>
   Array.from({ length: tokens }, (_, i) => 300 + ((i * 7919) % (vocab - 300)));
 
-const median = <T>(values: readonly T[], key: (v: T) => number): T =>
-  [...values].sort((a, b) => key(a) - key(b))[values.length >> 1];
-
-/** Prefill of the prompt, to the first token, and decoding of the tokens after it; medians over the repetitions. */
+/**
+ * Prefill of the prompt, to the first token, and decoding of what follows. The best repetition counts, as the probes are
+ * the best of their passes.
+ */
 export async function measureGenerate(plan: RowPlan): Promise<Measured> {
   const model = await AutoModelForCausalLM.from_pretrained(plan.folder);
   const input_ids = [prompt(plan.promptTokens, shapes[plan.shape].vocab)];
@@ -55,17 +55,21 @@ export async function measureGenerate(plan: RowPlan): Promise<Measured> {
     return [start, ...streamer.tokens];
   };
   await run(2); // pages of the weights, threads
-  const prefill: { ms: number; cpuShare: number }[] = [];
-  const decode: { ms: number; cpuShare: number }[] = [];
+  const prefill: Span[] = [];
+  const decode: Span[] = [];
   for (let i = 0; i < plan.reps; i++) {
     const moments = await run(plan.newTokens + 1);
     prefill.push(between(moments[0], moments[1]));
     decode.push(between(moments[1], moments[moments.length - 1]));
   }
-  const [p, d] = [median(prefill, (m) => m.ms), median(decode, (m) => m.ms)];
+  const [p, d] = [best(prefill), best(decode)];
+  // Caches grow by doubling, so they have room for the next power of two.
+  const capacity = 2 ** Math.ceil(Math.log2(plan.promptTokens + plan.newTokens + 1));
+  const plannedMb = Math.round((model.planned_bytes(1, capacity) ?? 0) / 2 ** 20);
   await model.dispose();
   return {
-    peakRssMb: peakRssMb(),
+    peakRssMb: peakMemoryMb(),
+    plannedMb,
     prefill: { msPerToken: p.ms / plan.promptTokens, cpuShare: p.cpuShare },
     decode: { msPerToken: d.ms / plan.newTokens, cpuShare: d.cpuShare, cacheElementBytes: 4 },
   };
@@ -81,5 +85,5 @@ export async function measureStart(plan: RowPlan): Promise<Measured> {
   await model.generate({ input_ids, max_new_tokens: 1, do_sample: false, streamer });
   const firstTokenMs = streamer.tokens[0].ms; // performance.now() counts from the start of the process
   await model.dispose();
-  return { peakRssMb: peakRssMb(), ready, firstTokenMs };
+  return { peakRssMb: peakMemoryMb(), ready, firstTokenMs };
 }

@@ -18,6 +18,8 @@ export interface RowPlan {
 /** What it answers. Shares are of the processor time that its threads could have used. */
 export interface Measured {
   readonly peakRssMb: number;
+  /** Weights, caches and arena, as planned. */
+  readonly plannedMb?: number;
   readonly prefill?: { readonly msPerToken: number; readonly cpuShare: number };
   readonly decode?: { readonly msPerToken: number; readonly cpuShare: number; readonly cacheElementBytes: number };
   /** Milliseconds from the start of `from_pretrained` to a model that is ready. */
@@ -42,6 +44,7 @@ export interface Row {
   readonly tokens_per_second?: number;
   readonly cpu_share: number;
   readonly peak_rss_mb: number;
+  readonly planned_mb?: number;
   readonly cold_ms?: number;
   readonly warm_ms?: number;
   readonly first_token_ms?: number;
@@ -56,6 +59,7 @@ export function generateRows(plan: RowPlan, measured: Measured, probe: Probe): R
     target: 'cpu' as const,
     unit: 'ms/token' as const,
     peak_rss_mb: measured.peakRssMb,
+    ...(measured.plannedMb === undefined ? {} : { planned_mb: measured.plannedMb }),
   };
   const row = (
     workload: 'prefill' | 'decode',
@@ -110,7 +114,7 @@ export function compileRow(plan: RowPlan, cold: Measured, warm: Measured): Row {
 export function table(rows: readonly Row[]): string {
   const columns = [
     ['workload', 'shape', 'dtype', 'value', 'unit', 'tokens_per_second', 'floor', 'ratio', 'probe'],
-    ['cold_ms', 'warm_ms', 'first_token_ms', 'cpu_share', 'peak_rss_mb'],
+    ['cold_ms', 'warm_ms', 'first_token_ms', 'cpu_share', 'peak_rss_mb', 'planned_mb'],
   ].flat() as (keyof Row)[];
   const used = columns.filter((c) => rows.some((r) => r[c] !== undefined && r[c] !== null));
   const lines = [used.map(String), ...rows.map((r) => used.map((c) => String(r[c] ?? '-')))];

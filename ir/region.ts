@@ -1,11 +1,12 @@
 // Regions: a graph cut into kernels-to-be. A region computes one node (`root`) from nodes that are in memory
 // (`inputs`), with everything between them inlined; its `anchors` are the nodes inside that decide its template.
-import type { Graph, Node } from './graph.ts';
+import { dim, shapeEquals } from './dim.ts';
+import { type Graph, isOp, type Node } from './graph.ts';
+import { elementwise } from './ops/elementwise.ts';
 
 export type RegionKind =
-  | 'map' // elementwise, views, gathers
+  | 'map' // elementwise, views, gathers; other reductions and contractions as loops inside an element
   | 'row' // reductions and maps over one row
-  | 'generic' // any reduction or contraction, as nested loops
   | 'matmul'
   | 'matvec'
   | 'attention'
@@ -29,3 +30,17 @@ export interface RegionGraph {
   /** In execution order; the regions of one launch are independent of each other. */
   readonly launches: readonly (readonly Region[])[];
 }
+
+/** A reduction over the last axis: one value per row. */
+export const isRowReduction = (n: Node): n is Node<'reduce'> =>
+  isOp(n, 'reduce') && n.attrs.axes.length === 1 && n.attrs.axes[0] === n.args[0].type.shape.length - 1;
+
+/** Whether a row of `n` (an index of all axes but the last) comes from the same row of its arguments. */
+export const keepsRows = (n: Node): boolean =>
+  n.op in elementwise ||
+  n.op === 'mark' ||
+  isRowReduction(n) ||
+  (isOp(n, 'reshape') && shapeEquals(n.type.shape, [...n.args[0].type.shape, dim(1)])) ||
+  (isOp(n, 'broadcast') &&
+    n.attrs.axes.every((axis, i) => axis === i) &&
+    n.type.shape.length <= n.attrs.axes.length + 1);

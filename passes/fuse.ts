@@ -17,7 +17,7 @@ import { contraction } from '../ir/ops/contraction.ts';
 import { elementwise } from '../ir/ops/elementwise.ts';
 import { opOf } from '../ir/ops/index.ts';
 import { reduction } from '../ir/ops/reduction.ts';
-import type { Region, RegionGraph, RegionKind } from '../ir/region.ts';
+import { isRowReduction, keepsRows, type Region, type RegionGraph, type RegionKind } from '../ir/region.ts';
 import type { Target } from '../ir/target.ts';
 import { launchesOf } from './launches.ts';
 import { isPartialUpdate, separateOutputs } from './outputs.ts';
@@ -29,6 +29,11 @@ const freeOps: ReadonlySet<OpName> = new Set<OpName>([
   'const', 'iota', 'dim', 'reshape', 'transpose', 'broadcast', 'slice', 'reverse', 'cast', 'bitcast', 'mark', 'fence', 'cache_read',
 ]); // biome-ignore format: one row
 const transcendental: ReadonlySet<OpName> = new Set<OpName>(['exp', 'log', 'sin', 'cos', 'tanh', 'erf', 'pow', 'div', 'sqrt', 'rsqrt', 'rem', 'attention_merge']); // biome-ignore format: one row
+
+/** Ways in which one region may read a computed node: each computes it anew. More than that, and it goes to memory. */
+const maxWays = 8;
+/** Nodes of one region, so that kernels of endless chains stay of a size that compilers like. */
+const maxInterior = 256;
 
 type Class = 'memory' | 'free' | 'map' | 'fold' | 'opaque';
 function classOf(n: Node): Class {
@@ -62,9 +67,6 @@ export function isMatrixProduct(n: Node): n is Node<'dot_general'> {
 /** Rows on the left of a matrix product. */
 export const productRows = (n: Node<'dot_general'>) => dimProduct(n.args[0].type.shape.slice(0, -1));
 
-const isLastAxisReduce = (n: Node): n is Node<'reduce'> =>
-  isOp(n, 'reduce') && n.attrs.axes.length === 1 && n.attrs.axes[0] === n.args[0].type.shape.length - 1;
-
 /** The graph, with its outputs separated, as regions in launches. */
 export function fuse(graph: Graph, target: Target): RegionGraph {
   const copied = new Set<Node>(); // states that cannot be updated in place
@@ -86,6 +88,7 @@ function regionsOf(graph: Graph, target: Target): Region[] {
   for (const [param, value] of graph.updates) if (isPartialUpdate(param, value)) inPlace.add(value);
   const onlyWeights = dependencyTable(order, (p) => p.attrs.kind === 'weight' || p.attrs.kind === 'constant');
   const noParams = dependencyTable(order, () => false);
+  const normOperands = new Map<Node, boolean>();
 
   const needed = new Set<Node>([...results].filter((n) => n.op !== 'param'));
   const regions: Region[] = [];
@@ -98,6 +101,7 @@ function regionsOf(graph: Graph, target: Target): Region[] {
     const inputs: Node[] = [];
     // Nodes to decide on, latest first: when one is decided, every user that may be inside has been.
     const candidates = new Set<Node>();
+    const ways = new Map<Node, ReadonlySet<string>>([[root, new Set([''])]]);
     let kind: RegionKind = 'map';
 
     const input = (n: Node) => {
@@ -107,6 +111,7 @@ function regionsOf(graph: Graph, target: Target): Region[] {
     const inside = (n: Node) => users.get(n)!.every((u) => interior.has(u)) && !results.has(n);
     const take = (n: Node) => {
       interior.add(n);
+      if (n !== root) ways.set(n, waysOf(n));
       for (const a of n.args) candidates.add(a);
     };
     /** Whether the kernel can bind all that it reads and writes if it computes `a` instead of reading it. */
@@ -131,7 +136,7 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       for (const a of root.args) placeOperand(a);
     } else {
       if (rootClass === 'fold') {
-        if (isLastAxisReduce(root)) kind = 'row';
+        if (isRowReduction(root)) kind = 'row';
         anchors.push(root);
       }
       const attention = kind === 'map' ? permutedAttention(root) : undefined;
@@ -160,8 +165,10 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       const cls = classOf(a);
       if (cls === 'memory') return input(a);
       if (!fits(a)) return input(a);
-      if (cls === 'free' || (cls === 'map' && noParams.has(a))) return take(a);
-      if (!inside(a)) return input(a);
+      if (cls === 'free') return take(a);
+      const isSmall = interior.size < maxInterior && waysOf(a).size <= maxWays;
+      if (cls === 'map' && noParams.has(a) && isSmall) return take(a);
+      if (!inside(a) || !isSmall) return input(a);
       const sameSize = dimEquals(dimProduct(a.type.shape), dimProduct(root.type.shape));
       const cheap =
         sameSize || kind === 'row' || kind === 'update' || !transcendental.has(a.op) || (hasRows(a) && normOperand(a));
@@ -171,19 +178,49 @@ function regionsOf(graph: Graph, target: Target): Region[] {
         anchors.push(a);
         return;
       }
-      if (isLastAxisReduce(a) && (kind === 'map' || kind === 'row') && !anchors.some(isMatrixProduct) && hasRows(a)) {
+      if (isRowReduction(a) && (kind === 'map' || kind === 'row') && !anchors.some(isMatrixProduct) && isPerRow(a)) {
         kind = 'row';
         return take(a);
       }
       input(a);
     }
 
+    /** The different indices at which the region reads `a`, by the views that lead there. */
+    function waysOf(a: Node): ReadonlySet<string> {
+      const found = new Set<string>();
+      for (const u of users.get(a)!) {
+        for (const way of interior.has(u) ? (ways.get(u) ?? ['']) : []) {
+          u.args.forEach((arg, i) => {
+            if (arg === a) found.add(isElementwise(u) ? way : `${way} ${u.id}.${i}`);
+          });
+        }
+      }
+      return found;
+    }
+
+    /** Whether every way from the root down to `a` leads through users that `passes` accepts. */
+    function isReached(a: Node, passes: (u: Node) => boolean): boolean {
+      const seen = new Set<Node>([root]);
+      const stack = [a];
+      for (let n = stack.pop(); n; n = stack.pop()) {
+        if (seen.has(n)) continue;
+        seen.add(n);
+        for (const u of users.get(n)!) {
+          if (!interior.has(u) || !passes(u)) return false;
+          stack.push(u);
+        }
+      }
+      return true;
+    }
+
     /** Whether `a` is computed at the root's own index: only elementwise nodes and reshapes lie between. */
     function isAligned(a: Node): boolean {
-      return (
-        a === root ||
-        users.get(a)!.every((u) => interior.has(u) && (isElementwise(u) || u.op === 'reshape') && isAligned(u))
-      );
+      return isReached(a, (u) => isElementwise(u) || u.op === 'reshape');
+    }
+
+    /** Whether the root needs `a` once for each of its rows: nothing in between moves elements to another row. */
+    function isPerRow(a: Node): boolean {
+      return hasRows(a) && isReached(a, keepsRows);
     }
 
     /** Contractions of one region read the same left operand and give results of one shape. */
@@ -218,13 +255,13 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       if (interior.has(a)) return;
       const cls = classOf(a);
       const small = dimEquals(dimProduct(a.type.shape), productRows(anchors[0] as Node<'dot_general'>));
-      const perRow = small && (cls === 'map' || isLastAxisReduce(a));
+      const perRow = small && (cls === 'map' || isRowReduction(a));
       const perElement = isElementwise(a) && !transcendental.has(a.op) && (belowReduction ? inside(a) : normOperand(a));
       const computed =
         few && target.groupThreads === 1 && !needed.has(a) && !a.args.some(leadsToProduct) && (perRow || perElement);
       if (cls === 'free' || computed) {
         interior.add(a);
-        for (const b of a.args) placeLeft(b, few, belowReduction || isLastAxisReduce(a));
+        for (const b of a.args) placeLeft(b, few, belowReduction || isRowReduction(a));
       } else input(a);
     }
 
@@ -253,16 +290,20 @@ function regionsOf(graph: Graph, target: Target): Region[] {
 
   /** Whether `a` is a matrix product or a view of one. */
   function leadsToProduct(a: Node): boolean {
-    return isMatrixProduct(a) || (a.op !== 'const' && freeOps.has(a.op) && a.args.some(leadsToProduct));
+    return isMatrixProduct(a) || (freeOps.has(a.op) && a.args.some(leadsToProduct));
   }
 
   /** Whether `a` is part of a norm: below it, through elementwise nodes and views, there is a row reduction. */
   function normOperand(a: Node): boolean {
-    return a.args.some((b) => {
-      if (b.op === 'param' || results.has(b)) return false;
-      if (isLastAxisReduce(b)) return true;
-      return (freeOps.has(b.op) || isElementwise(b)) && normOperand(b);
-    });
+    let known = normOperands.get(a);
+    if (known === undefined) {
+      known = a.args.some((b) => {
+        if (b.op === 'param' || results.has(b)) return false;
+        return isRowReduction(b) || ((freeOps.has(b.op) || isElementwise(b)) && normOperand(b));
+      });
+      normOperands.set(a, known);
+    }
+    return known;
   }
 
   /** transpose and reshape over an attention that nobody else reads: the attention stores in that order. */

@@ -5,7 +5,9 @@ import { type Graph, isOp, make, type Node } from '../ir/graph.ts';
 
 /** Whether the new value of a state is its old value with a part replaced. */
 export const isPartialUpdate = (param: Node, value: Node): boolean =>
-  (isOp(value, 'cache_update') || isOp(value, 'dynamic_update_slice')) && value.args[0] === param;
+  param.type.shape.length > 0 &&
+  (isOp(value, 'cache_update') || isOp(value, 'dynamic_update_slice')) &&
+  value.args[0] === param;
 
 /** The graph with copies where outputs need them. Partial updates of the states in `copied` do not happen in place. */
 export function separateOutputs(graph: Graph, copied: ReadonlySet<Node>): Graph {

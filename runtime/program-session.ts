@@ -98,6 +98,15 @@ export class ProgramSession implements Session {
     return buffer;
   }
 
+  plannedBytes(batch: number, capacity: number): number {
+    const parts = [...new Set(this.entries.values())].map((part) => part.program);
+    const sum = (tensors: readonly PlanTensor[], dims: Readonly<Record<string, number>>) =>
+      tensors.reduce((bytes, t) => bytes + byteSize(t, dims), 0);
+    const fixed = new Map(parts.flatMap((p) => [...p.weights, ...p.constants]).map((t) => [t.name, t]));
+    const arenas = parts.flatMap((p) => Object.values(p.entries).map((plan) => plan.arenaBytes));
+    return sum([...fixed.values()], {}) + sum(this.program.states, { batch, capacity }) + Math.max(...arenas);
+  }
+
   createState(batch: number, capacity: number): ProgramState {
     this.checkOpen();
     const room = checkState(batch, capacity, this.limits);

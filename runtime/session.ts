@@ -48,6 +48,11 @@ export interface SessionLimits {
 
 export interface Session {
   readonly limits: SessionLimits;
+  /**
+   * Bytes that the memory plan asks for: weights, constants, the state of `batch` rows with `capacity` positions, and
+   * the largest arena. Absent where memory is not planned (the interpreter).
+   */
+  plannedBytes?(batch: number, capacity: number): number;
   /** Zeroed state for `batch` rows and `capacity` positions. */
   createState(batch: number, capacity: number): State;
   /**

@@ -3,6 +3,8 @@
 // writes, and a write beyond the end, do not go unnoticed.
 import { createCpuDevice } from '../backends/cpu/device.ts';
 import { printProgram } from '../backends/cpu/print.ts';
+import { isaOf } from '../backends/cpu/target.ts';
+import { compileNative } from '../backends/cpu/toolchain.ts';
 import { plan } from '../backends/kernel/plan.ts';
 import { type DType, dtypeInfo } from '../ir/dtype.ts';
 import type { EvalOutput } from '../ir/eval.ts';
@@ -36,11 +38,14 @@ export function regionsOf(graph: Graph, device: CompilingDevice): RegionGraph {
 
 export async function openCpu(): Promise<TestDevice> {
   const device = await createCpuDevice();
-  return { name: `cpu ${device.target.features.join()}`, run: (runs) => runOnCpu(device, runs) };
+  return { name: `cpu ${device.target.features.join()}`, run: (runs, build) => runOnCpu(device, runs, build) };
 }
 
-export const runOnCpu = (device: CompilingDevice, runs: readonly DeviceRun[]): Promise<DeviceResult[]> =>
-  runCompiled(device, runs, printProgram);
+export const runOnCpu = (
+  device: CompilingDevice,
+  runs: readonly DeviceRun[],
+  build: 'full' | 'quick' = 'full',
+): Promise<DeviceResult[]> => runCompiled(device, runs, printProgram, build === 'quick' ? quickBuild : undefined);
 
 /** The regions of a graph that has kernels for all of them; otherwise why it has not. */
 function lower(graph: Graph, device: CompilingDevice, check: Check): RegionGraph | Error {
@@ -55,11 +60,15 @@ function lower(graph: Graph, device: CompilingDevice, check: Check): RegionGraph
 
 const asError = (thrown: unknown): Error => (thrown instanceof Error ? thrown : new Error(String(thrown)));
 
-/** Graphs of inputs alone share a program; one with weights or states is a program of its own, as all entries bind them. */
+/**
+ * `build` makes the program's binary where that is not left to the device.
+ * Graphs of inputs alone share a program; one with weights or states is a program of its own, as all entries bind them.
+ */
 export async function runCompiled(
   device: CompilingDevice,
   runs: readonly DeviceRun[],
   check: Check,
+  build?: (program: Program) => Promise<string>,
 ): Promise<DeviceResult[]> {
   const results: DeviceResult[] = [];
   const shared: number[] = [];
@@ -77,7 +86,7 @@ export async function runCompiled(
   for (const members of programs) {
     const named = new Map(members.map((i) => [`graph${i}`, entries.get(i)!]));
     const program = plan('test', named, new Map(), device.target);
-    const loaded = await device.load(program);
+    const loaded = await device.load(program, await build?.(program));
     try {
       for (const i of members) {
         results[i] = await runEntry(device, program, loaded, `graph${i}`, runs[i]).catch(asError);
@@ -87,6 +96,12 @@ export async function runCompiled(
     }
   }
   return results;
+}
+
+/** The program's kernels with less optimisation than `load` asks for: the last of several levels holds. */
+async function quickBuild(program: Program): Promise<string> {
+  const { source, units } = printProgram(program);
+  return compileNative(source, { flags: [...isaOf(program.target.features).flags, '-O1'], units });
 }
 
 async function runEntry(

@@ -24,9 +24,9 @@ export interface TestDevice {
   readonly longBits?: number;
   /**
    * Compiles graphs together, as entries of one program, and runs each: one native build for many graphs is what makes
-   * thousands of small ones affordable.
+   * thousands of small ones affordable. `quick` builds take less time and make slower code.
    */
-  run(runs: readonly DeviceRun[]): Promise<DeviceResult[]>;
+  run(runs: readonly DeviceRun[], build?: 'full' | 'quick'): Promise<DeviceResult[]>;
 }
 
 export interface TestDevices {

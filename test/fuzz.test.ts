@@ -1,6 +1,9 @@
 // Differential fuzz: random graphs (random-graph.ts) against the interpreter. What is compared with `evaluate` of the
 // graph as generated: the graph with all composites decomposed, and every device that this machine has. FUZZ_SECONDS is
 // the time budget (10 s, 60 s in CI), FUZZ_SEED the first seed; a failure names the seed that repeats it.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { type DType, isFloat } from '../ir/dtype.ts';
 import { evaluate } from '../ir/eval.ts';
@@ -34,12 +37,17 @@ const batchSize = 20;
 /** Other ways to the same results: the interpreter on the decomposition, and the devices. */
 interface Runner {
   readonly name: string;
-  run(subjects: readonly Subject[]): Promise<readonly (readonly NdArray[] | Error)[]>;
+  run(subjects: readonly Subject[], build: 'full' | 'quick'): Promise<readonly (readonly NdArray[] | Error)[]>;
 }
 
 const run = (graph: Graph, params: ReadonlyMap<string, NdArray>, { dims }: RandomGraph): NdArray[] => [
   ...evaluate(graph, { params, dims }).results.values(),
 ];
+
+// Every build is used once: they are not kept.
+const cache = mkdtempSync(join(tmpdir(), 'modelc-fuzz-'));
+process.env.MODELC_CACHE = cache;
+afterAll(() => rmSync(cache, { recursive: true, force: true }));
 
 const { present, missing } = await devices();
 const runners: Runner[] = [
@@ -51,11 +59,11 @@ const runners: Runner[] = [
   ...present.map(
     (device): Runner => ({
       name: device.name,
-      async run(subjects) {
+      async run(subjects, build) {
         // A device that keeps fewer bits of an i64 runs what has none.
         const served = subjects.filter(({ random }) => device.longBits === undefined || !hasLong(random.graph));
         const runs = served.map(({ random, params }) => ({ graph: random.graph, params, dims: random.dims }));
-        const results = await device.run(runs);
+        const results = await device.run(runs, build);
         const bySubject = new Map(served.map((subject, i) => [subject, results[i]]));
         return subjects.map((subject) => {
           const r = bySubject.get(subject);
@@ -81,10 +89,10 @@ afterAll(() => {
 
 test('random graphs agree with the interpreter everywhere', { timeout: seconds * 1000 + 240_000 }, async () => {
   const end = Date.now() + seconds * 1000;
-  for (let seed = firstSeed; Date.now() < end || seed === firstSeed; seed += batchSize) {
-    const subjects = Array.from({ length: batchSize }, (_, i) => subjectOf(seed + i));
+  for (let n = 0; Date.now() < end || n === 0; n++) {
+    const subjects = Array.from({ length: batchSize }, (_, i) => subjectOf(firstSeed + tried + i));
     for (const runner of runners) {
-      const problem = await firstProblem(runner, subjects);
+      const problem = await firstProblem(runner, subjects, n % 4 === 0 ? 'full' : 'quick');
       if (problem) expect.fail(problem);
     }
     tried += batchSize;
@@ -99,14 +107,18 @@ function subjectOf(seed: number): Subject {
 }
 
 /** The first disagreement of a runner; a batch that cannot be run at all is searched for a graph that cannot. */
-async function firstProblem(runner: Runner, subjects: readonly Subject[]): Promise<string | undefined> {
+async function firstProblem(
+  runner: Runner,
+  subjects: readonly Subject[],
+  build: 'full' | 'quick',
+): Promise<string | undefined> {
   let results: readonly (readonly NdArray[] | Error)[];
   try {
-    results = await runner.run(subjects);
+    results = await runner.run(subjects, build);
   } catch (error) {
     const half = subjects.length >> 1;
-    const inHalf = half > 0 ? await firstProblem(runner, subjects.slice(0, half)) : undefined;
-    const inOther = half > 0 && !inHalf ? await firstProblem(runner, subjects.slice(half)) : undefined;
+    const inHalf = half > 0 ? await firstProblem(runner, subjects.slice(0, half), build) : undefined;
+    const inOther = half > 0 && !inHalf ? await firstProblem(runner, subjects.slice(half), build) : undefined;
     return inHalf ?? inOther ?? describe(subjects[0], runner, textOf(error));
   }
   for (const [i, result] of results.entries()) {

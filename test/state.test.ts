@@ -122,6 +122,20 @@ const cases: readonly StateCase[] = [
     },
   },
   {
+    name: 'a scalar replaced as a slice',
+    states: { a: f32([], 1) },
+    inputs: { x: f32([], 2) },
+    build: ({ a, x }) => ({ updates: { a: make('dynamic_update_slice', [a, add(a, x)], {}) }, results: { a } }),
+  },
+  {
+    name: 'positions of a last axis, some of them outside',
+    states: { a: matrix, p: i32([], -1) },
+    inputs: { x: uniform([5, 2], 8) },
+    build: ({ a, p, x }) => ({
+      updates: { a: make('cache_update', [a, x, p], { axis: 1 }), p: add(p, at(2)) },
+    }),
+  },
+  {
     name: 'a weight that is trained: read by a product and changed by another',
     states: { w: uniform([4, 3], 6) },
     inputs: { x: uniform([5, 3], 7) },

@@ -51,7 +51,6 @@ function template(emitter: Emitter, target: Target): Expr {
   const { kind } = emitter.region;
   switch (kind) {
     case 'map':
-    case 'generic':
       return isThread ? mapKernel(emitter, lanes) : groups.mapKernel(emitter, target);
     case 'row':
       return isThread ? rowKernel(emitter, lanes) : groups.rowKernel(emitter, target);

@@ -163,17 +163,21 @@ export const reduction: OpTable<ReductionAttrs> = {
     element(node, at, context) {
       const { op, window, strides, padding } = node.attrs;
       const { dtype, shape } = node.args[0].type;
-      const identity = constant(identityOf(op, dtype), dtype);
-      return context.fold(op, window, dtype, (w) => {
+      const acc = isFloat(dtype) ? 'f32' : dtype; // sums are rounded once
+      const identity = constant(identityOf(op, acc), acc);
+      const value = context.fold(op, window, acc, (w) => {
         const padded = shape.map((_, i) => windowPosition(at[i], w[i], strides[i]));
         const conditions = shape.flatMap((d, i) => [
           ...(padding[i][0] === 0 ? [] : [alu('ge', padded[i], index(padding[i][0]))]),
           ...(padding[i][1] === 0 ? [] : [lessThan(padded[i], context.size(dimAdd(d, padding[i][0])))]),
         ]);
         const read = (): Expr =>
-          context.read(
-            0,
-            padded.map((p, i) => sub(p, index(padding[i][0]))),
+          cast(
+            context.read(
+              0,
+              padded.map((p, i) => sub(p, index(padding[i][0]))),
+            ),
+            acc,
           );
         if (conditions.length === 0) return read();
         return context.guard(
@@ -182,6 +186,7 @@ export const reduction: OpTable<ReductionAttrs> = {
           identity,
         );
       });
+      return cast(value, dtype);
     },
   },
 

@@ -13,6 +13,7 @@ import type { PlanTensor, Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import type { PassHooks } from '../../passes/pipeline.ts';
 import { compile } from '../compiler.ts';
+import { throwIfAborted } from '../generation/decoder.ts';
 import { type LoadOptions, type OpenedModel, openModel, weightSource } from '../models.ts';
 import { evalShape } from '../plan-dims.ts';
 import { withoutBodies } from '../program-cache.ts';
@@ -24,6 +25,8 @@ export interface ArtifactOptions
   readonly hooks?: PassHooks;
   /** Called when a stage begins. */
   readonly onProgress?: (stage: string) => void;
+  /** Stops the compilation; nothing is left behind. */
+  readonly signal?: AbortSignal;
 }
 
 export interface WrittenArtifact {
@@ -52,13 +55,17 @@ export async function writeArtifact(
 ): Promise<WrittenArtifact> {
   const folder = resolve(output);
   await checkDestination(folder);
-  const { hooks, onProgress = () => {}, ...load } = options;
+  const { hooks, onProgress, signal, ...load } = options;
+  const begin = (stage: string): void => {
+    throwIfAborted(signal);
+    onProgress?.(stage);
+  };
   const opened = await openModel(source, load);
   const draft = join(dirname(folder), `.${basename(folder)}.${process.pid}.partial`);
   try {
     await mkdir(draft, { recursive: true });
-    const programs = await writePrograms(opened, draft, hooks, onProgress);
-    onProgress('writing weights');
+    const programs = await writePrograms(opened, draft, hooks, begin);
+    begin('writing weights');
     const { files, bytes } = await writeWeights(opened, programs, draft);
     const manifest: ArtifactManifest = {
       format: formatName,
@@ -78,9 +85,11 @@ export async function writeArtifact(
     await copyFile(builtFile('types/runtime/artifact/api.d.ts'), join(draft, 'index.d.ts'));
     const present = await readdir(source);
     for (const name of copied.filter((n) => present.includes(n))) await copyFile(join(source, name), join(draft, name));
+    throwIfAborted(signal);
     await replace(draft, folder);
     return { folder, isas: programs.map((p) => p.isa), weightBytes: bytes };
   } catch (cause) {
+    throwIfAborted(signal); // an interrupt reaches the C compiler too: its failure is not the news
     if (cause instanceof ModelcError || !(cause instanceof Error && 'code' in cause)) throw cause;
     throw new ModelcError('input', `${folder} cannot be written: ${cause.message}; choose another folder with -o`, {
       cause,
@@ -138,14 +147,14 @@ async function writePrograms(
   { model, trace, cache }: OpenedModel,
   draft: string,
   hooks: PassHooks | undefined,
-  onProgress: (stage: string) => void,
+  begin: (stage: string) => void,
 ): Promise<BuiltProgram[]> {
-  onProgress('compiling the runtime');
+  begin('compiling the runtime');
   await copyFile(await buildRuntime(), join(draft, runtimeFile));
   const traced = Object.fromEntries(entries.map((e) => [e, trace(e)]));
   const built: BuiltProgram[] = [];
   for (const isa of isas.filter((row) => row.needs.length === 0 || os.arch() === 'x64')) {
-    onProgress(`compiling for ${isa.name}`);
+    begin(`compiling for ${isa.name}`);
     const dump = built.length === 0 && hooks ? { hooks } : {};
     const program = compile(model.config.modelType, traced, targetOf(isa), { cache, ...dump });
     const { binary, source } = await buildProgram(program);

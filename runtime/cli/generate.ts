@@ -4,6 +4,7 @@ import { ModelcError } from '../../ir/error.ts';
 import { isArtifact, openArtifact } from '../artifact/open.ts';
 import type { TargetName } from '../devices.ts';
 import { AutoModelForCausalLM, AutoTokenizer, BaseStreamer, type PreTrainedModel, TextStreamer } from '../index.ts';
+import { peakMemoryMb } from '../peak-memory.ts';
 import { interruptSignal, note, printOut, progress } from './output.ts';
 
 export interface GenerateOptions {
@@ -119,7 +120,7 @@ export async function generate(source: string, options: GenerateOptions): Promis
     printOut('\n');
     note(
       `${promptIds.length} prompt tokens at ${prefill.toFixed(1)} tokens/s, ` +
-        `${stopwatch.tokens} new tokens at ${speed.toFixed(1)} tokens/s, first after ${firstMs.toFixed(1)} ms`,
+        `${stopwatch.tokens} new tokens at ${speed.toFixed(1)} tokens/s, first after ${firstMs.toFixed(1)} ms; peak memory ${peakMemoryMb()} MB`,
     );
   } finally {
     model.dispose();

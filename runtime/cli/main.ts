@@ -65,7 +65,7 @@ program
   .addOption(new Option('--target <target>', 'what to compile for').choices(['cpu']).default('cpu'))
   .addOption(cache())
   .option('--dump-after <pass>', 'print the graph after this pass to stderr')
-  .option('--from <file>', 'compile textual IR instead of a checkpoint: writes program.json and C')
+  .option('--from <file>', 'compile textual IR: writes program.json and C; constants come from the checkpoint')
   .option('--json', 'print one object: folder, bytes and times')
   .action(async (source: string | undefined, options: CompileOptions) =>
     (await import('./compile.ts')).compileCommand(source, options),
@@ -94,14 +94,13 @@ program
   .option('--shape <name>', 'smol135m or llama1b (may be repeated)', collect)
   .option('--dtype <type>', 'f32 or bf16 (may be repeated)', collect)
   .option('--only <regexp>', 'only rows whose name matches')
-  .option('--reps <n>', 'repetitions; the median counts', count)
+  .option('--reps <n>', 'repetitions; the best counts', count)
   .option('--json', 'print an array of rows')
   .action(async (workload: string | undefined, options: object) =>
     (await import('../../bench/main.ts')).bench(workload, options),
   );
 
 tolerateClosedPipes();
-for (const command of program.commands) command.exitOverride();
 try {
   await program.parseAsync();
 } catch (error) {

@@ -29,7 +29,7 @@ export function tolerateClosedPipes(): void {
 
 /** One sentence for people; the stack only when MODELC_DEBUG=1 asks for it, or when the error is a bug of ours. */
 export function report(error: unknown): number {
-  if (error instanceof ModelcError && error.code === 'aborted') {
+  if (interrupted || (error instanceof ModelcError && error.code === 'aborted')) {
     note('modelc: interrupted');
     return exitCodes.interrupted;
   }
@@ -41,10 +41,14 @@ export function report(error: unknown): number {
   return exitCodes.failed;
 }
 
+/** An interrupt reaches the C compiler too, so whatever fails after one, the interrupt is the reason. */
+let interrupted = false;
+
 /** An AbortSignal that fires at the first interrupt; a second one ends the process at once. */
 export function interruptSignal(): AbortSignal {
   const controller = new AbortController();
   process.once('SIGINT', () => {
+    interrupted = true;
     controller.abort();
     process.once('SIGINT', () => process.exit(exitCodes.interrupted));
   });

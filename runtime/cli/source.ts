@@ -27,8 +27,11 @@ function statOf(path: string): ReturnType<typeof statSync> {
   }
 }
 
-/** A graph from a file, as the only entry of a program. Text carries no data of constants: they are zeros. */
-export function readGraph(path: string): Source {
+/**
+ * A graph from a file, as the only entry of a program. Text carries no data of constants: `data` has it by name, and it is
+ * an error if that lacks one; without `data` they are zeros, which is enough to look at code.
+ */
+export function readGraph(path: string, data?: ReadonlyMap<string, Float32Array>): Source {
   const info = statOf(path);
   if (!info?.isFile() || info.size > limit) {
     throw new ModelcError('input', `${path} is no file of at most ${limit} bytes; name a file with textual IR`);
@@ -37,7 +40,15 @@ export function readGraph(path: string): Source {
   const constants = new Map<string, Float32Array>();
   for (const { attrs, type } of graph.params) {
     if (attrs.kind !== 'constant') continue;
-    constants.set(attrs.name, new Float32Array(type.shape.reduce((n, d) => n * dimEval(d, {}), 1)));
+    const size = type.shape.reduce((n, d) => n * dimEval(d, {}), 1);
+    const values = data ? data.get(attrs.name) : new Float32Array(size);
+    if (values?.length !== size) {
+      throw new ModelcError(
+        'input',
+        `${path}: text has no data for the constant '${attrs.name}'; name the checkpoint folder that it came from as well`,
+      );
+    }
+    constants.set(attrs.name, values);
   }
   return {
     name: graph.name,
@@ -56,4 +67,9 @@ export async function openSource(path: string, cache: 'dynamic' | 'static'): Pro
     trace: opened.trace,
     cache: opened.cache,
   };
+}
+
+/** Data of the constants of a checkpoint's model, by name. */
+export async function constantsOf(folder: string): Promise<ReadonlyMap<string, Float32Array>> {
+  return (await openModel(folder)).trace('decode').constants;
 }

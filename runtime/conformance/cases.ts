@@ -2,7 +2,7 @@
 //   hf-golden/CASE: config.json and model.safetensors beside golden.json (kind, tokens) and golden.safetensors (tensors)
 //   lm/MODEL: the checkpoint in hf/ beside golden.json, greedy100.json and golden_logits.safetensors
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
 
 export interface Case {
@@ -23,7 +23,7 @@ export function findCases(root: string): Case[] {
     const has = (name: string): boolean => names.some((n) => n.name === name);
     if (has('golden.json') || has('golden.safetensors')) {
       const isModel = has('hf') && has('greedy100.json');
-      const name = relative(root, folder) || folder;
+      const name = relative(root, folder) || basename(folder);
       found.push({
         name,
         folder,

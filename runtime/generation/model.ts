@@ -63,6 +63,14 @@ export class CausalLanguageModel {
     private readonly loadDefaults: Pick<GenerationParameters, 'cache_implementation' | 'max_cache_len'> = {},
   ) {}
 
+  /**
+   * Bytes that generation plans for: weights, caches of `batch` rows and `length` positions, and intermediate values.
+   * undefined on the interpreter.
+   */
+  planned_bytes(batch: number, length: number): number | undefined {
+    return this.session.plannedBytes?.(batch, length);
+  }
+
   /** The forward pass over all positions. Without past_key_values, nothing is kept. */
   _call(options: ForwardOptions): Promise<CausalLMOutput> {
     return this.forward(options);

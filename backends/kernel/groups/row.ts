@@ -85,7 +85,7 @@ function emitReduction(emitter: Emitter, reduce: Node<'reduce'>, at: readonly Ex
 function stage(emitter: Emitter, root: Node, loops: readonly Set<Node>[], target: Target): void {
   const { max } = lastAxis(root);
   let room = groupElements(target);
-  for (const n of sharedValues(root, loops)) {
+  for (const n of sharedValues(emitter, root, loops)) {
     if (max > room || isOp(n, 'reduce')) continue;
     room -= max;
     emitter.staged.set(n, { buffer: emitter.builder.alloc(n.type.dtype, Math.max(1, max), 'group'), written: false });

@@ -2,7 +2,8 @@
 // reduction is a loop over the row with vector accumulators; the last loop stores the result. A value that costs more
 // than a few operations and is wanted by two loops is kept in task-private memory.
 import { dimProduct, shapeEquals } from '../../../ir/dim.ts';
-import { isOp, type Node, topologicalOrder } from '../../../ir/graph.ts';
+import { type Node, topologicalOrder } from '../../../ir/graph.ts';
+import { isRowReduction, keepsRows } from '../../../ir/region.ts';
 import { across, add, alu, cast, ceilDiv, constant, type Expr, index, mul } from '../../../ir/loop.ts';
 import { combine, delinear, identity } from '../builder.ts';
 import { type Emitter, vectorLoop } from '../emit.ts';
@@ -11,14 +12,12 @@ import { taskIndex } from './map.ts';
 
 const expensive = new Set(['exp', 'log', 'sin', 'cos', 'tanh', 'erf', 'pow', 'div', 'sqrt', 'rsqrt']);
 
-/** The reductions of a region, in the order in which they can be computed. */
+/** The row reductions of a region, in the order in which they can be computed. */
 export function rowReductions(emitter: Emitter, root: Node): Node<'reduce'>[] {
   const { interior } = emitter.region;
-  const within = topologicalOrder([root]).filter((n) => interior.has(n));
-  return within.filter(
-    (n): n is Node<'reduce'> =>
-      isOp(n, 'reduce') && n.attrs.axes.length === 1 && n.attrs.axes[0] === n.args[0].type.shape.length - 1,
-  );
+  return topologicalOrder([root])
+    .filter((n) => interior.has(n))
+    .filter(isRowReduction);
 }
 
 /** Computes `reduce` at row index `at` with vector accumulators and defines it for what follows in the block. */
@@ -89,11 +88,15 @@ export function loopValues(emitter: Emitter, sink: Node, reductions: readonly No
   return seen;
 }
 
-/** Expensive values of the root's rows that more than one loop wants. */
-export function sharedValues(root: Node, loops: readonly Set<Node>[]): Node[] {
+/** Expensive values of the root's rows that more than one loop wants, each at its own position. */
+export function sharedValues(emitter: Emitter, root: Node, loops: readonly Set<Node>[]): Node[] {
+  const moved = movedValues(emitter, root);
   return [...new Set(loops.flatMap((l) => [...l]))].filter(
     (n) =>
-      loops.filter((l) => l.has(n)).length > 1 && expensive.has(n.op) && shapeEquals(n.type.shape, root.type.shape),
+      loops.filter((l) => l.has(n)).length > 1 &&
+      !moved.has(n) &&
+      expensive.has(n.op) &&
+      shapeEquals(n.type.shape, root.type.shape),
   );
 }
 
@@ -101,9 +104,22 @@ export function sharedValues(root: Node, loops: readonly Set<Node>[]): Node[] {
 function stage(emitter: Emitter, root: Node, loops: readonly Set<Node>[]): void {
   const last = root.type.shape[root.type.shape.length - 1];
   if (last.max > 1 << 20) return;
-  for (const n of sharedValues(root, loops)) {
+  for (const n of sharedValues(emitter, root, loops)) {
     emitter.staged.set(n, { buffer: emitter.builder.alloc(n.type.dtype, Math.max(1, last.max)), written: false });
   }
+}
+
+/** Values that some user reads at another row, or elsewhere in the row, than where it stands itself. */
+function movedValues(emitter: Emitter, root: Node): Set<Node> {
+  const { interior } = emitter.region;
+  const moved = new Set<Node>();
+  const visit = (n: Node) => {
+    if (moved.has(n) || !interior.has(n)) return;
+    moved.add(n);
+    n.args.forEach(visit);
+  };
+  for (const n of topologicalOrder([root])) if (interior.has(n) && !keepsRows(n)) n.args.forEach(visit);
+  return moved;
 }
 
 export function rowKernel(emitter: Emitter, lanes: number): Expr {

@@ -1,5 +1,6 @@
 // Templates that write part of an array: state updates in place (a cache takes new positions) and scatters.
 import { dimProduct } from '../../../ir/dim.ts';
+import { isFloat } from '../../../ir/dtype.ts';
 import { ModelcError } from '../../../ir/error.ts';
 import { isOp, type Node } from '../../../ir/graph.ts';
 import { add, alu, cast, ceilDiv, constant, type Expr, index, mul, sub } from '../../../ir/loop.ts';
@@ -124,11 +125,12 @@ export function scanLine(emitter: Emitter, root: Node<'scan'>, line: Expr): void
     shape.filter((_, i) => i !== axis),
     line,
   );
-  const acc = builder.mutable(constant(identity(op === 'affine' ? 'add' : op, dtype), dtype));
+  const wide = isFloat(dtype) ? 'f32' : dtype; // what runs along is rounded where it is stored, not where it is carried on
+  const acc = builder.mutable(constant(identity(op === 'affine' ? 'add' : op, wide), wide));
   builder.for(index(0), size, 1, (step) => {
     const t = reverse ? builder.let(sub(sub(size, index(1)), step)) : step;
     const at = [...rest.slice(0, axis), t, ...rest.slice(axis)];
-    const value = (n: Node) => emitter.element(n, at);
+    const value = (n: Node) => cast(emitter.element(n, at), wide);
     const next = () =>
       op === 'affine'
         ? alu('add', alu('mul', value(root.args[0]), acc), value(root.args[1]))
@@ -136,11 +138,11 @@ export function scanLine(emitter: Emitter, root: Node<'scan'>, line: Expr): void
     const place = linear(builder, shape, at);
     if (exclusive) {
       const after = builder.let(next());
-      builder.store(out, place, acc);
+      builder.store(out, place, cast(acc, dtype));
       builder.assign(acc, after);
     } else {
       builder.assign(acc, next());
-      builder.store(out, place, acc);
+      builder.store(out, place, cast(acc, dtype));
     }
   });
 }

@@ -1,0 +1,83 @@
+// The conformance runner itself: a case made with the interpreter passes on the CPU, a falsified one fails, what it cannot
+// run is skipped by name, and the closing line and exit code say so.
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { writeSafetensors } from '../frontends/huggingface/index.ts';
+import { AutoModelForCausalLM } from '../runtime/index.ts';
+import { example, type Result, root } from './command.ts';
+
+let scratch = '';
+const input = [
+  [5, 9, 300, 41],
+  [8, 8, 17, 2],
+];
+const prompt = [1, 50, 60];
+
+/** A case of the hf-golden layout whose oracle is the interpreter; `falsify` changes its logits. */
+async function writeCase(name: string, falsify: (logits: Float32Array) => void = () => {}): Promise<string> {
+  const folder = join(scratch, name);
+  cpSync(example, folder, { recursive: true });
+  const model = await AutoModelForCausalLM.from_pretrained(example, { target: 'reference' });
+  const output = await model({ input_ids: input, output_hidden_states: true });
+  const fixed = { do_sample: false, eos_token_id: null, pad_token_id: 0, max_new_tokens: 4 } as const;
+  const greedy = Array.from((await model.generate({ input_ids: [prompt], ...fixed })).data, Number);
+  falsify(output.logits.data);
+  const tensor = (
+    name: string,
+    dtype: 'f32' | 'i64',
+    shape: readonly number[],
+    data: Float32Array | BigInt64Array,
+  ) => ({
+    name,
+    dtype,
+    shape,
+    data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+  });
+  await writeSafetensors(join(folder, 'golden.safetensors'), [
+    tensor('input_ids', 'i64', [2, 4], BigInt64Array.from(input.flat(), BigInt)),
+    tensor('logits', 'f32', output.logits.dims, output.logits.data),
+    ...(output.hidden_states ?? []).map((h, i) => tensor(`hidden_${i}`, 'f32', h.dims, h.data)),
+  ]);
+  writeFileSync(join(folder, 'golden.json'), JSON.stringify({ kind: 'causal-lm', prompt, greedy }));
+  return folder;
+}
+
+const conformance = (...args: string[]): Result =>
+  spawnSync(process.execPath, [join(root, 'dist', 'conformance.js'), ...args], { encoding: 'utf8' });
+
+beforeAll(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'modelc-conformance-'));
+});
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+test('passes, failures and skips are told apart', async () => {
+  await writeCase('right');
+  await writeCase('wrong', (logits) => {
+    logits[7] += 0.01 * Math.max(...logits);
+  });
+  const tokens = await writeCase('tokens');
+  const golden = JSON.parse(readFileSync(join(tokens, 'golden.json'), 'utf8'));
+  golden.greedy[4]++;
+  writeFileSync(join(tokens, 'golden.json'), JSON.stringify(golden));
+  mkdirSync(join(scratch, 'vision'));
+  writeFileSync(join(scratch, 'vision', 'golden.json'), '{"kind": "vision"}');
+  writeFileSync(join(scratch, 'vision', 'config.json'), '{"model_type": "vit"}');
+  const { status, stdout } = conformance(scratch);
+  expect(stdout).toMatch(/^pass {2}right +5 checks, worst error \S+e-\d+/m);
+  expect(stdout).toMatch(/^FAIL {2}wrong .*logits is off by 1\.0e-2/m);
+  expect(stdout).toMatch(/^FAIL {2}tokens .*greedy differs at 4/m);
+  expect(stdout).toMatch(/^skip {2}vision +kind vision/m);
+  expect(stdout.trimEnd().split('\n').at(-1)).toBe('1 passed, 2 failed, 1 skipped');
+  expect(status).toBe(1);
+  expect(conformance(join(scratch, 'right')).status).toBe(0);
+});
+
+test('a folder without cases is an error', () => {
+  mkdirSync(join(scratch, 'empty'));
+  const { status, stderr } = conformance(join(scratch, 'empty'));
+  expect(stderr).toMatch(/^modelc: there is no case below [^\n]+\n$/);
+  expect(status).toBe(1);
+});

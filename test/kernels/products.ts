@@ -1,0 +1,96 @@
+// Matrix products: rows around the register tiles and the boundary between few and many, columns and depth around lanes
+// and strips, and everything that is fused with them.
+import { dim, dimVar } from '../../ir/dim.ts';
+import { make } from '../../ir/graph.ts';
+import { type KernelCase, scene, add, mul, castTo, spread, silu, linear, norm, reduce, seq, batch } from './scene.ts';
+
+const rowCounts = [1, 2, 3, 4, 5, 7, 63, 64, 65, 300];
+export const products: KernelCase[] = [
+  ...rowCounts.flatMap((m) =>
+    [[1, 1], [7, 5], [16, 64], [33, 17], [100, 300], [64, 16]].map(([n, k]) =>
+      scene(`[${m}, ${k}] x [${n}, ${k}]`, (s) => linear(s.input([m, k]), s.input([n, k]))),
+    ),
+  ),
+  ...(['bf16', 'f16'] as const).flatMap((dtype) =>
+    [1, 5, 65].flatMap((m) => [
+      scene(`${dtype}, ${m} rows`, (s) => linear(s.input([m, 100], dtype), s.input([33, 100], dtype))),
+      scene(`${dtype} weights, f32 rows: ${m}`, (s) => linear(s.input([m, 100]), castTo(s.input([33, 100], dtype), 'f32'))),
+    ]),
+  ),
+  ...[1, 3, 64, 65, 200].flatMap((m) => [
+    scene(`bias, activation and residual, ${m} rows`, (s) => {
+      const y = linear(s.input([m, 48]), s.input([20, 48]));
+      return add(silu(add(y, spread(s.input([20]), y, [1]))), s.input([m, 20]));
+    }),
+    scene(`a reduction of what is below, ${m} rows`, (s) =>
+      reduce(silu(linear(s.input([m, 48]), s.input([20, 48]))), 'add', [1])),
+    scene(`a gated unit: two products of one operand, ${m} rows`, (s) => {
+      const x = s.input([m, 48]);
+      return mul(silu(linear(x, s.input([50, 48]))), linear(x, s.input([50, 48])));
+    }),
+    scene(`a gated unit in bf16, ${m} rows`, (s) => {
+      const x = s.input([m, 48], 'bf16');
+      return mul(silu(linear(x, s.input([50, 48], 'bf16'))), linear(x, s.input([50, 48], 'bf16')));
+    }, { tolerance: 0.02 }),
+    scene(`three products of one operand, ${m} rows`, (s) => {
+      const x = s.input([m, 48]);
+      return Object.fromEntries([0, 1, 2].map((i) => [`y${i}`, linear(x, s.input([16 + 8 * i, 48]))]));
+    }),
+    scene(`below a norm, ${m} rows`, (s) => linear(norm(s.input([m, 48]), s.input([48])), s.input([20, 48]))),
+    scene(`below a layer norm of a sum that is a result too, ${m} rows`, (s) => {
+      const sum = add(s.input([m, 48]), s.input([m, 48]));
+      return { y: linear(norm(sum, s.input([48]), 'layer'), s.input([20, 48])), sum };
+    }),
+    scene(`below a norm whose rows are reversed, ${m} rows`, (s) => {
+      const x = silu(s.input([m, 48]));
+      return linear(make('reverse', [norm(x, s.input([48]), 'layer')], { axes: [0] }), s.input([20, 48]));
+    }),
+    scene(`below a norm whose elements are reversed, ${m} rows`, (s) => {
+      const x = silu(s.input([m, 48]));
+      return linear(make('reverse', [norm(x, s.input([48]), 'layer')], { axes: [1] }), s.input([20, 48]));
+    }),
+    scene(`below an activation, ${m} rows`, (s) => linear(silu(s.input([m, 48])), s.input([20, 48]))),
+    scene(`a product of a product, ${m} rows`, (s) =>
+      linear(silu(linear(s.input([m, 48]), s.input([20, 48]))), s.input([31, 20]))),
+    scene(`split heads: reshape and transpose, ${m} rows`, (s) => {
+      const y = linear(s.input([2, m, 24]), s.input([32, 24]));
+      return make('transpose', [make('reshape', [y], { shape: [2, m, 4, 8].map((d) => dim(d)) })], { perm: [0, 2, 1, 3] });
+    }),
+    scene(`a left operand that is a view, ${m} rows`, (s) => {
+      const x = make('transpose', [s.input([2, 6, m, 8])], { perm: [0, 2, 1, 3] });
+      return linear(make('reshape', [x], { shape: [2, m, 48].map((d) => dim(d)) }), s.input([20, 48]));
+    }),
+    scene(`a right operand of three axes, ${m} rows`, (s) => linear(s.input([m, 17]), s.input([3, 5, 17]))),
+    scene(`a right operand with its depth in front, ${m} rows`, (s) =>
+      make('dot_general', [s.input([m, 17]), s.input([17, 9])], { batch: [[], []], contract: [[1], [0]], acc: 'f32' })),
+    scene(`batched, ${m} rows`, (s) =>
+      make('dot_general', [s.input([3, m, 17]), s.input([3, 9, 17])], { batch: [[0], [0]], contract: [[2], [2]], acc: 'f32' })),
+    scene(`a right operand that is quantized, ${m} rows`, (s) => {
+      const words = s.input([20, 8], 'u32', (i) => (i * 2654435761) % 2 ** 32);
+      const spec = { bits: 4, group: 32, code: 'affine', zero: 8 } as const;
+      const w = make('dequantize', [words, s.input([20, 2])], { spec, dtype: 'f32' });
+      return linear(s.input([m, 64]), w);
+    }),
+    scene(`a symbolic number of rows: ${m}`, (s) => linear(s.input([batch, seq, 40]), s.input([37, 40])), { dims: { batch: 2, seq: m } }),
+    scene(`symbolic rows, norm, gated unit and residual: ${m}`, (s) => {
+      const x = s.input([batch, seq, 32]);
+      const y = norm(x, s.input([32]));
+      const gated = mul(silu(linear(y, s.input([40, 32]))), linear(y, s.input([40, 32])));
+      return add(x, linear(gated, s.input([32, 40])));
+    }, { dims: { batch: 3, seq: m } }),
+  ]),
+  ...[1, 2, 3, 4].map((m) =>
+    scene(`at most four rows: ${m}`, (s) => linear(norm(s.input([dimVar('few', 1, 4), 48]), s.input([48])), s.input([20, 48])), { dims: { few: m } })),
+  scene('a deep product in slices', (s) => linear(s.input([70, 5000]), s.input([20, 5000])), { tolerance: 1e-4 }),
+  scene('a deep gated unit in slices', (s) => {
+    const x = s.input([70, 4100]);
+    return mul(silu(linear(x, s.input([20, 4100]))), linear(x, s.input([20, 4100])));
+  }, { tolerance: 1e-4 }),
+  scene('integers', (s) => {
+    const x = s.input([5, 33], 'i8', (i) => ((i * 37) % 255) - 127);
+    return make('dot_general', [x, s.input([7, 33], 'i8', (i) => ((i * 91) % 255) - 127)], { batch: [[], []], contract: [[1], [1]], acc: 'i32' });
+  }),
+  scene('two axes contracted', (s) =>
+    make('dot_general', [s.input([5, 3, 9]), s.input([9, 7, 3])], { batch: [[], []], contract: [[1, 2], [2, 0]], acc: 'f32' })),
+  scene('an outer product', (s) => make('dot_general', [s.input([5]), s.input([7])], { batch: [[], []], contract: [[], []], acc: 'f32' })),
+]; // biome-ignore format: a table
