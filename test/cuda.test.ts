@@ -290,6 +290,36 @@ describe('device', () => {
     await expect(run(9)).rejects.toThrow('the program was disposed');
   });
 
+  test('what a GPU would trap on is reported', async () => {
+    const value = constant(1, 'f32', 4);
+    const faults: [string, Kernel, number][] = [
+      ['an illegal memory access', kernel([['y', 'f32', 'write']], 1, [store('y', index(2 ** 24), value)]), 0],
+      ['misaligned address', kernel([['y', 'f32', 'write']], 1, [store('y', index(0), value)]), 4],
+      [
+        'unspecified launch failure',
+        kernel([['y', 'f32', 'write']], 1, [
+          { kind: 'if', condition: alu('lt', thread, index(40)), then: [barrier], otherwise: [] },
+        ]),
+        0,
+      ],
+    ];
+    for (const [problem, k, offset] of faults) {
+      const args = [{ space: 'arena', offset, bytes: 64 }] as const;
+      const plan = {
+        ...emptyPlan,
+        arenaBytes: 128,
+        steps: [{ do: 'launch', origin: '', parts: [{ kernel: 0, args }] }],
+      } as const;
+      const loaded = await device.load(programOf('sm_80', { main: plan }, [k]));
+      const none = { weights: [], constants: [], states: [], inputs: [], results: [] };
+      await expect(loaded.run('main', none, {})).rejects.toMatchObject({
+        code: 'unsupported',
+        message: expect.stringContaining(`the GPU emulated failed (${problem}`),
+      });
+      loaded.dispose();
+    }
+  });
+
   test('device code that is none', async () => {
     const file = path.join(folder, 'kernels.cubin');
     writeFileSync(file, 'no cubin');
