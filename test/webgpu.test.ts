@@ -8,10 +8,11 @@ import type { WebGpuDevice } from '../backends/webgpu/device.ts';
 import { printProgram } from '../backends/webgpu/print.ts';
 import { groupThreads } from '../backends/webgpu/target.ts';
 import { dim } from '../ir/dim.ts';
-import { type DType, dtypes, dtypeInfo } from '../ir/dtype.ts';
+import { type DType, dtypes, dtypeInfo, roundTo } from '../ir/dtype.ts';
 import { evaluate } from '../ir/eval.ts';
 import { type Graph, make, type Node } from '../ir/graph.ts';
 import { index, type Kernel, type Stmt, variable } from '../ir/loop.ts';
+import { type NdArray, ndarray } from '../ir/ndarray.ts';
 import type { Program } from '../ir/program.ts';
 import { compile } from '../runtime/compiler.ts';
 import { targetOf } from '../runtime/devices.ts';
@@ -95,7 +96,7 @@ test('targets are named by one table', () => {
 
 describe.skipIf(missing !== '')(`on the software driver${missing}`, () => {
   const device = opened as WebGpuDevice;
-  const run = async (graph: Graph, params: Map<string, ReturnType<typeof uniform>>) => {
+  const run = async (graph: Graph, params: Map<string, NdArray>) => {
     const [result] = await runCompiled(device, [{ graph, params }], printProgram);
     if (result instanceof Error) throw result;
     const want = evaluate(graph, { params, dims: {} }).results.get('y')!;
@@ -118,6 +119,40 @@ describe.skipIf(missing !== '')(`on the software driver${missing}`, () => {
     expect(copied.subarray(size, 4 * size).every((x) => x === 0)).toBe(true);
     for (const buffer of [a, b]) device.free(buffer);
   });
+
+  test.each(dtypes)('weights of %s stay packed, and are unpacked on load', async (dtype) => {
+    const { kind, min } = dtypeInfo[dtype];
+    const data = Array.from({ length: 15 }, (_, i) => {
+      if (kind === 'bool') return i % 3 === 0 ? 1 : 0;
+      return kind === 'float' ? (i - 7) * 0.375 : min < 0 ? (i - 7) * 18 : i * 17;
+    });
+    const w = make('param', [], { name: 'w', kind: 'weight', dtype, shape: [dim(3), dim(5)] });
+    await run(graphOf(make('cast', [w], { dtype: 'f32' }), [w]), new Map([['w', ndarray(dtype, [3, 5], data)]]));
+  });
+
+  test.each(['f32', 'f16', 'bf16'] as const)(
+    'products with weights of %s and odd sizes',
+    async (dtype) => {
+      for (const [rows, k, columns] of [
+        [1, 33, 7],
+        [3, 64, 5],
+        [70, 37, 41],
+        [70, 32, 65],
+      ] as const) {
+        // biome-ignore format: one row
+        const [x, w] = [input('x', [rows, k]), make('param', [], { name: 'w', kind: 'weight', dtype, shape: [dim(columns), dim(k)] })]; // biome-ignore format: one row
+        const wide = make('cast', [w], { dtype: 'f32' });
+        const y = make('dot_general', [x, wide], { batch: [[], []], contract: [[1], [1]], acc: 'f32' });
+        const stored = ndarray(
+          dtype,
+          [columns, k],
+          uniform([columns, k], 2).data.map((v) => roundTo(dtype, v)),
+        );
+        await run(graphOf(y, [x, w]), new Map([['x', uniform([rows, k], 1)], ['w', stored]])); // biome-ignore format: one row
+      }
+    },
+    60_000,
+  );
 
   test('a kernel never binds more than the limit: a sum of many inputs is cut into several', async () => {
     const params = Array.from({ length: 19 }, (_, i) => input(`x${i}`, [5, 7]));
