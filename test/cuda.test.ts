@@ -157,6 +157,12 @@ describe('printing', () => {
     expect(scale(1000, 'u8')).toMatch(/for \(i32 task/);
     expect(scale(100000, 'u8')).toMatch(/for \(i64 task/); // 100000 squared
     expect(scale(1000, 'i32')).toMatch(/for \(i64 task/); // a position that nothing bounds
+    // (task / n) * n is at most task, however large n is
+    const n = variable('n');
+    const at = add(mul(alu('div', task, n), n), index(1));
+    const k = kernel([['y', 'f32', 'write']], mul(n, index(1000)), [store('y', at, constant(1, 'f32'))], ['n']);
+    const dims = [{ name: 'n', min: 1, max: 100000 }];
+    expect(printProgram(programOf('sm_80', { main: { ...emptyPlan, dims } }, [k]))[0]).toMatch(/for \(i32 task/);
   });
 
   test('nothing of names and notes reaches the code', () => {
