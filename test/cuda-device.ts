@@ -22,6 +22,8 @@ const here = (name: string): string => fileURLToPath(new URL(`cuda-emulation/${n
 
 // As in the C backend: overflow wraps. Vectors of any type go through 32-bit words.
 const flags = ['-std=gnu11', '-O1', '-shared', '-fPIC', '-w', '-fwrapv', '-fno-strict-aliasing', '-fno-math-errno'];
+// Where a GPU traps on an access that is not aligned, so does this.
+const trapping = ['-fsanitize=alignment', '-fsanitize-undefined-trap-on-error'];
 const hiding = ['-fvisibility=hidden', '-ffp-contract=off', '-U_FORTIFY_SOURCE'];
 
 /**
@@ -32,11 +34,21 @@ const emulation = (checked: readonly Architecture[]): Toolchain => ({
   async compile(sources) {
     if (await hasNvcc()) for (const { name } of checked) await nvcc.compile(sources, name);
     const shim = await readFile(here('shim.h'), 'utf8');
-    return cachedBuild({ sources, shim, flags, hiding }, 'kernels.cubin', async (folder, logFile) => {
+    return cachedBuild({ sources, shim, flags, trapping, hiding }, 'kernels.cubin', async (folder, logFile) => {
       await writeFile(path.join(folder, 'shim.h'), shim);
       await inParallel(sources, async (source, i) => {
         await writeFile(path.join(folder, `kernels${i}.c`), source);
-        const args = [...flags, ...hiding, '-include', 'shim.h', `kernels${i}.c`, '-o', `kernels${i}.bin`, '-lm'];
+        const args = [
+          ...flags,
+          ...trapping,
+          ...hiding,
+          '-include',
+          'shim.h',
+          `kernels${i}.c`,
+          '-o',
+          `kernels${i}.bin`,
+          '-lm',
+        ];
         await checkBuild(await runCommand('cc', args, folder), 'the C compiler cc', logFile);
       });
       await bundle(folder, sources.length, 'kernels.cubin');

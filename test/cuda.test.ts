@@ -157,6 +157,12 @@ describe('printing', () => {
     expect(scale(1000, 'u8')).toMatch(/for \(i32 task/);
     expect(scale(100000, 'u8')).toMatch(/for \(i64 task/); // 100000 squared
     expect(scale(1000, 'i32')).toMatch(/for \(i64 task/); // a position that nothing bounds
+    // (task / n) * n is at most task, however large n is
+    const n = variable('n');
+    const at = add(mul(alu('div', task, n), n), index(1));
+    const k = kernel([['y', 'f32', 'write']], mul(n, index(1000)), [store('y', at, constant(1, 'f32'))], ['n']);
+    const dims = [{ name: 'n', min: 1, max: 100000 }];
+    expect(printProgram(programOf('sm_80', { main: { ...emptyPlan, dims } }, [k]))[0]).toMatch(/for \(i32 task/);
   });
 
   test('nothing of names and notes reaches the code', () => {
@@ -288,6 +294,36 @@ describe('device', () => {
     await expect(run(9, [y], 'other')).rejects.toThrow("the program has no entry 'other'; it has main");
     loaded.dispose();
     await expect(run(9)).rejects.toThrow('the program was disposed');
+  });
+
+  test('what a GPU would trap on is reported', async () => {
+    const value = constant(1, 'f32', 4);
+    const faults: [string, Kernel, number][] = [
+      ['an illegal memory access', kernel([['y', 'f32', 'write']], 1, [store('y', index(2 ** 24), value)]), 0],
+      ['misaligned address', kernel([['y', 'f32', 'write']], 1, [store('y', index(0), value)]), 4],
+      [
+        'unspecified launch failure',
+        kernel([['y', 'f32', 'write']], 1, [
+          { kind: 'if', condition: alu('lt', thread, index(40)), then: [barrier], otherwise: [] },
+        ]),
+        0,
+      ],
+    ];
+    for (const [problem, k, offset] of faults) {
+      const args = [{ space: 'arena', offset, bytes: 64 }] as const;
+      const plan = {
+        ...emptyPlan,
+        arenaBytes: 128,
+        steps: [{ do: 'launch', origin: '', parts: [{ kernel: 0, args }] }],
+      } as const;
+      const loaded = await device.load(programOf('sm_80', { main: plan }, [k]));
+      const none = { weights: [], constants: [], states: [], inputs: [], results: [] };
+      await expect(loaded.run('main', none, {})).rejects.toMatchObject({
+        code: 'unsupported',
+        message: expect.stringContaining(`the GPU emulated failed (${problem}`),
+      });
+      loaded.dispose();
+    }
   });
 
   test('device code that is none', async () => {

@@ -4,14 +4,14 @@
 // another.
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { Plan, Program } from '../../ir/program.ts';
+import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from '../../runtime/device.ts';
 import { dimNames } from '../cpu/print.ts';
 import { compileNative } from '../cpu/toolchain.ts';
 import { bindingSource, type CudaBinding } from './binding.ts';
-import { bindAll, checkDims } from './check.ts';
-import { launchWords } from './launch.ts';
+import { type Bound, bindAll, checkDims } from './check.ts';
+import { gridsOf, launchWords } from './launch.ts';
 import { kernelSymbol, printProgram } from './print.ts';
 import { architectureFor, architectureOf, cudaTarget } from './target.ts';
 import { nvcc, type Toolchain, unbundle } from './toolchain.ts';
@@ -68,8 +68,11 @@ export async function createCudaDevice(options: CudaDeviceOptions = {}): Promise
   return new GpuDevice(name, target, memory, native, driver, options.toolchain ?? nvcc);
 }
 
+let buffers = 0;
 class GpuBuffer implements Buffer {
   live = true;
+  /** Tells it from all others there ever were, at this address too. */
+  readonly id = buffers++;
   constructor(
     readonly device: GpuDevice,
     readonly address: bigint,
@@ -239,33 +242,34 @@ class GpuProgram implements LoadedProgram {
     }
     const plan = program.entries[entry];
     const values = checkDims(plan, dims);
-    const buffers = bindAll(program, plan, bindings, values, (b) => device.own(b));
+    const bound = bindAll(program, plan, bindings, values, (b) => device.own(b));
     const dimValues = BigInt64Array.from(this.dims, (name) => BigInt(values.get(name) ?? 0));
     await device.enqueue(async () => {
       if (this.disposed) throw new ModelcError('input', 'the program was disposed');
-      const graph = this.graph(plan, buffers, values);
+      const graph = this.graph(entry, bound, values);
       if (graph) await device.native.run(device.driver, graph, dimValues);
     });
   }
 
   /** The recorded launches; undefined when there is nothing to launch. */
-  private graph(
-    plan: Plan,
-    buffers: ReturnType<typeof bindAll<GpuBuffer>>,
-    dims: ReadonlyMap<string, number>,
-  ): object | undefined {
+  private graph(entry: string, bound: Bound<GpuBuffer>, dims: ReadonlyMap<string, number>): object | undefined {
     const { native, driver, target } = this.device;
-    const words = launchWords(this.program, plan, dims, target.groupThreads, {
-      functions: this.functions,
-      arena: this.arena.address,
-      dims: native.dimsAddress(driver),
-      buffers,
-    });
-    if (words.length === 0) return undefined;
-    const key = words.join();
+    const plan = this.program.entries[entry];
+    const grids = gridsOf(this.program, plan, dims, target.groupThreads);
+    const ids = Object.values(bound).map((list) => list.map((b) => b.id).join());
+    const key = [entry, [...grids.values()].join(), ...ids].join(';');
     let graph = this.graphs.get(key);
     if (graph) this.graphs.delete(key);
-    else graph = native.graph(driver, BigUint64Array.from(words));
+    else {
+      const words = launchWords(this.program, plan, grids, target.groupThreads, {
+        functions: this.functions,
+        arena: this.arena.address,
+        dims: native.dimsAddress(driver),
+        buffers: bound,
+      });
+      if (words.length === 0) return undefined;
+      graph = native.graph(driver, BigUint64Array.from(words));
+    }
     this.graphs.set(key, graph);
     for (const [oldest, unused] of this.graphs) {
       if (this.graphs.size <= graphLimit) break;

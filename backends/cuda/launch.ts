@@ -16,31 +16,53 @@ export interface Places {
 const largestGrid = 2 ** 31 - 1;
 
 /**
+ * Blocks of every kernel that an entry launches, by the kernel's number. Kernels stride over their tasks by the grid, so
+ * counts above 64 are rounded up to powers of two: runs of about the same size share a recording.
+ */
+export function gridsOf(
+  program: Program,
+  plan: Plan,
+  dims: ReadonlyMap<string, number>,
+  groupThreads: number,
+): ReadonlyMap<number, number> {
+  const grids = new Map<number, number>();
+  for (const { parts } of plan.steps) {
+    for (const { kernel: at } of parts) {
+      if (grids.has(at)) continue;
+      const kernel = program.kernels[at];
+      if (!kernel) throw malformed('a launch names a kernel that does not exist');
+      const tasks = evaluate(kernel.grid, dims);
+      const blocks = isGrouped(kernel) ? tasks : Math.ceil(tasks / groupThreads);
+      const rounded = blocks <= 64 ? blocks : 2 ** Math.ceil(Math.log2(blocks));
+      grids.set(at, Math.min(largestGrid, Math.max(0, rounded)));
+    }
+  }
+  return grids;
+}
+
+/**
  * Steps, each a number of launches followed by them; a launch is its function, blocks, threads of a block, number of
- * parameters, parameters (the buffers' addresses, then the dims'). Kernels stride over their tasks by the grid, so
- * block counts above 64 are rounded up to powers of two: runs of about the same size share a recording.
+ * parameters, parameters (the buffers' addresses, then the dims').
  */
 export function launchWords(
   program: Program,
   plan: Plan,
-  dims: ReadonlyMap<string, number>,
+  grids: ReadonlyMap<number, number>,
   groupThreads: number,
   places: Places,
 ): bigint[] {
   const words: bigint[] = [];
   for (const { parts } of plan.steps) {
     const launches: bigint[][] = [];
-    for (const { kernel: at, args } of parts) {
-      const kernel = program.kernels[at];
-      if (!kernel || kernel.buffers.length !== args.length)
+    for (const { kernel, args } of parts) {
+      if (program.kernels[kernel].buffers.length !== args.length) {
         throw malformed('a launch and its kernel differ in buffers');
-      const tasks = evaluate(kernel.grid, dims);
-      if (tasks <= 0) continue;
-      const blocks = isGrouped(kernel) ? tasks : Math.ceil(tasks / groupThreads);
-      const rounded = blocks <= 64 ? blocks : 2 ** Math.ceil(Math.log2(blocks));
+      }
+      const blocks = grids.get(kernel) ?? 0;
+      if (blocks === 0) continue;
       const addresses = args.map((slot) => addressOf(slot, plan, places));
-      const numbers = [Math.min(largestGrid, rounded), groupThreads, addresses.length + 1].map(BigInt);
-      launches.push([places.functions[at], ...numbers, ...addresses, places.dims]);
+      const numbers = [blocks, groupThreads, addresses.length + 1].map(BigInt);
+      launches.push([places.functions[kernel], ...numbers, ...addresses, places.dims]);
     }
     if (launches.length > 0) words.push(BigInt(launches.length), ...launches.flat());
   }

@@ -1,11 +1,13 @@
 // Whether the index arithmetic of a kernel fits into 32 bits, which GPUs compute in one instruction where 64 bits take
 // several. Interval arithmetic from the bounds of the dims; an index that cannot be bounded makes the kernel a 64-bit one.
 import { dtypeInfo, isDType } from '../../ir/dtype.ts';
-import type { Expr, Kernel, Stmt } from '../../ir/loop.ts';
+import { type Expr, exprEquals, type Kernel, type Stmt } from '../../ir/loop.ts';
 
 interface Interval {
   readonly low: number;
   readonly high: number;
+  /** What a variable stands for. */
+  readonly value?: Expr;
 }
 type Bounds = ReadonlyMap<string, Interval>;
 
@@ -44,7 +46,7 @@ function statements(body: readonly Stmt[], outer: Bounds): void {
       }
       case 'let': {
         const range = check(s.value, bounds);
-        bounds.set(s.name, s.mutable ? unbounded : range);
+        bounds.set(s.name, s.mutable ? unbounded : { ...range, value: s.value });
         break;
       }
       case 'assign':
@@ -94,12 +96,15 @@ function intervalOf(e: Expr, bounds: Bounds): Interval {
     case 'cast': {
       const range = check(e.arg, bounds);
       const isWhole = e.arg.dtype === 'index' || ofType(e.arg) !== unbounded;
-      return e.dtype === 'index' && isWhole ? range : ofType(e);
+      const own = ofType(e);
+      const isKept = e.dtype === 'index' || (range.low >= own.low && range.high <= own.high);
+      return isWhole && isKept ? range : own;
     }
     case 'alu':
       return operation(
         e,
         e.args.map((a) => check(a, bounds)),
+        bounds,
       );
     case 'zip':
       for (const a of e.args) check(a, bounds);
@@ -124,7 +129,7 @@ function ofType({ dtype }: Expr): Interval {
   return kind === 'float' ? unbounded : { low: min, high: max };
 }
 
-function operation(e: Expr & { kind: 'alu' }, args: readonly Interval[]): Interval {
+function operation(e: Expr & { kind: 'alu' }, args: readonly Interval[], bounds: Bounds): Interval {
   if (e.dtype !== 'index') {
     // Only what bounds an index later: clamps of whole numbers
     if ((e.op === 'max' || e.op === 'min') && ofType(e) !== unbounded) return extremes(e.op, args);
@@ -140,12 +145,15 @@ function operation(e: Expr & { kind: 'alu' }, args: readonly Interval[]): Interv
       return { low: -a.high, high: -a.low };
     case 'mul': {
       const products = [a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high];
-      return { low: Math.min(...products), high: Math.max(...products) };
+      const high = Math.max(...products);
+      if (a.low < 0 || b.low < 0) return { low: Math.min(...products), high };
+      const [x, y] = e.args;
+      return { low: a.low * b.low, high: Math.min(high, productBound(x, y, bounds), productBound(y, x, bounds)) };
     }
     case 'div': // of non-negative numbers; by 0 it gives 0
       return { low: 0, high: Math.floor(Math.max(0, a.high) / Math.max(1, b.low)) };
     case 'rem':
-      return { low: 0, high: a.high };
+      return { low: 0, high: b.low >= 1 ? Math.min(a.high, b.high - 1) : a.high };
     case 'max':
     case 'min':
       return extremes(e.op, args);
@@ -155,6 +163,28 @@ function operation(e: Expr & { kind: 'alu' }, args: readonly Interval[]): Interv
       return unbounded;
   }
 }
+
+/**
+ * An upper bound of x * s, both non-negative. What counts is that (y / s) * s is at most y, also with constants and sums
+ * between: where s is a dim, the bounds of the factors alone say much less.
+ */
+function productBound(x: Expr, s: Expr, bounds: Bounds): number {
+  const e = resolve(x, bounds);
+  const plain = intervalOf(e, bounds).high * intervalOf(s, bounds).high;
+  if (e.kind !== 'alu' || e.dtype !== 'index') return plain;
+  const [a, b] = e.args;
+  if (e.op === 'add') return Math.min(plain, productBound(a, s, bounds) + productBound(b, s, bounds));
+  if (e.op === 'mul' && b.kind === 'const' && b.value > 0) return Math.min(plain, productBound(a, s, bounds) * b.value);
+  let divisor = 1;
+  for (let d: Expr = e; d.kind === 'alu' && d.op === 'div'; d = resolve(d.args[0], bounds)) {
+    if (exprEquals(d.args[1], s)) return Math.min(plain, Math.floor(intervalOf(d.args[0], bounds).high / divisor));
+    if (d.args[1].kind !== 'const' || d.args[1].value < 1) break;
+    divisor *= d.args[1].value;
+  }
+  return plain;
+}
+
+const resolve = (e: Expr, bounds: Bounds): Expr => (e.kind === 'var' ? (bounds.get(e.name)?.value ?? e) : e);
 
 const extremes = (op: 'max' | 'min', args: readonly Interval[]): Interval => ({
   low: Math[op](...args.map((x) => x.low)),

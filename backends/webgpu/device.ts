@@ -101,9 +101,10 @@ export class WebGpuDevice implements Device {
     }
     this.gpu.pushErrorScope('out-of-memory');
     const buffer = this.gpu.createBuffer({ size, usage });
-    void this.gpu.popErrorScope().then((error) => {
+    const failed = (error: GPUError | null): void => {
       if (error) this.fail(`not enough memory for ${size} bytes; use a smaller model or context`);
-    });
+    };
+    void this.gpu.popErrorScope().then(failed, () => undefined); // a lost device reports itself
     return buffer;
   }
 

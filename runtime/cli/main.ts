@@ -89,7 +89,7 @@ program
   .command('bench')
   .description('measure random-weight models of real shapes beside what the machine could do at best')
   .addOption(new Option('--row <json>').hideHelp())
-  .argument('[workload]', 'generate or compile (default: both)')
+  .argument('[workload]', 'generate or compile (default: both), or cuda-compile')
   .option('--smoke', 'a tiny shape, once: does the benchmark work?')
   .option('--shape <name>', 'smol135m or llama1b (may be repeated)', collect)
   .option('--dtype <type>', 'f32 or bf16 (may be repeated)', collect)

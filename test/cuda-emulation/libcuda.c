@@ -1,20 +1,24 @@
 // An NVIDIA driver without a GPU: device memory is host memory, an image is a shared object of generated CUDA C that was
 // compiled with shim.h, a graph is a list of launches that run in an order that its edges allow (last added first, so that
-// an edge that is missing shows). Faults are reported as the driver reports them: by error numbers.
+// an edge that is missing shows). What a GPU would trap on, an access outside of memory or one that is not aligned, ends
+// the launch with the driver's error number.
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define API __attribute__((visibility("default"))) int
-enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_IMAGE = 200, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700 };
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_IMAGE = 200, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, MISALIGNED_ADDRESS = 716, LAUNCH_FAILED = 719 };
 typedef unsigned long long u64;
-typedef void (*emulate_function)(void *, unsigned, unsigned, void **, unsigned);
+typedef int (*emulate_function)(void *, unsigned, unsigned, void **, unsigned);
 
 // ---- live blocks of memory, so that wild addresses are found ----
-struct block { char *start; size_t bytes; struct block *next; };
+struct block { char *start, *mapping; size_t bytes, mapped; struct block *next; };
 static struct block *blocks;
 static size_t used;
 static const size_t memory = 8ULL << 30;
@@ -34,6 +38,8 @@ API cuGetErrorString(int error, const char **text) {
     case INVALID_IMAGE: *text = "device kernel image is invalid"; return OK;
     case NOT_FOUND: *text = "named symbol not found"; return OK;
     case ILLEGAL_ADDRESS: *text = "an illegal memory access was encountered"; return OK;
+    case MISALIGNED_ADDRESS: *text = "misaligned address"; return OK;
+    case LAUNCH_FAILED: *text = "unspecified launch failure"; return OK;
     default: *text = 0; return INVALID_VALUE;
   }
 }
@@ -53,12 +59,19 @@ API cuEventDestroy_v2(void *event) { return OK; }
 API cuEventRecord(void *event, void *stream) { return OK; }
 API cuEventSynchronize(void *event) { return OK; }
 
+// A block ends where a page begins that cannot be touched.
 API cuMemAlloc_v2(u64 *address, size_t bytes) {
+  if (bytes > memory - used) return OUT_OF_MEMORY;
   struct block *b = calloc(1, sizeof *b);
-  if (!b || bytes > memory - used || posix_memalign((void **)&b->start, 256, bytes)) {
+  if (!b) return OUT_OF_MEMORY;
+  size_t page = sysconf(_SC_PAGESIZE), aligned = (bytes + 255) & ~(size_t)255, whole = (aligned + page - 1) / page * page;
+  b->mapped = whole + page;
+  b->mapping = mmap(0, b->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (b->mapping == MAP_FAILED || mprotect(b->mapping + whole, page, PROT_NONE)) {
     free(b);
     return OUT_OF_MEMORY;
   }
+  b->start = b->mapping + whole - aligned;
   memset(b->start, 0xee, bytes);  // memory is not cleared
   b->bytes = bytes;
   b->next = blocks;
@@ -73,7 +86,7 @@ API cuMemFree_v2(u64 address) {
     struct block *gone = *b;
     *b = gone->next;
     used -= gone->bytes;
-    free(gone->start);
+    munmap(gone->mapping, gone->mapped);
     free(gone);
     return OK;
   }
@@ -208,12 +221,24 @@ API cuGraphInstantiateWithFlags(void **exec, void *graph, u64 flags) {
   return OK;
 }
 API cuGraphExecDestroy(void *exec) { graph_free(exec); return OK; }
+
+static sigjmp_buf fault;
+static void on_fault(int signal) { siglongjmp(fault, signal == SIGILL || signal == SIGTRAP ? MISALIGNED_ADDRESS : ILLEGAL_ADDRESS); }
+static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGTRAP};
+
 API cuGraphLaunch(void *exec, void *stream) {
   struct graph *g = exec;
-  for (unsigned level = 0; level < g->levels; level++) {
-    for (struct node *n = g->nodes; n; n = n->next) {
-      if (n->level == level) n->function->emulate(n->function->kernel, n->grid, n->block, n->parameters, n->count);
+  struct sigaction before[4], action = {.sa_handler = on_fault};
+  for (int i = 0; i < 4; i++) sigaction(faults[i], &action, &before[i]);
+  volatile int result = OK;
+  int trapped = sigsetjmp(fault, 1);
+  if (trapped) result = trapped;
+  for (unsigned level = 0; level < g->levels && !result; level++) {
+    for (struct node *n = g->nodes; n && !result; n = n->next) {
+      if (n->level != level) continue;
+      if (n->function->emulate(n->function->kernel, n->grid, n->block, n->parameters, n->count)) result = LAUNCH_FAILED;
     }
   }
-  return OK;
+  for (int i = 0; i < 4; i++) sigaction(faults[i], &before[i], 0);
+  return result;
 }

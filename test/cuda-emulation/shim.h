@@ -10,8 +10,8 @@
 #include <ucontext.h>
 
 typedef struct { unsigned x, y, z; } uint3;
-typedef struct { unsigned x, y; } uint2;
-typedef struct { unsigned x, y, z, w; } uint4;
+typedef struct { unsigned x, y; } __attribute__((aligned(8))) uint2;
+typedef struct { unsigned x, y, z, w; } __attribute__((aligned(16))) uint4;
 #define make_uint2(x, y) ((uint2){x, y})
 #define make_uint4(x, y, z, w) ((uint4){x, y, z, w})
 
@@ -143,13 +143,13 @@ static void fiber_resume(struct fiber *f) {
   setcontext(&f->start);
 }
 
-static void run_block(unsigned threads) {
+static int run_block(unsigned threads) {
   for (unsigned i = 0; i < threads; i++) fibers[i].started = fibers[i].done = 0;
   block_gate.arrived = 0;
   memset(warp_gates, 0, sizeof warp_gates);
   for (unsigned left = threads, round = blockIdx.x; left > 0; round++) {
     unsigned before = progress;
-    // A different permutation each round: multiplication by an odd number, modulo a power of two or by turning around
+    // Forwards and backwards in turn
     for (unsigned i = 0; i < threads; i++) {
       struct fiber *f = &fibers[round % 2 ? threads - 1 - i : i];
       if (f->done) continue;
@@ -158,13 +158,15 @@ static void run_block(unsigned threads) {
     }
     if (left > 0 && progress == before) {
       fprintf(stderr, "emulated CUDA: %u of %u threads wait at a barrier that the others do not reach\n", left, threads);
-      abort();
+      return 0;
     }
   }
+  return 1;
 }
 
-__attribute__((visibility("default"))) void emulate(void *function, unsigned blocks, unsigned threads, void **values, unsigned count) {
-  if (count > MAX_ARGUMENTS || threads > MAX_THREADS) abort();
+// Other than 0 when the launch failed.
+__attribute__((visibility("default"))) int emulate(void *function, unsigned blocks, unsigned threads, void **values, unsigned count) {
+  if (count > MAX_ARGUMENTS || threads > MAX_THREADS) return 1;
   kernel = (kernel_function)function;
   memset(arguments, 0, sizeof arguments);
   memcpy(arguments, values, count * sizeof *values);
@@ -174,10 +176,11 @@ __attribute__((visibility("default"))) void emulate(void *function, unsigned blo
     fibers[i].index = (uint3){i, 0, 0};
     if (fibers[i].stack) continue;
     fibers[i].stack = mmap(0, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (fibers[i].stack == MAP_FAILED) abort();
+    if (fibers[i].stack == MAP_FAILED) return 1;
   }
   for (unsigned b = 0; b < blocks; b++) {
     blockIdx = (uint3){b, 0, 0};
-    run_block(threads);
+    if (!run_block(threads)) return 1;
   }
+  return 0;
 }
