@@ -29,6 +29,12 @@ export interface TestDevice {
   run(runs: readonly DeviceRun[], build?: 'full' | 'quick'): Promise<DeviceResult[]>;
 }
 
+/** Whether i64 values need more bits than a device has. */
+export const isTooLong = ({ dtype, data }: NdArray, bits = 64): boolean =>
+  dtype === 'i64' &&
+  bits < 64 &&
+  data.some((v) => v !== Math.max(-(2 ** (bits - 1)), Math.min(v, 2 ** (bits - 1) - 1)));
+
 export interface TestDevices {
   readonly present: readonly TestDevice[];
   readonly missing: readonly { readonly name: string; readonly why: string }[];

@@ -15,7 +15,7 @@ import { opNames } from '../ir/ops/index.ts';
 import { checkAxisRule } from './axis-rule.ts';
 import type { Case, FailingCase } from './cases/case.ts';
 import { difference } from './compare.ts';
-import { type DeviceResult, devices } from './devices.ts';
+import { type DeviceResult, devices, isTooLong } from './devices.ts';
 import { evaluateElements } from './element.ts';
 
 interface CaseFile {
@@ -59,12 +59,6 @@ function build(c: Case): Built {
   const node = c.op === 'param' ? params[0] : make(c.op, c.leaf ? [] : params, c.attrs as Attrs[typeof c.op]);
   return { node, graph: { name: 'case', params, results: new Map([['result', node]]), updates: new Map() } };
 }
-
-/** Whether i64 values need more bits than a device has. */
-const isTooLong = ({ dtype, data }: NdArray, bits = 64): boolean =>
-  dtype === 'i64' &&
-  bits < 64 &&
-  data.some((v) => v !== Math.max(-(2 ** (bits - 1)), Math.min(v, 2 ** (bits - 1) - 1)));
 
 const paramsOf = (c: Case): Map<string, NdArray> => new Map(c.args.map((x, i) => [`p${i}`, x]));
 
