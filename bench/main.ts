@@ -1,8 +1,9 @@
 // `modelc bench`: plans the measurements, runs each in a process of its own (so that its peak memory is its own) between
 // two probes of the machine, and prints the rows as a table or as JSON.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { createCpuDevice } from '../backends/cpu/device.ts';
 import { type Probe, probe } from '../backends/cpu/probe.ts';
 import { ModelcError } from '../ir/error.ts';
@@ -11,6 +12,9 @@ import { cudaCompile } from './cuda-compile.ts';
 import { measureGenerate, measureStart } from './measure.ts';
 import { compileRow, generateRows, type Measured, type Row, type RowPlan, table, type Workload } from './row.ts';
 import { type ShapeName, shapes, weightTypes } from './shapes.ts';
+
+/** What a measuring process prints when it waits for the machine to be probed; a line of input lets it go on. */
+const yourTurn = 'your turn';
 
 export interface BenchOptions {
   readonly smoke?: boolean;
@@ -26,8 +30,14 @@ export interface BenchOptions {
 export async function bench(workload: string | undefined, options: BenchOptions): Promise<void> {
   if (options.row !== undefined) {
     const plan = JSON.parse(options.row) as RowPlan;
-    const measured = await (plan.workload === 'compile' ? measureStart(plan) : measureGenerate(plan));
+    const input = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+    const turn = async () => {
+      process.stdout.write(`${yourTurn}\n`);
+      await input.next();
+    };
+    const measured = await (plan.workload === 'compile' ? measureStart(plan) : measureGenerate(plan, turn));
     process.stdout.write(`${JSON.stringify(measured)}\n`);
+    process.stdin.destroy();
     return;
   }
   if (workload === 'cuda-compile') return cudaCompile(options);
@@ -77,31 +87,33 @@ function* plans(workload: string | undefined, options: BenchOptions): Generator<
   }
 }
 
+const failed = (plan: RowPlan): ModelcError =>
+  new ModelcError('input', `measuring ${plan.workload} ${plan.shape} ${plan.dtype} failed: see the line above`);
+
 function inProcess(plan: RowPlan, env: NodeJS.ProcessEnv): Measured {
   const child = spawnSync(process.execPath, [process.argv[1], 'bench', '--row', JSON.stringify(plan)], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
     env,
   });
-  if (child.status !== 0) {
-    throw new ModelcError('input', `measuring ${plan.workload} ${plan.shape} ${plan.dtype} failed: see the line above`);
-  }
+  if (child.status !== 0) throw failed(plan);
   return JSON.parse(child.stdout) as Measured;
 }
 
-/** The better of the probes before and after is the one that the rows are held against. */
+/** Repetitions in a process of their own, with a probe of the machine before, between and after them. */
 async function speedRows(plan: RowPlan): Promise<Row[]> {
   const device = await createCpuDevice();
   inProcess({ ...plan, workload: 'compile' }, process.env); // compiles, so that what is measured is running
-  const before = await probe(device);
-  const measured = inProcess(plan, process.env);
-  const after = await probe(device);
-  const best = (what: keyof Probe): number => Math.max(before[what], after[what]);
-  return generateRows(plan, measured, {
-    readBytesPerSecond: best('readBytesPerSecond'),
-    flopsPerSecond: best('flopsPerSecond'),
-    cpuShare: best('cpuShare'),
+  const child = spawn(process.execPath, [process.argv[1], 'bench', '--row', JSON.stringify(plan)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
+  const probes: Probe[] = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (line !== yourTurn) return generateRows(plan, JSON.parse(line) as Measured, probes);
+    probes.push(await probe(device));
+    child.stdin.write('\n');
+  }
+  throw failed(plan);
 }
 
 /** Two starts with one cache folder: it is empty for the first. */

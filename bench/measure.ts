@@ -3,7 +3,7 @@
 import { hostTarget } from '../backends/cpu/target.ts';
 import { AutoModelForCausalLM, BaseStreamer } from '../runtime/index.ts';
 import { peakMemoryMb } from '../runtime/peak-memory.ts';
-import type { Measured, RowPlan } from './row.ts';
+import type { Measured, Repetition, RowPlan } from './row.ts';
 import { shapes } from './shapes.ts';
 
 interface Moment {
@@ -20,7 +20,6 @@ interface Span {
   readonly ms: number;
   readonly cpuShare: number;
 }
-const best = (spans: readonly Span[]): Span => spans.reduce((a, b) => (b.ms < a.ms ? b : a));
 
 function between(start: Moment, end: Moment): Span {
   const ms = end.ms - start.ms;
@@ -42,10 +41,10 @@ const prompt = (tokens: number, vocab: number): number[] =>
   Array.from({ length: tokens }, (_, i) => 300 + ((i * 7919) % (vocab - 300)));
 
 /**
- * Prefill of the prompt, to the first token, and decoding of what follows. The best repetition counts, as the probes are
- * the best of their passes.
+ * Prefill of the prompt, to the first token, and decoding of what follows, as many times as the plan says. Before each
+ * repetition it awaits `turn`, so that the machine can be probed between them.
  */
-export async function measureGenerate(plan: RowPlan): Promise<Measured> {
+export async function measureGenerate(plan: RowPlan, turn: () => Promise<void>): Promise<Measured> {
   const model = await AutoModelForCausalLM.from_pretrained(plan.folder);
   const input_ids = [prompt(plan.promptTokens, shapes[plan.shape].vocab)];
   const run = async (newTokens: number): Promise<Moment[]> => {
@@ -55,24 +54,22 @@ export async function measureGenerate(plan: RowPlan): Promise<Measured> {
     return [start, ...streamer.tokens];
   };
   await run(2); // pages of the weights, threads
-  const prefill: Span[] = [];
-  const decode: Span[] = [];
+  const repetitions: Repetition[] = [];
   for (let i = 0; i < plan.reps; i++) {
+    await turn();
     const moments = await run(plan.newTokens + 1);
-    prefill.push(between(moments[0], moments[1]));
-    decode.push(between(moments[1], moments[moments.length - 1]));
+    const [p, d] = [between(moments[0], moments[1]), between(moments[1], moments[moments.length - 1])];
+    repetitions.push({
+      prefill: { msPerToken: p.ms / plan.promptTokens, cpuShare: p.cpuShare },
+      decode: { msPerToken: d.ms / plan.newTokens, cpuShare: d.cpuShare },
+    });
   }
-  const [p, d] = [best(prefill), best(decode)];
+  await turn();
   // Caches grow by doubling, so they have room for the next power of two.
   const capacity = 2 ** Math.ceil(Math.log2(plan.promptTokens + plan.newTokens + 1));
   const plannedMb = Math.round((model.planned_bytes(1, capacity) ?? 0) / 2 ** 20);
   await model.dispose();
-  return {
-    peakRssMb: peakMemoryMb(),
-    plannedMb,
-    prefill: { msPerToken: p.ms / plan.promptTokens, cpuShare: p.cpuShare },
-    decode: { msPerToken: d.ms / plan.newTokens, cpuShare: d.cpuShare, cacheElementBytes: 4 },
-  };
+  return { peakRssMb: peakMemoryMb(), plannedMb, repetitions };
 }
 
 /** From the start of the process to the first token of a 16-token prompt. */

@@ -15,13 +15,21 @@ export interface RowPlan {
   readonly folder: string;
 }
 
+interface Speed {
+  readonly msPerToken: number;
+  readonly cpuShare: number;
+}
+export interface Repetition {
+  readonly prefill: Speed;
+  readonly decode: Speed;
+}
+
 /** What it answers. Shares are of the processor time that its threads could have used. */
 export interface Measured {
   readonly peakRssMb: number;
   /** Weights, caches and arena, as planned. */
   readonly plannedMb?: number;
-  readonly prefill?: { readonly msPerToken: number; readonly cpuShare: number };
-  readonly decode?: { readonly msPerToken: number; readonly cpuShare: number; readonly cacheElementBytes: number };
+  readonly repetitions?: readonly Repetition[];
   /** Milliseconds from the start of `from_pretrained` to a model that is ready. */
   readonly ready?: { readonly ms: number; readonly cpuShare: number };
   /** Milliseconds from the start of the process to the first token of a 16-token prompt. */
@@ -52,42 +60,40 @@ export interface Row {
 
 const round = (v: number, digits: number): number => Number(v.toFixed(digits));
 
-export function generateRows(plan: RowPlan, measured: Measured, probe: Probe): Row[] {
-  const common = {
-    shape: plan.shape,
-    dtype: plan.dtype,
-    target: 'cpu' as const,
-    unit: 'ms/token' as const,
-    peak_rss_mb: measured.peakRssMb,
-    ...(measured.plannedMb === undefined ? {} : { planned_mb: measured.plannedMb }),
-  };
-  const row = (
-    workload: 'prefill' | 'decode',
-    found: { msPerToken: number; cpuShare: number },
-    floor: number,
-    rate: number,
-  ): Row => ({
-    workload,
-    ...common,
-    value: round(found.msPerToken, 4),
-    floor: round(floor, 4),
-    ratio: round(floor / found.msPerToken, 3),
-    probe: round(rate / 1e9, 1),
-    tokens_per_second: round(1000 / found.msPerToken, 1),
-    cpu_share: round(found.cpuShare, 3),
-  });
+/**
+ * Rows of a measured model. `probes` were taken before, between and after the repetitions: each repetition is held against
+ * the mean of the two around it, because what a shared machine gives changes by the minute. The repetition of the median
+ * ratio is the one that is told.
+ */
+export function generateRows(plan: RowPlan, measured: Measured, probes: readonly Probe[]): Row[] {
   const shape = shapes[plan.shape];
-  const rows: Row[] = [];
-  if (measured.prefill) {
-    const floor = ((prefillFlops(shape, plan.promptTokens) / plan.promptTokens) * 1000) / probe.flopsPerSecond;
-    rows.push(row('prefill', measured.prefill, floor, probe.flopsPerSecond));
-  }
-  if (measured.decode) {
-    const context = plan.promptTokens + plan.newTokens / 2;
-    const bytes = decodeBytes(shape, plan.dtype, context, measured.decode.cacheElementBytes);
-    rows.push(row('decode', measured.decode, (bytes * 1000) / probe.readBytesPerSecond, probe.readBytesPerSecond));
-  }
-  return rows;
+  const context = plan.promptTokens + plan.newTokens / 2;
+  const flops = prefillFlops(shape, plan.promptTokens) / plan.promptTokens;
+  const bytes = decodeBytes(shape, plan.dtype, context, 4); // caches are f32
+  const row = (workload: 'prefill' | 'decode', work: number, probed: 'flopsPerSecond' | 'readBytesPerSecond'): Row => {
+    const found = (measured.repetitions ?? []).map((repetition, i) => {
+      const rate = (probes[i][probed] + probes[i + 1][probed]) / 2;
+      const floor = (work * 1000) / rate;
+      return { ...repetition[workload], rate, floor, ratio: floor / repetition[workload].msPerToken };
+    });
+    const median = found.sort((a, b) => a.ratio - b.ratio)[Math.floor(found.length / 2)];
+    return {
+      workload,
+      shape: plan.shape,
+      dtype: plan.dtype,
+      target: 'cpu',
+      value: round(median.msPerToken, 4),
+      unit: 'ms/token',
+      floor: round(median.floor, 4),
+      ratio: round(median.ratio, 3),
+      probe: round(median.rate / 1e9, 1),
+      tokens_per_second: round(1000 / median.msPerToken, 1),
+      cpu_share: round(median.cpuShare, 3),
+      peak_rss_mb: measured.peakRssMb,
+      ...(measured.plannedMb === undefined ? {} : { planned_mb: measured.plannedMb }),
+    };
+  };
+  return [row('prefill', flops, 'flopsPerSecond'), row('decode', bytes, 'readBytesPerSecond')];
 }
 
 export function compileRow(plan: RowPlan, cold: Measured, warm: Measured): Row {
