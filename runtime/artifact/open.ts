@@ -8,16 +8,11 @@ import { hostIsas, hostTarget, isas } from '../../backends/cpu/target.ts';
 import { readSafetensors, type StoredTensor } from '../../frontends/huggingface/safetensors.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { GenerationConfig } from '../generation/configuration.ts';
-import { createModel, type PreTrainedModel } from '../generation/model.ts';
+import { createModel } from '../generation/model.ts';
 import { ProgramSession } from '../program-session.ts';
 import { AutoTokenizer } from '../tokenization/auto-tokenizer.ts';
-import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
 import { type ArtifactManifest, parseManifest, runtimeFile } from './format.ts';
-
-export interface OpenedArtifact {
-  readonly tokenizer: PreTrainedTokenizer;
-  readonly model: PreTrainedModel;
-}
+import type { TextModel } from './lazy-model.ts';
 
 const readText = (path: string): Promise<string | undefined> => readFile(path, 'utf8').catch(() => undefined);
 
@@ -26,7 +21,7 @@ export const isArtifact = async (folder: string): Promise<boolean> =>
   (await readText(join(folder, 'program.json'))) !== undefined;
 
 /** Throws ModelcError 'unsupported' when this machine does not fit, 'checkpoint' or 'parse' when files are not whole. */
-export async function openArtifact(folder: string): Promise<OpenedArtifact> {
+export async function openArtifact(folder: string): Promise<TextModel> {
   const path = join(folder, 'program.json');
   const text = await readText(path);
   if (text === undefined)
