@@ -9,6 +9,7 @@ export type ErrorCode =
   | 'input' // bad arguments of a call: shapes, lengths, option values
   | 'toolchain' // no C compiler, a failed native build, an unwritable cache folder
   | 'unsupported' // a valid request that this build cannot serve
+  | 'network' // a download that broke; trying again goes on where it ended
   | 'aborted'; // the user's AbortSignal fired
 
 export class ModelcError extends Error {

@@ -2,7 +2,7 @@
 // imports nothing.
 
 /** Why something failed: programs branch on it, people read the message. */
-export type ErrorCode = 'type' | 'parse' | 'checkpoint' | 'input' | 'toolchain' | 'unsupported' | 'aborted';
+export type ErrorCode = 'type' | 'parse' | 'checkpoint' | 'input' | 'toolchain' | 'unsupported' | 'network' | 'aborted';
 
 /** Everything that an artifact throws on purpose. */
 export declare class ModelcError extends Error {
@@ -59,11 +59,51 @@ export interface Model {
   dispose(): Promise<void>;
 }
 
+/** How far a file of the artifact is; names and meanings follow transformers.js. */
+export interface FileProgress {
+  /**
+   * 'initiate' comes first, once for every file, so that totals can be summed; then per file 'download', 'progress' after
+   * every piece, 'done'; at the very end 'ready', once, with the sums of all files.
+   */
+  status: 'initiate' | 'download' | 'progress' | 'done' | 'ready';
+  /** The artifact: the name of its folder. */
+  name: string;
+  /** The file in it; '' for 'ready'. */
+  file: string;
+  /** 0 to 100. */
+  progress: number;
+  /** Bytes. */
+  loaded: number;
+  total: number;
+  /** Where the piece came from; local files count as cache. */
+  from: 'network' | 'cache';
+}
+
+/** Something that does not stop loading, such as a cache that is full. */
+export interface ProgressWarning {
+  status: 'warning';
+  name: string;
+  file: string;
+  message: string;
+}
+
+export type ProgressInfo = FileProgress | ProgressWarning;
+
+export interface LoadOptions {
+  /** Called as loading goes on. */
+  progress_callback?: (info: ProgressInfo) => void;
+  /** Ends loading early; load() then throws a ModelcError with code 'aborted'. What was downloaded stays in the cache. */
+  signal?: AbortSignal;
+  /** Keep downloaded weights in the browser's storage (default true), so that the next load() need not fetch them. */
+  cache?: boolean;
+}
+
 /**
- * Checks that this machine can run the artifact and maps its weights. Throws ModelcError 'unsupported' when the
- * processor, operating system or Node version does not fit, 'checkpoint' when files are missing or damaged.
+ * Checks that this machine can run the artifact, before anything large is read, and loads its weights. Throws ModelcError
+ * 'unsupported' when the machine does not fit, 'checkpoint' when files are missing or damaged, 'network' when a download
+ * breaks (load() again goes on where it ended), 'aborted' when the signal fires.
  */
-export declare function load(): Promise<Model>;
+export declare function load(options?: LoadOptions): Promise<Model>;
 
 /** The model, loaded at its first use. */
 declare const model: Model;

@@ -9,8 +9,8 @@ import { openArtifact } from './open.ts';
 
 const folder = dirname(fileURLToPath(import.meta.url));
 
-export const load: typeof api.load = async () => {
-  const opened = await openArtifact(folder);
+export const load: typeof api.load = async (options = {}) => {
+  const opened = await openArtifact(folder, options);
   return lazyModel(() => Promise.resolve(opened));
 };
 

@@ -2,15 +2,17 @@
 // program to its weights and prebuilt code. Needs no compiler and no npm package outside of the bundle.
 import { readFile } from 'node:fs/promises';
 import os from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { createCpuDevice } from '../../backends/cpu/device.ts';
 import { hostIsas, hostTarget, isas } from '../../backends/cpu/target.ts';
 import { readSafetensors, type StoredTensor } from '../../frontends/huggingface/safetensors.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { GenerationConfig } from '../generation/configuration.ts';
+import { throwIfAborted } from '../generation/decoder.ts';
 import { createModel } from '../generation/model.ts';
 import { ProgramSession } from '../program-session.ts';
 import { AutoTokenizer } from '../tokenization/auto-tokenizer.ts';
+import type { FileProgress, LoadOptions } from './api.ts';
 import { type ArtifactManifest, parseManifest, runtimeFile } from './format.ts';
 import type { TextModel } from './lazy-model.ts';
 
@@ -21,7 +23,8 @@ export const isArtifact = async (folder: string): Promise<boolean> =>
   (await readText(join(folder, 'program.json'))) !== undefined;
 
 /** Throws ModelcError 'unsupported' when this machine does not fit, 'checkpoint' or 'parse' when files are not whole. */
-export async function openArtifact(folder: string): Promise<TextModel> {
+export async function openArtifact(folder: string, options: LoadOptions = {}): Promise<TextModel> {
+  throwIfAborted(options.signal, 'loading');
   const path = join(folder, 'program.json');
   const text = await readText(path);
   if (text === undefined)
@@ -29,7 +32,8 @@ export async function openArtifact(folder: string): Promise<TextModel> {
   const manifest = parseManifest(text, path);
   const { isa, binary, program } = choose(manifest, folder);
   const tokenizer = await AutoTokenizer.from_pretrained(folder);
-  const weights = await openWeights(folder, manifest);
+  const weights = await openWeights(folder, manifest, options.progress_callback);
+  throwIfAborted(options.signal, 'loading');
   const row = isas.find((r) => r.name === isa)!;
   const target = { ...hostTarget(), features: [row.name], vectorBytes: row.vectorBytes };
   const device = await createCpuDevice({ target, runtime: join(folder, runtimeFile) });
@@ -71,7 +75,30 @@ function choose(manifest: ArtifactManifest, folder: string): ArtifactManifest['p
   return fits ?? fail(`a processor with ${programs.map((p) => p.isa).join(' or ')}`, again);
 }
 
-async function openWeights(folder: string, manifest: ArtifactManifest): Promise<ReadonlyMap<string, StoredTensor>> {
-  const files = await Promise.all(manifest.weightFiles.map((name) => readSafetensors(join(folder, name))));
+/** Finds the weights. They are mapped, so a file whose header was read counts as loaded. */
+async function openWeights(
+  folder: string,
+  { weightFiles }: ArtifactManifest,
+  progress: LoadOptions['progress_callback'] = () => undefined,
+): Promise<ReadonlyMap<string, StoredTensor>> {
+  const report = (status: FileProgress['status'], file: string, total: number, loaded = total): void =>
+    progress({
+      status,
+      name: basename(folder),
+      file,
+      progress: loaded === total ? 100 : 0,
+      loaded,
+      total,
+      from: 'cache',
+    });
+  const files = await Promise.all(weightFiles.map((name) => readSafetensors(join(folder, name))));
+  const sizes = files.map(({ tensors }) => [...tensors.values()].reduce((n, { span }) => n + span.bytes, 0));
+  weightFiles.forEach((file, i) => report('initiate', file, sizes[i], 0));
+  weightFiles.forEach((file, i) => report('done', file, sizes[i]));
+  report(
+    'ready',
+    '',
+    sizes.reduce((a, b) => a + b, 0),
+  );
   return new Map(files.flatMap((file) => [...file.tensors]));
 }

@@ -14,9 +14,8 @@ export interface DecoderOptions {
 
 export type DecoderResult = 'logits' | 'next_token';
 
-export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted)
-    throw new ModelcError('aborted', 'generation was aborted by its signal', { cause: signal.reason });
+export function throwIfAborted(signal: AbortSignal | undefined, what = 'generation'): void {
+  if (signal?.aborted) throw new ModelcError('aborted', `${what} was aborted by its signal`, { cause: signal.reason });
 }
 
 export class Decoder {
