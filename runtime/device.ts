@@ -35,6 +35,8 @@ export interface Device {
   readonly name: string;
   /** What programs for this device are compiled for. */
   readonly target: Target;
+  /** Bytes of memory that nobody uses now, where the device can tell. */
+  freeMemory?(): number;
   /**
    * Zero-filled memory, aligned for vectors, for elements of `dtype`. `bytes`, and all offsets and sizes elsewhere, count
    * elements as the host has them; a device may store them otherwise. Without a dtype it stores bytes as they are: weights.

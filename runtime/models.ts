@@ -124,7 +124,12 @@ export interface OpenedModel {
 /** Reads a checkpoint folder without its weights. Options and errors are those of from_pretrained. */
 export async function openModel(directory: string, options: LoadOptions = {}): Promise<OpenedModel> {
   checkOptions(options);
-  const checkpoint = await openCheckpoint(directory);
+  return modelOf(await openCheckpoint(directory), options);
+}
+
+/** The model of a checkpoint, wherever its weights are. */
+export function modelOf(checkpoint: Checkpoint, options: LoadOptions = {}): OpenedModel {
+  checkOptions(options);
   const model = causalLM(checkpoint);
   checkDtype(options.dtype, checkpoint);
   const { vocabSize, maxPositionEmbeddings, bosTokenId } = model.config;
@@ -169,12 +174,15 @@ export class AutoModelForCausalLM {
    * 'toolchain' when it cannot be compiled, 'unsupported' for options that are not served.
    */
   static async from_pretrained(directory: string, options: LoadOptions = {}): Promise<PreTrainedModel> {
-    const opened = await openModel(directory, options);
-    const target = targetOf(options.target, options.device);
-    const session = await (target === 'reference' ? openReference(opened) : openCompiled(opened, target));
-    const { checkpoint, info } = opened;
-    return createModel(session, info, checkpoint.config, generationConfigOf(checkpoint));
+    return loadModel(await openModel(directory, options), targetOf(options.target, options.device));
   }
+}
+
+/** An opened model, ready to generate. `device`: the target's device, when it is open already. */
+export async function loadModel(opened: OpenedModel, target: TargetName, device?: Device): Promise<PreTrainedModel> {
+  const session = await (target === 'reference' ? openReference(opened) : openCompiled(opened, target, device));
+  const { checkpoint, info } = opened;
+  return createModel(session, info, checkpoint.config, generationConfigOf(checkpoint));
 }
 
 /** A model in the interpreter. */
@@ -190,9 +198,10 @@ function openReference({ checkpoint, limits, trace }: OpenedModel): Session {
 async function openCompiled(
   { checkpoint, model, limits, cache, trace }: OpenedModel,
   target: DeviceName,
+  given?: Device,
 ): Promise<Session> {
   const { open, build } = devices[target];
-  const device: Device = await open();
+  const device: Device = given ?? (await open());
   const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => [name, dtype, shape]);
   const built = (...entries: string[]) =>
     build({ config: checkpoint.config, tensors, limits, cache, target: device.target, entries }, () =>

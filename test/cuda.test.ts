@@ -260,6 +260,11 @@ describe('device', () => {
       `not enough memory on the GPU emulated for ${2 ** 40} bytes; use a smaller model or context`,
     );
     expect(() => device.alloc(-1)).toThrow('cannot allocate -1 bytes');
+    const before = device.freeMemory();
+    const buffer = device.alloc(2 ** 20);
+    expect(before - device.freeMemory()).toBeGreaterThanOrEqual(2 ** 20);
+    device.free(buffer);
+    expect(device.freeMemory()).toBe(before);
   });
 
   test('runs are checked before they start, and follow one another', async () => {

@@ -42,6 +42,7 @@ enum { MAJOR = 75, MINOR = 76, OUT_OF_MEMORY = 2 };
   F(cuEventSynchronize, (CUhandle)) \\
   F(cuMemAlloc_v2, (CUdeviceptr *, size_t)) \\
   F(cuMemFree_v2, (CUdeviceptr)) \\
+  F(cuMemGetInfo_v2, (size_t *, size_t *)) \\
   F(cuMemAllocHost_v2, (void **, size_t)) \\
   F(cuMemFreeHost, (void *)) \\
   F(cuMemsetD8Async, (CUdeviceptr, unsigned char, size_t, CUhandle)) \\
@@ -196,7 +197,7 @@ const exported = `
 NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } functions[] = {
     {"open", js_open}, {"describe", js_describe}, {"alloc", js_alloc}, {"free", js_free}, {"write", js_write},
-    {"readFile", js_read_file}, {"read", js_read}, {"copy", js_copy}, {"load", js_load}, {"unload", js_unload},
+    {"readFile", js_read_file}, {"read", js_read}, {"freeMemory", js_free_memory}, {"copy", js_copy}, {"load", js_load}, {"unload", js_unload},
     {"find", js_find}, {"graph", js_graph}, {"drop", js_drop}, {"dimsAddress", js_dims_address}, {"run", js_run},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
@@ -229,6 +230,8 @@ export interface CudaBinding {
   describe(driver: object): [name: string, capability: number, memory: number];
   alloc(driver: object, bytes: number): bigint;
   free(driver: object, address: bigint): void;
+  /** Bytes that no process uses. */
+  freeMemory(driver: object): number;
   write(driver: object, address: bigint, data: Uint8Array): void;
   /** Bytes of a file to the device, straight through pinned memory. */
   readFile(driver: object, address: bigint, path: string, offset: number, bytes: number): void;

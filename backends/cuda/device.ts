@@ -21,7 +21,7 @@ export interface CudaDeviceOptions {
   readonly ordinal?: number;
   /** Path of the native binding; see buildBinding. Built when absent. */
   readonly binding?: string;
-  /** The driver's library and what compiles for it; the tests have an emulation. */
+  /** The driver's library (else what MODELC_CUDA_DRIVER names) and what compiles for it; the tests have an emulation. */
   readonly driver?: string;
   readonly toolchain?: Toolchain;
 }
@@ -30,6 +30,7 @@ export interface CudaDevice extends Device {
   readonly target: Target;
   /** Bytes of memory of the GPU. */
   readonly memory: number;
+  freeMemory(): number;
 }
 
 /** The path of the native binding: the same for every program, needs no CUDA toolkit. */
@@ -55,7 +56,8 @@ export async function createCudaDevice(options: CudaDeviceOptions = {}): Promise
   const native = module.exports as CudaBinding;
   let driver: object;
   try {
-    driver = native.open(options.driver ?? 'libcuda.so.1', options.ordinal ?? 0);
+    const library = options.driver ?? (process.env.MODELC_CUDA_DRIVER || 'libcuda.so.1');
+    driver = native.open(library, options.ordinal ?? 0);
   } catch (cause) {
     const problem =
       codeOf(cause) === 'no driver'
@@ -92,6 +94,10 @@ class GpuDevice implements CudaDevice {
     readonly driver: object,
     private readonly toolchain: Toolchain,
   ) {}
+
+  freeMemory(): number {
+    return this.attempt(() => this.native.freeMemory(this.driver));
+  }
 
   alloc(bytes: number): Buffer {
     return this.reserve(bytes, false);

@@ -22,6 +22,17 @@ static napi_value js_free(napi_env env, napi_callback_info info) {
   return 0;
 }
 
+// freeMemory(driver): bytes that no process uses
+static napi_value js_free_memory(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS], result = 0;
+  struct driver *d;
+  size_t unused, all;
+  if (!get_arguments(env, info, 1, a) || !(d = get_driver(env, a[0]))) return 0;
+  if (!ok(env, d, d->cuMemGetInfo_v2(&unused, &all), "cannot tell the free memory")) return 0;
+  napi_create_double(env, (double)unused, &result);
+  return result;
+}
+
 // Fills pinned memory with the bytes from offset on, from memory or a file, and sends them. File errors set errno.
 static CUresult send_bytes(struct driver *d, CUdeviceptr to, const char *data, int file, u64 offset, u64 bytes, int *file_error) {
   for (u64 at = 0, piece = 0; at < bytes; piece ^= 1) {

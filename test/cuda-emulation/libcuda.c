@@ -92,6 +92,7 @@ API cuMemFree_v2(u64 address) {
   }
   return INVALID_VALUE;
 }
+API cuMemGetInfo_v2(size_t *unused, size_t *all) { *unused = memory - used; *all = memory; return OK; }
 API cuMemAllocHost_v2(void **p, size_t bytes) { return (*p = malloc(bytes)) ? OK : OUT_OF_MEMORY; }
 API cuMemFreeHost(void *p) { free(p); return OK; }
 API cuMemsetD8Async(u64 to, unsigned char value, size_t bytes, void *stream) {
