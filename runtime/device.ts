@@ -49,6 +49,9 @@ export interface Device {
   read(buffer: Buffer, offset: number, bytes: number): Promise<Uint8Array>;
   /** Strided copy between buffers: `rows` runs of `bytes`, each `step` bytes after the last. Grows caches. */
   copy(from: Buffer, fromStep: number, to: Buffer, toStep: number, bytes: number, rows: number): void;
-  /** `binary` is the path of code that was built for this very program before; without it, the code is built now. */
+  /**
+   * `binary` is code that was built for this very program before: the path of native code, or the text of modules that the
+   * device compiles. Without it, the code is built now.
+   */
   load(program: Program, binary?: string): Promise<LoadedProgram>;
 }

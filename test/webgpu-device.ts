@@ -17,12 +17,12 @@ export function chooseDriver(): void {
 
 export async function openWebGpuDevice(): Promise<WebGpuDevice> {
   chooseDriver();
-  return createWebGpuDevice(await openGpu());
+  return createWebGpuDevice(await openGpu(), { print: printProgram });
 }
 
 /** A device that compiles and executes nothing, with the limits that every implementation has. */
 export async function openNullDevice(): Promise<WebGpuDevice> {
-  return createWebGpuDevice(await openGpu(['backend=null']));
+  return createWebGpuDevice(await openGpu(['backend=null']), { print: printProgram });
 }
 
 export async function openWebGpu(): Promise<TestDevice> {

@@ -6,6 +6,7 @@ import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import type { Buffer, Device, FileSpan, LoadedProgram } from '../../runtime/device.ts';
+import { splitModules } from './layout.ts';
 import { GpuProgram, type Memory, storageUsage } from './program.ts';
 import { fromWords, toWords, wordBytes } from './storage.ts';
 import { webgpuTarget } from './target.ts';
@@ -13,6 +14,8 @@ import { webgpuTarget } from './target.ts';
 export interface WebGpuOptions {
   /** Fills `into` with the bytes of a file from `offset` on; where there are no files, weights are written instead. */
   readonly readFile?: (path: string, offset: number, into: Uint8Array) => void;
+  /** Prints the modules of a program; without it, programs must bring their text along. */
+  readonly print?: (program: Program) => readonly string[];
 }
 
 /** Opens a device. Throws ModelcError 'unsupported' where there is no adapter. */
@@ -193,8 +196,14 @@ export class WebGpuDevice implements Device {
     this.gpu.queue.submit([encoder.finish()]);
   }
 
-  load(program: Program): Promise<LoadedProgram> {
-    return GpuProgram.load(this, program, (buffer): Memory => this.own(buffer));
+  /** `binary` is the text of the program's modules. */
+  async load(program: Program, binary?: string): Promise<LoadedProgram> {
+    const { language } = program.target;
+    if (language !== 'wgsl') throw new ModelcError('input', `the program is compiled for ${language}, not for wgsl`);
+    const { print } = this.options;
+    if (binary === undefined && !print) throw new ModelcError('unsupported', 'there is no compiler here to print WGSL');
+    const texts = binary === undefined ? print!(program) : splitModules(binary);
+    return GpuProgram.load(this, program, texts, (buffer): Memory => this.own(buffer));
   }
 
   /** The buffer as this device's own, checked to be live. */

@@ -2,7 +2,8 @@
 // VK_ICD_FILENAMES names another one, such as the software driver of a Chromium installation.
 import { closeSync, openSync, readSync } from 'node:fs';
 import { ModelcError } from '../../ir/error.ts';
-import { createWebGpuDevice, type WebGpuDevice } from './device.ts';
+import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from './device.ts';
+import { printProgram } from './print.ts';
 
 /** Dawn ends when the object that `create` made is collected. */
 const alive: GPU[] = [];
@@ -22,9 +23,12 @@ export async function openGpu(options: readonly string[] = []): Promise<GPU> {
   return gpu;
 }
 
+/** What a device has of Node: files, and the compiler of this process. */
+export const nodeOptions: WebGpuOptions = { readFile, print: printProgram };
+
 /** Opens the graphics device of this machine. */
 export async function createNodeWebGpuDevice(): Promise<WebGpuDevice> {
-  return createWebGpuDevice(await openGpu(), { readFile });
+  return createWebGpuDevice(await openGpu(), nodeOptions);
 }
 
 function readFile(path: string, offset: number, into: Uint8Array): void {

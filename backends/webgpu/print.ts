@@ -1,141 +1,16 @@
-// A Program as WGSL modules and, per entry, the dispatches that run them. A module is a kernel together with the way in
-// which its buffers share memory: the arena is one binding, whatever parts of it a kernel reads and writes, since WebGPU
-// forbids two bindings of one buffer when a kernel writes to it; the same holds for a state that is read and updated.
-// A binding is an array of words. Where a buffer begins in the arena, the dims and the number of tasks come from a
-// uniform buffer, so that launches share modules.
-import type { Expr, Kernel } from '../../ir/loop.ts';
-import type { Plan, Program, Slot } from '../../ir/program.ts';
+// The modules of a Program as WGSL text, one per kernel and way of sharing memory (layout.ts).
+import type { Program } from '../../ir/program.ts';
 import { BodyPrinter, type Place } from './body.ts';
+import { headWords, layoutProgram, type Module } from './layout.ts';
 import { prelude } from './prelude.ts';
-import { integer, malformed } from './scalar.ts';
-import { wordBytes } from './storage.ts';
 import { groupThreads } from './target.ts';
 
-export interface Module {
-  readonly code: string;
-  /** Whether the kernel writes to each storage binding. Binding 0 is the uniform buffer, these follow. */
-  readonly writes: readonly boolean[];
-  /** Words of the uniform buffer: tasks, workgroups along x, offsets, dims. */
-  readonly words: number;
-  /** For people. */
-  readonly name: string;
-}
-
-/** Memory that a binding shows, whole. */
-export type Resource = { readonly space: 'arena' } | Exclude<Slot, { readonly space: 'arena' }>;
-
-export interface Dispatch {
-  readonly module: number;
-  readonly resources: readonly Resource[];
-  readonly grid: Expr;
-  /** Words after the first two of the uniform buffer: numbers, and values of dims. */
-  readonly words: readonly (number | { readonly dim: string })[];
-}
-
-export interface PrintedProgram {
-  readonly modules: readonly Module[];
-  readonly entries: ReadonlyMap<string, readonly Dispatch[]>;
-}
-
-/** Words before the offsets and dims. */
-export const headWords = 2;
-
-/** Prints a program. Throws ModelcError 'type' on a malformed one. */
-export function printProgram(program: Program): PrintedProgram {
-  const modules: Module[] = [];
-  const known = new Map<string, number>();
-  const entries = new Map<string, Dispatch[]>();
-  for (const [name, plan] of Object.entries(program.entries)) {
-    const dispatches: Dispatch[] = [];
-    for (const step of plan.steps) {
-      for (const { kernel: at, args } of step.parts) {
-        const kernel = kernelOf(program, plan, at, args);
-        const sharing = shareBindings(kernel, args);
-        const key = `${at}:${sharing.key}`;
-        let module = known.get(key);
-        if (module === undefined) {
-          module = modules.length;
-          modules.push(printModule(kernel, sharing));
-          known.set(key, module);
-        }
-        const offsets = args.flatMap((slot) => (slot.space === 'arena' ? [offsetOf(plan, slot)] : []));
-        const words = [...offsets, ...kernel.dims.map((dim) => ({ dim }))];
-        dispatches.push({ module, resources: sharing.resources, grid: kernel.grid, words });
-      }
-    }
-    entries.set(name, dispatches);
-  }
-  return { modules, entries };
-}
-
-function kernelOf(program: Program, plan: Plan, at: number, args: readonly Slot[]): Kernel {
-  const kernel = program.kernels[integer(at, 'a kernel number')];
-  if (!kernel) throw malformed('a launch names a kernel that does not exist');
-  if (kernel.buffers.length !== args.length) throw malformed('a launch and its kernel differ in buffers');
-  const declared = new Set(plan.dims.map((d) => d.name));
-  const unbound = kernel.dims.find((name) => !declared.has(name));
-  if (unbound !== undefined) throw malformed(`a kernel reads dim '${unbound}' that the entry does not declare`);
-  const counts = {
-    weight: program.weights.length,
-    constant: program.constants.length,
-    state: program.states.length,
-    input: plan.inputs.length,
-    result: plan.results.length,
-  };
-  for (const slot of args) {
-    if (slot.space === 'arena') continue;
-    const index = integer(slot.index, 'a slot index');
-    if (!(index >= 0 && index < (counts[slot.space] ?? 0))) throw malformed(`a slot names ${slot.space} ${index}`);
-  }
-  return kernel;
-}
-
-function offsetOf(plan: Plan, slot: Slot & { space: 'arena' }): number {
-  const offset = integer(slot.offset, 'an arena offset');
-  const end = offset + integer(slot.bytes, 'an arena size');
-  if (offset < 0 || slot.bytes < 0 || end > plan.arenaBytes || offset % wordBytes !== 0) {
-    throw malformed('a slot lies outside of the arena');
-  }
-  return offset / wordBytes;
-}
-
-/** Which buffers of a kernel are in which binding. */
-interface Sharing {
-  readonly key: string;
-  readonly resources: readonly Resource[];
-  /** Per buffer: its binding, and whether it lies in the arena or is a weight. */
-  readonly buffers: readonly { readonly binding: number; readonly arena: boolean; readonly packed: boolean }[];
-  readonly writes: readonly boolean[];
-}
-
-function shareBindings(kernel: Kernel, args: readonly Slot[]): Sharing {
-  const places = new Map<string, number>();
-  const resources: Resource[] = [];
-  const writes: boolean[] = [];
-  const buffers = args.map((slot, i) => {
-    const arena = slot.space === 'arena';
-    const name = arena ? 'arena' : `${slot.space} ${slot.index}`;
-    let binding = places.get(name);
-    if (binding === undefined) {
-      binding = resources.length;
-      places.set(name, binding);
-      resources.push(arena ? { space: 'arena' } : slot);
-      writes.push(arena);
-    }
-    writes[binding] ||= kernel.buffers[i].access !== 'read';
-    return { binding, arena, packed: slot.space === 'weight' };
-  });
-  return {
-    key: buffers.map((b) => `${b.binding}${b.arena ? 'a' : b.packed ? 'w' : ''}`).join(),
-    resources,
-    buffers,
-    writes,
-  };
-}
+/** The text of every module of a program. Throws ModelcError 'type' on a malformed one. */
+export const printProgram = (program: Program): string[] => layoutProgram(program).modules.map(printModule);
 
 const word = (i: number): string => `params[${i >> 2}].${'xyzw'[i & 3]}`;
 
-function printModule(kernel: Kernel, { buffers, writes }: Sharing): Module {
+function printModule({ kernel, buffers, writes, words }: Module): string {
   let next = headWords;
   const places = buffers.map(({ binding, arena, packed }): Place => {
     return { binding: `m${binding}`, offset: arena ? `bitcast<i32>(${word(next++)})` : undefined, packed };
@@ -149,7 +24,6 @@ function printModule(kernel: Kernel, { buffers, writes }: Sharing): Module {
   );
   const body = new BodyPrinter(kernel, dims, places);
   body.statements(kernel.body);
-  const vectors = Math.ceil(next / 4);
   const main = [
     `@compute @workgroup_size(${groupThreads})`,
     'fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {',
@@ -161,7 +35,7 @@ function printModule(kernel: Kernel, { buffers, writes }: Sharing): Module {
     '}',
   ];
   const declarations = [
-    `@group(0) @binding(0) var<uniform> params: array<vec4<u32>, ${vectors}>;`,
+    `@group(0) @binding(0) var<uniform> params: array<vec4<u32>, ${words / 4}>;`,
     ...writes.map(
       (write, i) => `@group(0) @binding(${i + 1}) var<storage, ${write ? 'read_write' : 'read'}> m${i}: array<u32>;`,
     ),
@@ -169,7 +43,7 @@ function printModule(kernel: Kernel, { buffers, writes }: Sharing): Module {
   ];
   const code = `${declarations.join('\n')}\n${main.join('\n')}\n`;
   const head = `// ${comment(kernel.name)}: ${comment(kernel.note)}\n`;
-  return { code: `${head}${prelude(code)}${code}`, writes, words: vectors * 4, name: kernel.name };
+  return `${head}${prelude(code)}${code}`;
 }
 
 /** Text for a comment: nothing that could end it. */

@@ -5,7 +5,7 @@ import { ModelcError } from '../../ir/error.ts';
 import type { DimBound, Plan, PlanDim, PlanTensor, Program } from '../../ir/program.ts';
 import type { Bindings, Buffer, LoadedProgram } from '../../runtime/device.ts';
 import { evalIndex } from '../kernel/grid.ts';
-import { type Dispatch, headWords, type Module, printProgram, type Resource } from './print.ts';
+import { type Dispatch, headWords, layoutProgram, type Module, type Resource } from './layout.ts';
 import { wordBytes } from './storage.ts';
 
 export const storageUsage = 0x80;
@@ -65,21 +65,33 @@ export class GpuProgram implements LoadedProgram {
     private readonly arena: GPUBuffer,
   ) {}
 
-  /** Throws ModelcError 'toolchain' when a kernel is refused, 'unsupported' when it exceeds a limit of the device. */
-  static async load(host: Host, program: Program, own: (buffer: Buffer) => Memory): Promise<GpuProgram> {
-    const { language } = program.target;
-    if (language !== 'wgsl') throw new ModelcError('input', `the program is compiled for ${language}, not for wgsl`);
-    const printed = printProgram(program);
-    const pipelines = await Promise.all(printed.modules.map((m) => createPipeline(host.gpu, m)));
+  /**
+   * `texts` are those of the program's modules. Throws ModelcError 'toolchain' when a kernel is refused, 'unsupported'
+   * when it exceeds a limit of the device.
+   */
+  static async load(
+    host: Host,
+    program: Program,
+    texts: readonly string[],
+    own: (buffer: Buffer) => Memory,
+  ): Promise<GpuProgram> {
+    const { modules, entries: dispatchesOf } = layoutProgram(program);
+    if (modules.length !== texts.length) {
+      throw new ModelcError(
+        'input',
+        `the program has ${modules.length} modules, but ${texts.length} texts came with it`,
+      );
+    }
+    const pipelines = await Promise.all(modules.map((m, i) => createPipeline(host.gpu, m, texts[i])));
     const arenaBytes = Math.max(wordBytes, ...Object.values(program.entries).map((plan) => plan.arenaBytes));
     const arena = host.buffer(Math.ceil(arenaBytes / wordBytes) * wordBytes, storageUsage);
     const entries = new Map<string, Entry>();
-    for (const [name, dispatches] of printed.entries) {
+    for (const [name, dispatches] of dispatchesOf) {
       const regions: number[] = [];
       let bytes = 0;
       for (const { module } of dispatches) {
         regions.push(bytes);
-        bytes += Math.ceil((printed.modules[module].words * wordBytes) / regionBytes) * regionBytes;
+        bytes += Math.ceil((modules[module].words * wordBytes) / regionBytes) * regionBytes;
       }
       const words = new Uint32Array(bytes / wordBytes);
       const uniforms = host.buffer(Math.max(regionBytes, bytes), uniformUsage);
@@ -167,11 +179,11 @@ export class GpuProgram implements LoadedProgram {
   }
 }
 
-async function createPipeline(gpu: GPUDevice, { code, writes, name }: Module): Promise<Pipeline> {
+async function createPipeline(gpu: GPUDevice, { kernel, writes }: Module, code: string): Promise<Pipeline> {
   if (writes.length > gpu.limits.maxStorageBuffersPerShaderStage) {
     throw new ModelcError(
       'unsupported',
-      `kernel ${name} reads ${writes.length} arrays; this graphics device allows ${gpu.limits.maxStorageBuffersPerShaderStage}`,
+      `kernel ${kernel.name} reads ${writes.length} arrays; this graphics device allows ${gpu.limits.maxStorageBuffersPerShaderStage}`,
     );
   }
   const layout = gpu.createBindGroupLayout({
@@ -195,7 +207,7 @@ async function createPipeline(gpu: GPUDevice, { code, writes, name }: Module): P
     return { pipeline, layout };
   } catch (cause) {
     const message = (await scope)?.message ?? (cause instanceof Error ? cause.message : String(cause));
-    throw new ModelcError('toolchain', `WebGPU refuses kernel ${name}: ${message.trim()}`, { cause });
+    throw new ModelcError('toolchain', `WebGPU refuses kernel ${kernel.name}: ${message.trim()}`, { cause });
   }
 }
 

@@ -1,0 +1,139 @@
+// How a Program lies over WGSL modules and, per entry, the dispatches that run them: all of a program but the text of its
+// modules, which print.ts prints now or a compiled artifact brings along. A module is a kernel together with the way in
+// which its buffers share memory: the arena is one binding, whatever parts of it a kernel reads and writes, since WebGPU
+// forbids two bindings of one buffer when a kernel writes to it; the same holds for a state that is read and updated.
+// A binding is an array of words. Where a buffer begins in the arena, the dims and the number of tasks come from a
+// uniform buffer, so that launches share modules.
+import type { Expr, Kernel } from '../../ir/loop.ts';
+import type { Plan, Program, Slot } from '../../ir/program.ts';
+import { integer, malformed } from './scalar.ts';
+import { wordBytes } from './storage.ts';
+
+export interface Module {
+  /** Without its body where the text of the module is known. */
+  readonly kernel: Kernel;
+  /** Per buffer of the kernel: its binding, and whether it lies in the arena or is a weight. */
+  readonly buffers: readonly { readonly binding: number; readonly arena: boolean; readonly packed: boolean }[];
+  /** Whether the kernel writes to each storage binding. Binding 0 is the uniform buffer, these follow. */
+  readonly writes: readonly boolean[];
+  /** Words of the uniform buffer: tasks, workgroups along x, offsets, dims. */
+  readonly words: number;
+}
+
+/** Memory that a binding shows, whole. */
+export type Resource = { readonly space: 'arena' } | Exclude<Slot, { readonly space: 'arena' }>;
+
+export interface Dispatch {
+  readonly module: number;
+  readonly resources: readonly Resource[];
+  readonly grid: Expr;
+  /** Words after the first two of the uniform buffer: numbers, and values of dims. */
+  readonly words: readonly (number | { readonly dim: string })[];
+}
+
+export interface Layout {
+  readonly modules: readonly Module[];
+  readonly entries: ReadonlyMap<string, readonly Dispatch[]>;
+}
+
+/** Words before the offsets and dims. */
+export const headWords = 2;
+
+/** Lays a program out; its kernels need no bodies. Throws ModelcError 'type' on a malformed one. */
+export function layoutProgram(program: Program): Layout {
+  const modules: Module[] = [];
+  const known = new Map<string, number>();
+  const entries = new Map<string, Dispatch[]>();
+  for (const [name, plan] of Object.entries(program.entries)) {
+    const dispatches: Dispatch[] = [];
+    for (const step of plan.steps) {
+      for (const { kernel: at, args } of step.parts) {
+        const kernel = kernelOf(program, plan, at, args);
+        const { key, resources, buffers, writes } = shareBindings(kernel, args);
+        const offsets = args.flatMap((slot) => (slot.space === 'arena' ? [offsetOf(plan, slot)] : []));
+        const words = [...offsets, ...kernel.dims.map((dim) => ({ dim }))];
+        let module = known.get(`${at}:${key}`);
+        if (module === undefined) {
+          module = modules.length;
+          modules.push({ kernel, buffers, writes, words: Math.ceil((headWords + words.length) / 4) * 4 });
+          known.set(`${at}:${key}`, module);
+        }
+        dispatches.push({ module, resources, grid: kernel.grid, words });
+      }
+    }
+    entries.set(name, dispatches);
+  }
+  return { modules, entries };
+}
+
+function kernelOf(program: Program, plan: Plan, at: number, args: readonly Slot[]): Kernel {
+  const kernel = program.kernels[integer(at, 'a kernel number')];
+  if (!kernel) throw malformed('a launch names a kernel that does not exist');
+  if (kernel.buffers.length !== args.length) throw malformed('a launch and its kernel differ in buffers');
+  const declared = new Set(plan.dims.map((d) => d.name));
+  const unbound = kernel.dims.find((name) => !declared.has(name));
+  if (unbound !== undefined) throw malformed(`a kernel reads dim '${unbound}' that the entry does not declare`);
+  const counts = {
+    weight: program.weights.length,
+    constant: program.constants.length,
+    state: program.states.length,
+    input: plan.inputs.length,
+    result: plan.results.length,
+  };
+  for (const slot of args) {
+    if (slot.space === 'arena') continue;
+    const index = integer(slot.index, 'a slot index');
+    if (!(index >= 0 && index < (counts[slot.space] ?? 0))) throw malformed(`a slot names ${slot.space} ${index}`);
+  }
+  return kernel;
+}
+
+function offsetOf(plan: Plan, slot: Slot & { space: 'arena' }): number {
+  const offset = integer(slot.offset, 'an arena offset');
+  const end = offset + integer(slot.bytes, 'an arena size');
+  if (offset < 0 || slot.bytes < 0 || end > plan.arenaBytes || offset % wordBytes !== 0) {
+    throw malformed('a slot lies outside of the arena');
+  }
+  return offset / wordBytes;
+}
+
+/** Which buffers of a kernel are in which binding. */
+interface Sharing extends Pick<Module, 'buffers' | 'writes'> {
+  readonly key: string;
+  readonly resources: readonly Resource[];
+}
+
+function shareBindings(kernel: Kernel, args: readonly Slot[]): Sharing {
+  const places = new Map<string, number>();
+  const resources: Resource[] = [];
+  const writes: boolean[] = [];
+  const buffers = args.map((slot, i) => {
+    const arena = slot.space === 'arena';
+    const name = arena ? 'arena' : `${slot.space} ${slot.index}`;
+    let binding = places.get(name);
+    if (binding === undefined) {
+      binding = resources.length;
+      places.set(name, binding);
+      resources.push(arena ? { space: 'arena' } : slot);
+      writes.push(arena);
+    }
+    writes[binding] ||= kernel.buffers[i].access !== 'read';
+    return { binding, arena, packed: slot.space === 'weight' };
+  });
+  return {
+    key: buffers.map((b) => `${b.binding}${b.arena ? 'a' : b.packed ? 'w' : ''}`).join(),
+    resources,
+    buffers,
+    writes,
+  };
+}
+
+/** Begins a module in the text of all; no comment of a module holds an @. */
+const separator = '//@ ';
+
+/** The modules of a program as one text. */
+export const joinModules = (modules: readonly string[]): string =>
+  modules.map((text, i) => `${separator}${i}\n${text}`).join('');
+
+/** The reverse of joinModules. */
+export const splitModules = (text: string): string[] => text.split(new RegExp(`^${separator}\\d+\\n`, 'm')).slice(1);
