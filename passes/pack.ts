@@ -6,21 +6,7 @@ import type { Graph, Node } from '../ir/graph.ts';
 import { isOp, make, roots, topologicalOrder, usersOf } from '../ir/graph.ts';
 import { rewrite } from '../ir/rewrite.ts';
 import type { Pass } from './pass.ts';
-
-/** How a weight is made from the tensor of the checkpoint. Axis i of the weight is axis perm[i] of the source. */
-export interface PackRecipe {
-  readonly source: string;
-  readonly perm?: number[];
-}
-
-/** Reads the recipe in a weight's name; a name without one is its own source. */
-export function packRecipe(name: string): PackRecipe {
-  const match = /\|transpose\((\d{1,2}(?:,\d{1,2})*)\)$/.exec(name);
-  if (!match) return { source: name };
-  const perm = match[1].split(',').map(Number);
-  const isPermutation = new Set(perm).size === perm.length && perm.every((p) => p < perm.length);
-  return isPermutation ? { source: name.slice(0, match.index), perm } : { source: name };
-}
+import { recipeName, recipeOf } from './recipe.ts';
 
 const isIdentity = (perm: readonly number[]): boolean => perm.every((p, i) => p === i);
 
@@ -80,9 +66,8 @@ function agreedPermutations(graph: Graph): Map<Node, readonly number[]> {
 
 function packed(weight: Node<'param'>, perm: readonly number[]): Node {
   if (isIdentity(perm)) return weight;
-  const recipe = packRecipe(weight.attrs.name);
-  const whole = perm.map((p) => recipe.perm?.[p] ?? p); // a recipe on top of a recipe is one recipe
-  const name = isIdentity(whole) ? recipe.source : `${recipe.source}|transpose(${whole.join()})`;
+  const { source, perm: before } = recipeOf(weight.attrs.name);
+  const name = recipeName({ source, perm: perm.map((p) => before?.[p] ?? p) }); // a recipe on a recipe is one recipe
   return make('param', [], { ...weight.attrs, name, shape: perm.map((p) => weight.attrs.shape[p]) });
 }
 

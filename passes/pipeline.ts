@@ -13,6 +13,7 @@ import { pack } from './pack.ts';
 import type { Pass } from './pass.ts';
 import { simplify } from './simplify.ts';
 import { splitAttention } from './split-attention.ts';
+import { splitWeights } from './split-weights.ts';
 
 export interface PassOptions {
   readonly cache: CacheSpec;
@@ -31,6 +32,7 @@ export function passes(options: PassOptions): Pass[] {
     splitAttention, // work for all threads where one query attends
     simplify, // algebra
     pack, // weights into the layout that contractions read
+    splitWeights, // weights into parts that the target can bind
   ];
 }
 

@@ -1,4 +1,5 @@
 // The compiler from end to end: traced entries of a model → passes → regions → kernels → a Program for a target.
+import { checkLimits } from '../backends/kernel/limits.ts';
 import { plan } from '../backends/kernel/plan.ts';
 import type { Traced } from '../frontends/dsl/trace.ts';
 import type { OpName } from '../ir/graph.ts';
@@ -32,7 +33,16 @@ export function compileRegions(traced: Traced, target: Target, options: CompileO
   return regions;
 }
 
-/** Compiles the entries of a model into one program: they share kernels, weights and state. */
+/** Bytes of the intermediate results of an entry, at the maxima of its dims. */
+export function arenaBytes(traced: Traced, target: Target, options: CompileOptions = {}): number {
+  const regions = new Map([['main', compileRegions(traced, target, options)]]);
+  return plan('main', regions, traced.constants, target).entries.main.arenaBytes;
+}
+
+/**
+ * Compiles the entries of a model into one program: they share kernels, weights and state. Throws ModelcError
+ * 'unsupported' when the target cannot hold an array of the program.
+ */
 export function compile(
   name: string,
   entries: Readonly<Record<string, Traced>>,
@@ -43,5 +53,7 @@ export function compile(
     Object.entries(entries).map(([entry, traced]) => [entry, compileRegions(traced, target, options)]),
   );
   const constants = new Map(Object.values(entries).flatMap((t) => [...t.constants]));
-  return plan(name, regions, constants, target);
+  const program = plan(name, regions, constants, target);
+  checkLimits(program, target);
+  return program;
 }

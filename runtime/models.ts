@@ -13,14 +13,14 @@ import { dtypeInfo } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import { stridesOf } from '../ir/ndarray.ts';
 import type { PlanTensor } from '../ir/program.ts';
+import type { Target } from '../ir/target.ts';
 import type { CacheSpec } from '../passes/cache-layout.ts';
-import { packRecipe } from '../passes/pack.ts';
-import { compile } from './compiler.ts';
+import { recipeOf } from '../passes/recipe.ts';
+import { arenaBytes, compile } from './compiler.ts';
 import type { Device } from './device.ts';
 import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
 import { GenerationConfig } from './generation/configuration.ts';
 import { createModel, type ModelInfo, type PreTrainedModel } from './generation/model.ts';
-import { evalShape } from './plan-dims.ts';
 import { ProgramSession, type WeightSource } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import type { Session, SessionLimits } from './session.ts';
@@ -38,7 +38,7 @@ export interface LoadOptions {
   max_cache_len?: number | null;
   /** Rows that can run together at most, beams included; default 8. */
   max_batch?: number;
-  /** Prompt tokens per run at most; longer prompts are read in chunks. Default 512. */
+  /** Prompt tokens per run at most; longer prompts are read in chunks. Default 512, or what the target has memory for. */
   chunk?: number;
 }
 
@@ -116,6 +116,8 @@ export interface OpenedModel {
   readonly model: CausalLM;
   readonly info: ModelInfo;
   readonly limits: SessionLimits;
+  /** Whether the chunk was asked for, so that no target may lower it. */
+  readonly fixedChunk: boolean;
   readonly cache: CacheSpec;
   /** The graph of an entry: prefill, decode or forward. */
   trace(entry: string): Traced;
@@ -146,9 +148,25 @@ export function modelOf(checkpoint: Checkpoint, options: LoadOptions = {}): Open
     model,
     info: { vocabSize, maxPositionEmbeddings, ...(bosTokenId === undefined ? {} : { bosTokenId }) },
     limits,
+    fixedChunk: options.chunk !== undefined,
     cache: fixedLength ? { kind: 'static', capacity: length, store: 'f32' } : { kind: 'dynamic', store: 'f32' },
     trace: tracer(model, limits),
   };
+}
+
+/** Larger than any arena. */
+const boundless = 2 ** 40;
+
+/**
+ * The model as it fits a target: unless `chunk` was asked for, prompts are read in chunks so short that the intermediate
+ * results of one fit into a binding.
+ */
+export function fitChunk(opened: OpenedModel, target: Target): OpenedModel {
+  const { model, limits, cache, trace, fixedChunk } = opened;
+  if (fixedChunk || limits.chunk === 1 || target.bindingBytes >= boundless) return opened;
+  if (arenaBytes(trace('prefill'), target, { cache }) <= target.bindingBytes) return opened;
+  const shorter = { ...limits, chunk: Math.ceil(limits.chunk / 2) };
+  return fitChunk({ ...opened, limits: shorter, trace: tracer(model, shorter) }, target);
 }
 
 /** Traces entries of a model under limits, each once. */
@@ -195,13 +213,10 @@ function openReference({ checkpoint, limits, trace }: OpenedModel): Session {
 }
 
 /** A model compiled for a device of this machine, now or by an earlier process. */
-async function openCompiled(
-  { checkpoint, model, limits, cache, trace }: OpenedModel,
-  target: DeviceName,
-  given?: Device,
-): Promise<Session> {
+async function openCompiled(opened: OpenedModel, target: DeviceName, given?: Device): Promise<Session> {
   const { open, build } = devices[target];
   const device: Device = given ?? (await open());
+  const { checkpoint, model, limits, cache, trace } = fitChunk(opened, device.target);
   const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => [name, dtype, shape]);
   const built = (...entries: string[]) =>
     build({ config: checkpoint.config, tensors, limits, cache, target: device.target, entries }, () =>
@@ -221,35 +236,41 @@ const storedTensor = (checkpoint: Checkpoint, name: string) => {
   return tensor;
 };
 
-/** Where the bytes of a program's weight are: in the checkpoint, or permuted as its pack recipe says. */
+/** Where the bytes of a program's weight are: in the checkpoint, whole or a span of rows, or permuted as its name says. */
 export async function weightSource(checkpoint: Checkpoint, weight: PlanTensor): Promise<WeightSource> {
-  const { source, perm } = packRecipe(weight.name);
-  const { span } = storedTensor(checkpoint, source);
-  if (!perm) return span;
-  const packed = evalShape(weight.shape, {});
-  const shape = new Array<number>(packed.length);
-  for (const [i, p] of perm.entries()) shape[p] = packed[i];
-  return permuteBytes(await readSpan(span), shape, perm, dtypeInfo[weight.dtype].bytes);
+  const { source, perm, rows } = recipeOf(weight.name);
+  const { span, shape } = storedTensor(checkpoint, source);
+  const elementBytes = dtypeInfo[weight.dtype].bytes;
+  const [, ...row] = perm ? perm.map((p) => shape[p]) : shape;
+  const rowBytes = row.reduce((n, d) => n * d, elementBytes);
+  if (perm) return permuteBytes(await readSpan(span), shape, perm, elementBytes, rows);
+  return rows ? { ...span, offset: span.offset + rows[0] * rowBytes, bytes: (rows[1] - rows[0]) * rowBytes } : span;
 }
 
-/** Row-major 32-bit or 16-bit elements, axes permuted: result axis i is argument axis perm[i]. */
+/**
+ * Row-major 32-bit or 16-bit elements, axes permuted: result axis i is argument axis perm[i]. Of the result, the positions
+ * `rows` along its first axis, or all.
+ */
 export function permuteBytes(
   bytes: Uint8Array,
   shape: readonly number[],
   perm: readonly number[],
   elementBytes: number,
+  rows: readonly [start: number, end: number] = [0, shape[perm[0]]],
 ): Uint8Array {
   const { buffer } = Uint8Array.from(bytes);
   const source = elementBytes === 4 ? new Uint32Array(buffer) : new Uint16Array(buffer);
-  const target = elementBytes === 4 ? new Uint32Array(source.length) : new Uint16Array(source.length);
+  const result = [rows[1] - rows[0], ...perm.slice(1).map((p) => shape[p])];
+  const size = result.reduce((n, d) => n * d, 1);
+  const target = elementBytes === 4 ? new Uint32Array(size) : new Uint16Array(size);
   const strides = stridesOf(shape);
   const index = new Array<number>(perm.length).fill(0);
-  for (let to = 0, from = 0; to < target.length; to++) {
+  for (let to = 0, from = rows[0] * strides[perm[0]]; to < size; to++) {
     target[to] = source[from];
     for (let axis = perm.length - 1; axis >= 0; axis--) {
       from += strides[perm[axis]];
-      if (++index[axis] < shape[perm[axis]]) break;
-      from -= strides[perm[axis]] * shape[perm[axis]];
+      if (++index[axis] < result[axis]) break;
+      from -= strides[perm[axis]] * result[axis];
       index[axis] = 0;
     }
   }

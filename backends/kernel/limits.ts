@@ -1,0 +1,36 @@
+// Whether a program's memory fits into what one binding of its target shows. Weights do, since a pass splits them; what is
+// left are arrays whose sizes follow from how the model is compiled, so the message says which option makes them smaller.
+// The arena is allocated for the maxima of the dims and checked at them. States and results are allocated for the dims of
+// a run: here they are checked at the minima, where no run could be served, and by the device when a run asks for more.
+import { dtypeInfo } from '../../ir/dtype.ts';
+import { ModelcError } from '../../ir/error.ts';
+import type { DimBound, PlanDim, PlanTensor, Program } from '../../ir/program.ts';
+import type { Target } from '../../ir/target.ts';
+
+/** Throws ModelcError 'unsupported' on the first array that is too large. */
+export function checkLimits(program: Program, target: Target): void {
+  const { bindingBytes, storeBytes = 1 } = target;
+  const require = (bytes: number, what: string, lower: string): void => {
+    if (bytes <= bindingBytes) return;
+    throw new ModelcError(
+      'unsupported',
+      `${what} ${bytes} bytes, and this target binds arrays of at most ${bindingBytes}; lower ${lower}`,
+    );
+  };
+  const bytesOf = ({ dtype, shape }: PlanTensor, dims: readonly DimBound[]): number =>
+    shape.reduce((n, d) => n * smallest(d, dims), Math.max(storeBytes, dtypeInfo[dtype].bytes));
+  const all = Object.values(program.entries).flatMap(({ dims }) => dims);
+  for (const c of program.constants) require(bytesOf(c, []), `the table ${c.name} takes`, 'max_cache_len');
+  for (const s of program.states) require(bytesOf(s, all), `the cache ${s.name} takes`, 'max_cache_len');
+  for (const [entry, { arenaBytes, results, dims }] of Object.entries(program.entries)) {
+    require(arenaBytes, `the intermediate results of ${entry} take`, 'chunk or max_batch');
+    for (const r of results) require(bytesOf(r, dims), `the result ${r.name} of ${entry} takes`, 'chunk or max_batch');
+  }
+}
+
+/** The dim at the minima of its variables: sizes grow with all of them. */
+const smallest = (d: PlanDim, dims: readonly DimBound[]): number =>
+  Object.entries(d).reduce((sum, [monomial, coefficient]) => {
+    const names = monomial === '' ? [] : monomial.split('*');
+    return sum + names.reduce((n, name) => n * (dims.find((v) => v.name === name)?.min ?? 1), coefficient);
+  }, 0);
