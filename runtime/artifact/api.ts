@@ -32,6 +32,8 @@ export interface GenerateOptions {
   stop_strings?: string | string[];
   /** Makes sampling reproducible. */
   seed?: number;
+  /** Gets the ids of each step as they come, e.g. to show the speed; the pieces of text are for people. */
+  token_callback_function?: (ids: number[]) => void;
   /** Ends the generation early; it then throws a ModelcError with code 'aborted'. */
   signal?: AbortSignal;
 }
@@ -49,7 +51,7 @@ export interface GenerateOutput {
 export interface Generation extends AsyncIterable<string>, PromiseLike<GenerateOutput> {}
 
 export interface Model {
-  /** Continues a text, or token ids. Pieces are of the continuation, without the prompt. */
+  /** Continues a text, or token ids. The pieces are of the continuation, without the prompt: joined, they are `new_text`. */
   generate(prompt: string | readonly number[], options?: GenerateOptions): Generation;
   /** Token ids of a text, special tokens included. */
   encode(text: string): Promise<number[]>;

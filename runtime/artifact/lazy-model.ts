@@ -1,9 +1,9 @@
 // The Model that apps hold: one that is opened at its first use. What opens it differs, a compiled artifact or a
 // definition that is compiled in this process; how text is generated does not.
 import type { PreTrainedModel } from '../generation/model.ts';
-import { TextIteratorStreamer } from '../generation/streamers.ts';
 import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
 import type * as api from './api.ts';
+import { Pieces } from './pieces.ts';
 
 /** A model with its tokenizer. */
 export interface TextModel {
@@ -13,7 +13,7 @@ export interface TextModel {
 
 /** A generation that starts when it is first iterated over or awaited. */
 class Generation implements api.Generation {
-  private started: { pieces: TextIteratorStreamer; output: Promise<api.GenerateOutput> } | undefined;
+  private started: { pieces: Pieces; output: Promise<api.GenerateOutput> } | undefined;
 
   constructor(
     private readonly open: () => Promise<TextModel>,
@@ -24,8 +24,6 @@ class Generation implements api.Generation {
   async *[Symbol.asyncIterator](): AsyncGenerator<string, void, undefined> {
     const stop = new AbortController();
     const { pieces, output } = await this.start(stop.signal);
-    // a failure reaches the loop through the streamer, so the promise needs no second listener
-    output.catch(() => undefined);
     try {
       yield* pieces;
       await output;
@@ -44,13 +42,13 @@ class Generation implements api.Generation {
       .then(onFulfilled, onRejected);
   }
 
-  private async start(
-    stop?: AbortSignal,
-  ): Promise<{ pieces: TextIteratorStreamer; output: Promise<api.GenerateOutput> }> {
+  private async start(stop?: AbortSignal): Promise<{ pieces: Pieces; output: Promise<api.GenerateOutput> }> {
     const { tokenizer, model } = await this.open();
     if (!this.started) {
-      const pieces = new TextIteratorStreamer(tokenizer, { skip_prompt: true });
-      this.started = { pieces, output: this.run(tokenizer, model, pieces, stop) };
+      const pieces = new Pieces(tokenizer, this.options.token_callback_function);
+      const output = this.run(tokenizer, model, pieces, stop);
+      output.catch((error: unknown) => pieces.fail(error));
+      this.started = { pieces, output };
     }
     return this.started;
   }
@@ -58,10 +56,10 @@ class Generation implements api.Generation {
   private async run(
     tokenizer: PreTrainedTokenizer,
     model: PreTrainedModel,
-    streamer: TextIteratorStreamer,
+    streamer: Pieces,
     stop: AbortSignal | undefined,
   ): Promise<api.GenerateOutput> {
-    const { signal, ...options } = this.options;
+    const { signal, token_callback_function: _, ...options } = this.options;
     const promptIds = typeof this.prompt === 'string' ? tokenizer.encode(this.prompt) : [...this.prompt];
     const signals = [signal, stop].filter((s) => s !== undefined);
     const output = await model.generate({
