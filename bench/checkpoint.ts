@@ -1,14 +1,19 @@
-// Writes Llama checkpoints of real shapes with random weights, once, in a scratch folder. The values are a block of
-// normal numbers that every tensor reads from another place: cheap to make, and neither zero nor constant, since
-// hardware is faster on zeros. Tensors are streamed, so that writing 5 GB takes little memory.
-import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+// Checkpoints of real shapes with random weights. The tensors of a checkpoint are spans of one file of normal numbers,
+// neither zero nor constant, since hardware is faster on zeros. The file is a gigabyte at most, or the largest tensor:
+// the tensors of larger models overlap in it, which a GPU, where each has memory of its own, cannot notice, and the caches
+// of a CPU are too small to.
+import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Checkpoint } from '../frontends/huggingface/index.ts';
 import { bytesOf, type Shape, type ShapeName, shapes, type WeightType } from './shapes.ts';
 
 export const scratch = (): string => process.env.MODELC_BENCH_DIR ?? join(tmpdir(), 'modelc-bench');
 
 const blockSize = (1 << 20) + 7;
+const mostBytes = 2 ** 30;
+const alignment = 64;
+const align = (bytes: number): number => Math.ceil(bytes / alignment) * alignment;
 
 /** Normal(0, 0.02) numbers by Box and Muller over a xorshift generator. */
 function normalBlock(): Float32Array {
@@ -32,7 +37,7 @@ function encode(values: Float32Array, type: WeightType): Buffer {
   return Buffer.from(Uint16Array.from(bits, (b) => (b + 0x7fff + ((b >>> 16) & 1)) >>> 16).buffer);
 }
 
-export function tensors(s: Shape): Map<string, number[]> {
+function tensors(s: Shape): Map<string, number[]> {
   const all = new Map<string, number[]>([['model.embed_tokens.weight', [s.vocab, s.hidden]]]);
   for (let i = 0; i < s.layers; i++) {
     const layer = `model.layers.${i}`;
@@ -46,13 +51,13 @@ export function tensors(s: Shape): Map<string, number[]> {
     all.set(`${layer}.input_layernorm.weight`, [s.hidden]);
     all.set(`${layer}.post_attention_layernorm.weight`, [s.hidden]);
   }
+  if (!s.tied) all.set('lm_head.weight', [s.vocab, s.hidden]);
   return all.set('model.norm.weight', [s.hidden]);
 }
 
-export function config(s: Shape, type: WeightType): object {
+function config(s: Shape, type: WeightType): Record<string, unknown> {
   return {
-    architectures: ['LlamaForCausalLM'],
-    model_type: 'llama',
+    model_type: s.family,
     hidden_size: s.hidden,
     num_hidden_layers: s.layers,
     num_attention_heads: s.heads,
@@ -60,67 +65,63 @@ export function config(s: Shape, type: WeightType): object {
     head_dim: s.headDim,
     intermediate_size: s.ffn,
     vocab_size: s.vocab,
-    max_position_embeddings: 2048,
-    hidden_act: 'silu',
+    max_position_embeddings: 4096,
     rms_norm_eps: 1e-5,
     rope_theta: 10000,
-    tie_word_embeddings: true,
+    tie_word_embeddings: s.tied,
     bos_token_id: 1,
     pad_token_id: 0,
     torch_dtype: type === 'f32' ? 'float32' : 'bfloat16',
   };
 }
 
-/** The folder of the checkpoint, written if it is not there yet. Complete or absent: it is renamed into place. */
-export function checkpoint(name: ShapeName, type: WeightType): string {
-  const folder = join(scratch(), `${name}-${type}`);
-  if (existsSync(folder)) return folder;
+/** A checkpoint as the compiler sees it. Its file need not exist: see writeWeights. */
+export function checkpoint(name: ShapeName, type: WeightType): Checkpoint {
   const shape: Shape = shapes[name];
-  const draft = `${folder}.${process.pid}.tmp`;
-  mkdirSync(draft, { recursive: true });
-  try {
-    writeFileSync(join(draft, 'config.json'), JSON.stringify(config(shape, type), null, 2));
-    writeWeights(join(draft, 'model.safetensors'), tensors(shape), type);
-    renameSync(draft, folder);
-  } finally {
-    rmSync(draft, { recursive: true, force: true });
-  }
-  return folder;
+  const path = join(scratch(), `${name}-${type}.weights`);
+  const end = fileBytes(shape, type);
+  let at = normBytes(shape, type);
+  const stored = [...tensors(shape)].map(([tensor, size]) => {
+    const bytes = size.reduce((a, b) => a * b, 1) * bytesOf[type];
+    const isNorm = size.length === 1;
+    if (!isNorm && at + bytes > end) at = normBytes(shape, type);
+    const offset = isNorm ? 0 : at;
+    if (!isNorm) at += align(bytes);
+    return [tensor, { dtype: type, shape: size, span: { path, offset, bytes } }] as const;
+  });
+  return { dir: name, config: config(shape, type), generationConfig: {}, tensors: new Map(stored) };
 }
 
-function writeWeights(path: string, all: Map<string, number[]>, type: WeightType): void {
-  const header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }> = {};
-  let end = 0;
-  for (const [name, shape] of all) {
-    const start = end;
-    end += shape.reduce((a, b) => a * b, 1) * bytesOf[type];
-    header[name] = { dtype: type.toUpperCase(), shape, data_offsets: [start, end] };
-  }
-  const text = JSON.stringify(header);
-  const json = Buffer.from(text.padEnd(Math.ceil((text.length + 8) / 64) * 64 - 8));
-  const size = Buffer.alloc(8);
-  size.writeBigUInt64LE(BigInt(json.length));
+/** The weights of all norms, around 1, stand at the start of the file. */
+const normBytes = (s: Shape, type: WeightType): number => align(s.hidden * bytesOf[type]);
+
+function fileBytes(s: Shape, type: WeightType): number {
+  const sizes = [...tensors(s).values()].map((size) => align(size.reduce((a, b) => a * b, 1) * bytesOf[type]));
+  const all = sizes.reduce((a, b) => a + b, 0);
+  return normBytes(s, type) + Math.min(all, Math.max(mostBytes, ...sizes));
+}
+
+/** Writes the file of a checkpoint, if it is not there yet. Complete or absent: it is renamed into place. */
+export function writeWeights(name: ShapeName, type: WeightType): void {
+  const path = join(scratch(), `${name}-${type}.weights`);
+  if (existsSync(path)) return;
+  mkdirSync(scratch(), { recursive: true });
   const normal = normalBlock();
-  const matrix = encode(normal, type);
-  const norm = encode(
+  const norms = encode(
     normal.map((v) => 1 + v),
     type,
-  );
-  const file = openSync(path, 'w');
+  ).subarray(0, normBytes(shapes[name], type));
+  const block = encode(normal, type);
+  const draft = `${path}.${process.pid}.tmp`;
+  const file = openSync(draft, 'w');
   try {
-    writeSync(file, size);
-    writeSync(file, json);
-    let seed = 0;
-    for (const { shape, data_offsets } of Object.values(header)) {
-      const block = shape.length === 1 ? norm : matrix;
-      let at = ((seed++ * 7919 * 64) % blockSize) * bytesOf[type];
-      for (let left = data_offsets[1] - data_offsets[0]; left > 0; ) {
-        const written = writeSync(file, block, at, Math.min(left, block.length - at));
-        left -= written;
-        at = (at + written) % block.length;
-      }
+    writeSync(file, norms);
+    for (let left = fileBytes(shapes[name], type) - norms.length; left > 0; ) {
+      left -= writeSync(file, block, 0, Math.min(left, block.length));
     }
+    renameSync(draft, path);
   } finally {
     closeSync(file);
+    rmSync(draft, { force: true });
   }
 }

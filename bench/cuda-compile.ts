@@ -5,24 +5,10 @@ import { join } from 'node:path';
 import { buildProgram } from '../backends/cuda/device.ts';
 import { printProgram } from '../backends/cuda/print.ts';
 import { architectures, cudaTarget } from '../backends/cuda/target.ts';
-import { type Checkpoint, causalLM } from '../frontends/huggingface/index.ts';
+import { causalLM } from '../frontends/huggingface/index.ts';
 import type { Program } from '../ir/program.ts';
 import { compile } from '../runtime/compiler.ts';
-import { config, scratch, tensors } from './checkpoint.ts';
-import { llama8b, type Shape, type WeightType } from './shapes.ts';
-
-/** A checkpoint without weights: what its files would say. */
-function outline(shape: Shape, type: WeightType): Checkpoint {
-  const span = { path: 'none', offset: 0, bytes: 0 };
-  const all = tensors(shape).set('lm_head.weight', [shape.vocab, shape.hidden]);
-  const stored = [...all].map(([name, size]) => [name, { dtype: type, shape: size, span }] as const);
-  return {
-    dir: 'llama8b',
-    config: { ...config(shape, type), tie_word_embeddings: false },
-    generationConfig: {},
-    tensors: new Map(stored),
-  };
-}
+import { checkpoint, scratch } from './checkpoint.ts';
 
 export interface CudaCompileRow {
   readonly target: string;
@@ -83,7 +69,7 @@ async function measure(name: (typeof architectures)[number]['name']): Promise<Cu
 }
 
 function programFor(name: (typeof architectures)[number]['name']): Program {
-  const model = causalLM(outline(llama8b, 'bf16'));
+  const model = causalLM(checkpoint('llama8b', 'bf16'));
   const limits = { maxBatch: 8, maxLength: 2048, chunk: 512 };
   const entries = { prefill: model.graph('prefill', limits), decode: model.graph('decode', limits) };
   return compile('llama8b', entries, cudaTarget(name));

@@ -1,57 +1,54 @@
-// `modelc bench`: plans the measurements, runs each in a process of its own (so that its peak memory is its own) between
-// two probes of the machine, and prints the rows as a table or as JSON.
-import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { createCpuDevice } from '../backends/cpu/device.ts';
-import { type Probe, probe } from '../backends/cpu/probe.ts';
+// `modelc bench`: plans the measurements, makes them one after another, each between two probes of the machine, and prints
+// the rows as a table or as JSON.
 import { ModelcError } from '../ir/error.ts';
-import { checkpoint, scratch } from './checkpoint.ts';
+import type { DeviceName } from '../runtime/devices.ts';
 import { cudaCompile } from './cuda-compile.ts';
-import { measureGenerate, measureStart } from './measure.ts';
-import { compileRow, generateRows, type Measured, type Row, type RowPlan, table, type Workload } from './row.ts';
-import { type ShapeName, shapes, weightTypes } from './shapes.ts';
-
-/** What a measuring process prints when it waits for the machine to be probed; a line of input lets it go on. */
-const yourTurn = 'your turn';
+import { gpuBench } from './gpu.ts';
+import { answer, measureRows } from './processes.ts';
+import { openProber } from './prober.ts';
+import { type Row, type RowPlan, table, type Workload } from './row.ts';
+import { type ShapeName, shapeNames, weightTypes } from './shapes.ts';
 
 export interface BenchOptions {
   readonly smoke?: boolean;
   readonly shape?: readonly string[];
   readonly dtype?: readonly string[];
+  readonly target?: DeviceName;
   readonly only?: string;
   readonly reps?: number;
   readonly json?: boolean;
+  /** Of the workload gpu: write what was measured to bench/results; leave other libraries out. */
+  readonly save?: boolean;
+  readonly peers?: boolean;
   /** Set in the measuring process: a RowPlan as JSON. */
   readonly row?: string;
 }
 
 export async function bench(workload: string | undefined, options: BenchOptions): Promise<void> {
-  if (options.row !== undefined) {
-    const plan = JSON.parse(options.row) as RowPlan;
-    const input = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-    const turn = async () => {
-      process.stdout.write(`${yourTurn}\n`);
-      await input.next();
-    };
-    const measured = await (plan.workload === 'compile' ? measureStart(plan) : measureGenerate(plan, turn));
-    process.stdout.write(`${JSON.stringify(measured)}\n`);
-    process.stdin.destroy();
-    return;
+  if (options.row !== undefined) return answer(options.row);
+  switch (workload) {
+    case 'cuda-compile':
+      return cudaCompile(options);
+    case 'gpu':
+      return gpuBench(options);
+    default:
+      return cpuBench(workload, options);
   }
-  if (workload === 'cuda-compile') return cudaCompile(options);
+}
+
+async function cpuBench(workload: string | undefined, options: BenchOptions): Promise<void> {
   const rows: Row[] = [];
-  for (const plan of plans(workload, options)) {
-    if (process.stderr.isTTY) process.stderr.write(`${plan.workload} ${plan.shape} ${plan.dtype} ...\n`);
-    const ready: RowPlan = { ...plan, folder: checkpoint(plan.shape, plan.dtype) };
-    rows.push(...(plan.workload === 'compile' ? [startRow(ready)] : await speedRows(ready)));
-  }
+  const prober = await openProber('cpu', false);
+  for (const plan of plans(workload, options)) rows.push(...(await measureRows(plan, prober)));
   if (rows.length === 0) throw new ModelcError('input', 'no measurement matches --only: try --only "llama1b f32"');
   process.stdout.write(`${options.json ? JSON.stringify(rows, null, 1) : table(rows)}\n`);
 }
 
-function choose<T extends string>(what: string, asked: readonly string[] | undefined, known: readonly T[]): T[] {
+export function choose<T extends string>(
+  what: string,
+  asked: readonly string[] | undefined,
+  known: readonly T[],
+): readonly T[] {
   for (const a of asked ?? []) {
     if (!(known as readonly string[]).includes(a)) {
       throw new ModelcError('input', `there is no ${what} '${a}' to measure: choose among ${known.join(', ')}`);
@@ -68,62 +65,31 @@ function pattern(text: string): RegExp {
   }
 }
 
-function* plans(workload: string | undefined, options: BenchOptions): Generator<Omit<RowPlan, 'folder'>> {
+const usual: readonly ShapeName[] = ['smol135m', 'llama1b'];
+
+function* plans(workload: string | undefined, options: BenchOptions): Generator<RowPlan> {
   const workloads = choose<Workload>('workload', workload === undefined ? undefined : [workload], [
     'generate',
     'compile',
   ]);
-  const all = Object.keys(shapes) as ShapeName[];
-  const usual = all.filter((s) => (s === 'tiny') === Boolean(options.smoke));
+  const shapes = options.shape ? choose('shape', options.shape, shapeNames) : options.smoke ? ['tiny' as const] : usual;
   const only = pattern(options.only ?? '');
-  const length = options.smoke
-    ? { promptTokens: 64, newTokens: 16, reps: options.reps ?? 1 }
-    : { promptTokens: 512, newTokens: 128, reps: options.reps ?? 3 };
-  for (const shape of options.shape ? choose('shape', options.shape, all) : usual) {
+  const tokens = options.smoke ? 64 : 512;
+  const common = {
+    target: 'cpu',
+    promptTokens: tokens,
+    contextTokens: tokens,
+    newTokens: options.smoke ? 16 : 128,
+    reps: options.reps ?? (options.smoke ? 1 : 3),
+    tolerance: 0.1, // a machine that others use too
+    load: {},
+    smoke: Boolean(options.smoke),
+  } as const;
+  for (const shape of shapes) {
     for (const dtype of choose('dtype', options.dtype, weightTypes)) {
-      for (const w of workloads)
-        if (only.test(`${w} ${shape} ${dtype}`)) yield { workload: w, shape, dtype, ...length };
+      for (const w of workloads) {
+        if (only.test(`${w} ${shape} ${dtype}`)) yield { ...common, workload: w, shape, dtype };
+      }
     }
-  }
-}
-
-const failed = (plan: RowPlan): ModelcError =>
-  new ModelcError('input', `measuring ${plan.workload} ${plan.shape} ${plan.dtype} failed: see the line above`);
-
-function inProcess(plan: RowPlan, env: NodeJS.ProcessEnv): Measured {
-  const child = spawnSync(process.execPath, [process.argv[1], 'bench', '--row', JSON.stringify(plan)], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env,
-  });
-  if (child.status !== 0) throw failed(plan);
-  return JSON.parse(child.stdout) as Measured;
-}
-
-/** Repetitions in a process of their own, with a probe of the machine before, between and after them. */
-async function speedRows(plan: RowPlan): Promise<Row[]> {
-  const device = await createCpuDevice();
-  inProcess({ ...plan, workload: 'compile' }, process.env); // compiles, so that what is measured is running
-  const child = spawn(process.execPath, [process.argv[1], 'bench', '--row', JSON.stringify(plan)], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  const probes: Probe[] = [];
-  for await (const line of createInterface({ input: child.stdout })) {
-    if (line !== yourTurn) return generateRows(plan, JSON.parse(line) as Measured, probes);
-    probes.push(await probe(device));
-    child.stdin.write('\n');
-  }
-  throw failed(plan);
-}
-
-/** Two starts with one cache folder: it is empty for the first. */
-function startRow(plan: RowPlan): Row {
-  mkdirSync(scratch(), { recursive: true });
-  const cache = mkdtempSync(join(scratch(), 'cache-'));
-  try {
-    const env = { ...process.env, MODELC_CACHE: cache };
-    return compileRow(plan, inProcess(plan, env), inProcess(plan, env));
-  } finally {
-    rmSync(cache, { recursive: true, force: true });
   }
 }

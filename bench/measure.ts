@@ -1,8 +1,14 @@
-// What a measuring process does: opens the checkpoint as any user would, generates, and notes when each token came.
-// Everything goes through the public API, so the figures are those that a program would see.
+// What a measuring process does: opens a model of random weights, generates, and notes when each token came. All but the
+// place of the weights is what a user's program does, so the figures are those that it would see.
 import { hostTarget } from '../backends/cpu/target.ts';
-import { AutoModelForCausalLM, BaseStreamer } from '../runtime/index.ts';
+import { dtypeInfo } from '../ir/dtype.ts';
+import { ModelcError } from '../ir/error.ts';
+import type { Device } from '../runtime/device.ts';
+import { devices } from '../runtime/devices.ts';
+import { BaseStreamer } from '../runtime/index.ts';
+import { loadModel, modelOf, type OpenedModel, type PreTrainedModel } from '../runtime/models.ts';
 import { peakMemoryMb } from '../runtime/peak-memory.ts';
+import { checkpoint } from './checkpoint.ts';
 import type { Measured, Repetition, RowPlan } from './row.ts';
 import { shapes } from './shapes.ts';
 
@@ -40,47 +46,113 @@ class Stopwatch extends BaseStreamer {
 const prompt = (tokens: number, vocab: number): number[] =>
   Array.from({ length: tokens }, (_, i) => 300 + ((i * 7919) % (vocab - 300)));
 
+interface Loaded {
+  readonly device: Device;
+  readonly opened: OpenedModel;
+  readonly model: PreTrainedModel;
+  readonly ready: Span;
+  /** Milliseconds of `ready` in which weights were read. */
+  readonly weightsMs: number;
+  /** Free memory of the device before. */
+  readonly free: number | undefined;
+}
+
+async function load(plan: RowPlan): Promise<Loaded> {
+  const device: Device = await devices[plan.target].open();
+  let weightsMs = 0;
+  let depth = 0; // a device may map by writing
+  for (const name of ['map', 'write'] as const) {
+    const call: (...args: never[]) => unknown = device[name].bind(device);
+    const timed = (...args: never[]): unknown => {
+      const start = performance.now();
+      depth++;
+      const result = call(...args);
+      if (--depth === 0) weightsMs += performance.now() - start;
+      return result;
+    };
+    Object.assign(device, { [name]: timed });
+  }
+  const free = device.freeMemory?.();
+  const start = now();
+  const opened = modelOf(checkpoint(plan.shape, plan.dtype), plan.load);
+  const model = await loadModel(opened, plan.target, device);
+  return { device, opened, model, ready: between(start, now()), weightsMs, free };
+}
+
 /**
  * Prefill of the prompt, to the first token, and decoding of what follows, as many times as the plan says. Before each
- * repetition it awaits `turn`, so that the machine can be probed between them.
+ * repetition it awaits `turn`, so that the machine can be probed between them. Throws ModelcError 'unsupported' when
+ * repetitions disagree, or the logits are no numbers: times of wrong results are void.
  */
 export async function measureGenerate(plan: RowPlan, turn: () => Promise<void>): Promise<Measured> {
-  const model = await AutoModelForCausalLM.from_pretrained(plan.folder);
-  const input_ids = [prompt(plan.promptTokens, shapes[plan.shape].vocab)];
-  const run = async (newTokens: number): Promise<Moment[]> => {
+  const { device, opened, model, free } = await load(plan);
+  const { vocab } = shapes[plan.shape];
+  const seen = new Map<string, string>();
+  const run = async (promptTokens: number, newTokens: number): Promise<Moment[]> => {
     const streamer = new Stopwatch();
     const start = now();
-    await model.generate({ input_ids, max_new_tokens: newTokens, do_sample: false, streamer });
+    const options = { max_new_tokens: newTokens, do_sample: false, streamer };
+    const { data } = await model.generate({ input_ids: [prompt(promptTokens, vocab)], ...options });
+    const key = `${promptTokens} ${newTokens}`;
+    const ids = data.join();
+    if ((seen.get(key) ?? ids) !== ids) throw void_(plan, 'repetitions of one prompt give different tokens');
+    seen.set(key, ids);
     return [start, ...streamer.tokens];
   };
-  await run(2); // pages of the weights, threads
+  await checkLogits(plan, model);
+  await run(plan.promptTokens, 1); // pages of the weights, threads, clocks
   const repetitions: Repetition[] = [];
+  let least = free;
   for (let i = 0; i < plan.reps; i++) {
     await turn();
-    const moments = await run(plan.newTokens + 1);
-    const [p, d] = [between(moments[0], moments[1]), between(moments[1], moments[moments.length - 1])];
+    const decoding = await run(plan.contextTokens, plan.newTokens + 1);
+    const reading = plan.promptTokens === plan.contextTokens ? decoding : await run(plan.promptTokens, 1);
+    const p = between(reading[0], reading[1]);
+    const d = between(decoding[1], decoding[decoding.length - 1]);
     repetitions.push({
       prefill: { msPerToken: p.ms / plan.promptTokens, cpuShare: p.cpuShare },
       decode: { msPerToken: d.ms / plan.newTokens, cpuShare: d.cpuShare },
     });
+    if (least !== undefined) least = Math.min(least, device.freeMemory?.() ?? least);
   }
   await turn();
   // Caches grow by doubling, so they have room for the next power of two.
-  const capacity = 2 ** Math.ceil(Math.log2(plan.promptTokens + plan.newTokens + 1));
-  const plannedMb = Math.round((model.planned_bytes(1, capacity) ?? 0) / 2 ** 20);
-  await model.dispose();
-  return { peakRssMb: peakMemoryMb(), plannedMb, repetitions };
+  const positions = Math.max(plan.promptTokens, plan.contextTokens + plan.newTokens + 1);
+  const plannedMb = Math.round((model.planned_bytes(1, 2 ** Math.ceil(Math.log2(positions))) ?? 0) / 2 ** 20);
+  model.dispose();
+  return {
+    peakRssMb: peakMemoryMb(),
+    plannedMb,
+    cacheBytes: dtypeInfo[opened.cache.store].bytes,
+    ...(free === undefined || least === undefined ? {} : { deviceMb: Math.round((free - least) / 2 ** 20) }),
+    repetitions,
+  };
+}
+
+const void_ = (plan: RowPlan, problem: string): ModelcError =>
+  new ModelcError('unsupported', `${plan.shape} ${plan.dtype} on ${plan.target}: ${problem}; its times mean nothing`);
+
+/** The greedy tokens are those of the largest logits, and all logits are finite. */
+async function checkLogits(plan: RowPlan, model: PreTrainedModel): Promise<void> {
+  const input_ids = [prompt(plan.contextTokens, shapes[plan.shape].vocab)];
+  const max_new_tokens = Math.min(4, plan.newTokens);
+  const options = { input_ids, max_new_tokens, do_sample: false };
+  const fast = await model.generate(options);
+  const slow = await model.generate({ ...options, output_logits: true, return_dict_in_generate: true });
+  slow.past_key_values?.dispose();
+  for (const { data } of slow.logits ?? []) {
+    if (!data.every(Number.isFinite)) throw void_(plan, 'logits are infinite or no numbers');
+  }
+  if (fast.data.join() !== slow.sequences.data.join()) throw void_(plan, 'greedy tokens are not those of the logits');
 }
 
 /** From the start of the process to the first token of a 16-token prompt. */
 export async function measureStart(plan: RowPlan): Promise<Measured> {
-  const start = now();
-  const model = await AutoModelForCausalLM.from_pretrained(plan.folder);
-  const ready = between(start, now());
+  const { model, ready, weightsMs } = await load(plan);
   const streamer = new Stopwatch();
   const input_ids = [prompt(16, shapes[plan.shape].vocab)];
   await model.generate({ input_ids, max_new_tokens: 1, do_sample: false, streamer });
   const firstTokenMs = streamer.tokens[0].ms; // performance.now() counts from the start of the process
-  await model.dispose();
-  return { peakRssMb: peakMemoryMb(), ready, firstTokenMs };
+  model.dispose();
+  return { peakRssMb: peakMemoryMb(), ready: { ...ready, ms: ready.ms - weightsMs }, weightsMs, firstTokenMs };
 }

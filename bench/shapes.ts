@@ -1,5 +1,7 @@
 // The models that are measured, and the work that one token of them costs at least: the floors of DESIGN section 6.
 export interface Shape {
+  /** The architecture, as config.json names it. */
+  readonly family: 'llama' | 'gemma';
   readonly hidden: number;
   readonly layers: number;
   readonly heads: number;
@@ -7,25 +9,38 @@ export interface Shape {
   readonly headDim: number;
   readonly ffn: number;
   readonly vocab: number;
+  /** Whether the output head is the embedding. */
+  readonly tied: boolean;
+  /** What a reader of the numbers must know. */
+  readonly note?: string;
 }
 
-/** SmolLM2-135M and Llama-3.2-1B, both with tied embeddings; `tiny` is for smoke runs. */
+/** SmolLM2-135M, Llama-3.2-1B, Llama-3-8B, and one at the sizes of Gemma-2-2B; `tiny` is for smoke runs. */
 export const shapes = {
-  tiny: { hidden: 64, layers: 2, heads: 4, kvHeads: 2, headDim: 16, ffn: 128, vocab: 512 },
-  smol135m: { hidden: 576, layers: 30, heads: 9, kvHeads: 3, headDim: 64, ffn: 1536, vocab: 49152 },
-  llama1b: { hidden: 2048, layers: 16, heads: 32, kvHeads: 8, headDim: 64, ffn: 8192, vocab: 128256 },
-} satisfies Record<string, Shape>;
-/** Llama-3-8B: too large for a checkpoint of random weights on every machine, compiled from its config alone. */
-export const llama8b: Shape = {
-  hidden: 4096,
-  layers: 32,
-  heads: 32,
-  kvHeads: 8,
-  headDim: 128,
-  ffn: 14336,
-  vocab: 128256,
-};
+  tiny: {
+    ...{ family: 'llama', hidden: 64, layers: 2, heads: 4, kvHeads: 2, headDim: 16, ffn: 128, vocab: 512 },
+    tied: true,
+  },
+  smol135m: {
+    ...{ family: 'llama', hidden: 576, layers: 30, heads: 9, kvHeads: 3, headDim: 64, ffn: 1536, vocab: 49152 },
+    tied: true,
+  },
+  llama1b: {
+    ...{ family: 'llama', hidden: 2048, layers: 16, heads: 32, kvHeads: 8, headDim: 64, ffn: 8192, vocab: 128256 },
+    tied: true,
+  },
+  llama8b: {
+    ...{ family: 'llama', hidden: 4096, layers: 32, heads: 32, kvHeads: 8, headDim: 128, ffn: 14336, vocab: 128256 },
+    tied: false,
+  },
+  gemma2b: {
+    ...{ family: 'gemma', hidden: 2304, layers: 26, heads: 8, kvHeads: 4, headDim: 256, ffn: 9216, vocab: 256000 },
+    tied: true,
+    note: 'sizes of Gemma-2-2B in the first Gemma architecture: no norms after blocks, no soft caps, no windows',
+  },
+} as const satisfies Record<string, Shape>;
 export type ShapeName = keyof typeof shapes;
+export const shapeNames = Object.keys(shapes) as ShapeName[];
 
 export const weightTypes = ['f32', 'bf16'] as const;
 export type WeightType = (typeof weightTypes)[number];
@@ -36,8 +51,8 @@ const layerParams = (s: Shape): number =>
 const headParams = (s: Shape): number => s.hidden * s.vocab;
 
 /**
- * Bytes that decoding one token must read: every weight once (the tied embedding as the output head) and the keys and
- * values of `context` positions.
+ * Bytes that decoding one token must read: every weight once (of an embedding that is not the output head, one row: left
+ * out) and the keys and values of `context` positions.
  */
 export function decodeBytes(s: Shape, type: WeightType, context: number, cacheBytes: number): number {
   const weights = (s.layers * layerParams(s) + headParams(s)) * bytesOf[type];

@@ -7,15 +7,15 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { layoutProgram } from '../backends/webgpu/layout.ts';
 import { createNodeWebGpuDevice } from '../backends/webgpu/node.ts';
 import { webgpuTarget } from '../backends/webgpu/target.ts';
-import { checkpoint } from '../bench/checkpoint.ts';
+import { checkpoint, writeWeights } from '../bench/checkpoint.ts';
 import { dtypeInfo } from '../ir/dtype.ts';
 import type { Program } from '../ir/program.ts';
 import { recipeOf } from '../passes/recipe.ts';
 import { compile } from '../runtime/compiler.ts';
 import type { Device } from '../runtime/device.ts';
 import { GenerationConfig } from '../runtime/generation/configuration.ts';
-import { AutoModelForCausalLM, type PreTrainedModel } from '../runtime/index.ts';
-import { createModel, fitChunk, type LoadOptions, openModel, weightSource } from '../runtime/models.ts';
+import type { PreTrainedModel } from '../runtime/index.ts';
+import { createModel, fitChunk, type LoadOptions, loadModel, modelOf, weightSource } from '../runtime/models.ts';
 import { evalShape } from '../runtime/plan-dims.ts';
 import { ProgramSession } from '../runtime/program-session.ts';
 import { emulatedDevice } from './cuda-device.ts';
@@ -28,12 +28,13 @@ process.env.MODELC_BENCH_DIR = scratch;
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
 /** Tied embeddings of 512 x 64; the other matrices have 32 to 128 rows. */
-const folder = checkpoint('tiny', 'bf16');
+const stored = checkpoint('tiny', 'bf16');
+writeWeights('tiny', 'bf16');
 const embeddings = 'model.embed_tokens.weight';
 
 async function compiled(bindingBytes: number, target = webgpuTarget(), options: LoadOptions = {}) {
   const limited = { ...target, bindingBytes };
-  const opened = fitChunk(await openModel(folder, options), limited);
+  const opened = fitChunk(modelOf(stored, options), limited);
   const entries = Object.fromEntries(['prefill', 'decode'].map((e) => [e, opened.trace(e)]));
   return { opened, program: compile('tiny', entries, limited, { cache: opened.cache }) };
 }
@@ -79,7 +80,7 @@ describe.each([
   test('gives the tokens and logits of the whole one', { timeout: 240_000 }, async (context) => {
     const device = await open().catch((error: Error) => error);
     if (device instanceof Error) return context.skip(`${name} is not here: ${device.message}`);
-    const cpu = await AutoModelForCausalLM.from_pretrained(folder);
+    const cpu = await loadModel(modelOf(stored), 'cpu');
     const prompt = Array.from({ length: 21 }, (_, i) => 1 + ((i * 197) % 511));
     for (const [bindingBytes, rows] of [
       [12_000, [prompt, prompt.toReversed()]],

@@ -1,0 +1,37 @@
+// One way to probe every device: what it can do at best, now. Repetitions of a benchmark stand between two probes.
+import { createCpuDevice } from '../backends/cpu/device.ts';
+import { probe as probeCpu } from '../backends/cpu/probe.ts';
+import type { Device } from '../runtime/device.ts';
+import { type DeviceName, devices } from '../runtime/devices.ts';
+import { cudaProbes } from './cuda-probe.ts';
+import { type GpuProbe, GpuProber } from './gpu-probe.ts';
+import { webgpuProbes } from './webgpu-probe.ts';
+
+export type Probe = GpuProbe;
+
+export interface Prober {
+  /** The device's own name. */
+  readonly device: string;
+  probe(): Promise<Probe>;
+}
+
+/** `smoke`: a GPU is probed as little as possible. */
+export async function openProber(target: DeviceName, smoke: boolean): Promise<Prober> {
+  switch (target) {
+    case 'cpu': {
+      const device = await createCpuDevice();
+      return { device: device.name, probe: () => probeCpu(device) };
+    }
+    case 'cuda':
+      return openGpu(await devices.cuda.open(), cudaProbes, smoke);
+    case 'webgpu':
+      return openGpu(await devices.webgpu.open(), webgpuProbes, smoke);
+    default:
+      return target satisfies never;
+  }
+}
+
+async function openGpu(device: Device, probes: typeof cudaProbes, smoke: boolean): Promise<Prober> {
+  const prober = await GpuProber.open(device, await probes(device), smoke);
+  return { device: device.name, probe: () => prober.probe() };
+}
