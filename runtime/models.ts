@@ -1,7 +1,9 @@
 // AutoModelForCausalLM: a checkpoint folder to a model that runs. The model is compiled in this process for the
 // CPU or a GPU, or with `target: 'reference'` interpreted. The entry `forward` (all positions' logits) is compiled at its first use.
+import { createHash } from 'node:crypto';
 import type { Traced } from '../frontends/dsl/index.ts';
 import {
+  type Architecture,
   type CausalLM,
   type Checkpoint,
   causalLM,
@@ -14,6 +16,7 @@ import { ModelcError } from '../ir/error.ts';
 import { stridesOf } from '../ir/ndarray.ts';
 import type { PlanTensor } from '../ir/program.ts';
 import type { Target } from '../ir/target.ts';
+import { printGraph } from '../ir/text.ts';
 import type { CacheSpec } from '../passes/cache-layout.ts';
 import { recipeOf } from '../passes/recipe.ts';
 import { arenaBytes, compile } from './compiler.ts';
@@ -40,6 +43,8 @@ export interface LoadOptions {
   max_batch?: number;
   /** Prompt tokens per run at most; longer prompts are read in chunks. Default 512, or what the target has memory for. */
   chunk?: number;
+  /** Makes the model from config.json, in place of the architecture that its model_type names. */
+  architecture?: Architecture;
 }
 
 const defaultBatch = 8;
@@ -89,6 +94,7 @@ export const loadFields: readonly string[] = [
   'max_cache_len',
   'max_batch',
   'chunk',
+  'architecture',
 ];
 
 function checkOptions(options: LoadOptions): void {
@@ -100,13 +106,16 @@ function checkOptions(options: LoadOptions): void {
       );
     }
   }
-  const { cache_implementation: cache } = options;
+  const { cache_implementation: cache, architecture } = options;
   targetOf(options.target, options.device);
   if (cache && cache !== 'dynamic' && cache !== 'static') {
     throw new ModelcError(
       'unsupported',
       `cache_implementation '${String(cache)}' is not supported; use 'dynamic' or 'static'`,
     );
+  }
+  if (architecture !== undefined && typeof architecture !== 'function') {
+    throw new ModelcError('input', '`architecture` must be a function from config.json to a model');
   }
 }
 
@@ -121,6 +130,8 @@ export interface OpenedModel {
   readonly cache: CacheSpec;
   /** The graph of an entry: prefill, decode or forward. */
   trace(entry: string): Traced;
+  /** Whether the model is the caller's own, rather than what config.json says. */
+  readonly ownArchitecture: boolean;
 }
 
 /** Reads a checkpoint folder without its weights. Options and errors are those of from_pretrained. */
@@ -132,7 +143,7 @@ export async function openModel(directory: string, options: LoadOptions = {}): P
 /** The model of a checkpoint, wherever its weights are. */
 export function modelOf(checkpoint: Checkpoint, options: LoadOptions = {}): OpenedModel {
   checkOptions(options);
-  const model = causalLM(checkpoint);
+  const model = causalLM(checkpoint, options.architecture);
   checkDtype(options.dtype, checkpoint);
   const { vocabSize, maxPositionEmbeddings, bosTokenId } = model.config;
   const length = count('max_cache_len', options.max_cache_len ?? maxPositionEmbeddings);
@@ -150,6 +161,7 @@ export function modelOf(checkpoint: Checkpoint, options: LoadOptions = {}): Open
     limits,
     fixedChunk: options.chunk !== undefined,
     cache: fixedLength ? { kind: 'static', capacity: length, store: 'f32' } : { kind: 'dynamic', store: 'f32' },
+    ownArchitecture: options.architecture !== undefined,
     trace: tracer(model, limits),
   };
 }
@@ -167,6 +179,17 @@ export function fitChunk(opened: OpenedModel, target: Target): OpenedModel {
   if (arenaBytes(trace('prefill'), target, { cache }) <= target.bindingBytes) return opened;
   const shorter = { ...limits, chunk: Math.ceil(limits.chunk / 2) };
   return fitChunk({ ...opened, limits: shorter, trace: tracer(model, shorter) }, target);
+}
+
+/** For keys of caches: what entries of an architecture of the caller's compute; undefined if config.json says it all. */
+export function architectureDigest(opened: OpenedModel, entries: readonly string[]): string | undefined {
+  if (!opened.ownArchitecture) return undefined;
+  const digest = createHash('sha256');
+  for (const { graph, constants } of entries.map(opened.trace)) {
+    digest.update(printGraph(graph));
+    for (const [name, data] of constants) digest.update(name).update(data);
+  }
+  return digest.digest('hex');
 }
 
 /** Traces entries of a model under limits, each once. */
@@ -216,12 +239,16 @@ function openReference({ checkpoint, limits, trace }: OpenedModel): Session {
 async function openCompiled(opened: OpenedModel, target: DeviceName, given?: Device): Promise<Session> {
   const { open, build } = devices[target];
   const device: Device = given ?? (await open());
-  const { checkpoint, model, limits, cache, trace } = fitChunk(opened, device.target);
+  const fitted = fitChunk(opened, device.target);
+  const { checkpoint, model, limits, cache, trace } = fitted;
   const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => [name, dtype, shape]);
-  const built = (...entries: string[]) =>
-    build({ config: checkpoint.config, tensors, limits, cache, target: device.target, entries }, () =>
+  const built = (...entries: string[]) => {
+    const architecture = architectureDigest(fitted, entries);
+    const key = { config: checkpoint.config, architecture, tensors, limits, cache, target: device.target, entries };
+    return build(key, () =>
       compile(model.config.modelType, Object.fromEntries(entries.map((e) => [e, trace(e)])), device.target, { cache }),
     );
+  };
   return ProgramSession.open({
     ...(await built('prefill', 'decode')),
     device,

@@ -8,9 +8,9 @@ import { buildProgram } from '../backends/cpu/build.ts';
 import { cacheFolder, isSound } from '../backends/cpu/toolchain.ts';
 import type { Program } from '../ir/program.ts';
 
-/** Set by the bundler to a digest of the compiler's sources. */
 declare const MODELC_BUILD: string | undefined;
-const build = typeof MODELC_BUILD === 'string' ? MODELC_BUILD : undefined;
+/** A digest of the compiler's sources, set by the bundler; undefined when the sources run directly. */
+export const compilerBuild = typeof MODELC_BUILD === 'string' ? MODELC_BUILD : undefined;
 
 /** A program and the binary that holds its kernels. */
 export interface BuiltProgram {
@@ -26,9 +26,9 @@ export const withoutBodies = (program: Program): Program => ({
 
 /** The program that `make` compiles, or that an earlier process compiled under an equal `key` (plain data). */
 export async function cachedProgram(key: unknown, make: () => Program): Promise<BuiltProgram> {
-  if (build === undefined) return compileNow(make);
+  if (compilerBuild === undefined) return compileNow(make);
   const name = createHash('sha256')
-    .update(JSON.stringify([build, key]))
+    .update(JSON.stringify([compilerBuild, key]))
     .digest('hex');
   const path = join(cacheFolder(), 'programs', `${name}.json`);
   const known = await readEntry(path);

@@ -36,6 +36,8 @@ await build({
     nn: 'frontends/dsl/index.ts',
     compiler: 'runtime/compiler.ts',
     cli: 'runtime/cli/main.ts',
+    vite: 'runtime/plugin/vite.ts',
+    esbuild: 'runtime/plugin/esbuild.ts',
     conformance: 'runtime/conformance/main.ts',
     bench: 'bench/main.ts',
   },

@@ -1,18 +1,27 @@
-// The registry: model_type of a config.json to a model. A member of the Llama family is one row.
+// A checkpoint's config.json to a model. The registry goes by model_type, a member of the Llama family is one row; an
+// architecture of the caller's own takes its place.
 import { ModelcError } from '../../ir/error.ts';
 import { LlamaForCausalLM } from '../../models/llama.ts';
-import { type CausalEntry, type CausalLimits, type Traced, traceCausalLM } from '../dsl/index.ts';
+import {
+  type CausalEntry,
+  type CausalLimits,
+  type CausalModel,
+  Module,
+  type Traced,
+  traceCausalLM,
+} from '../dsl/index.ts';
 import { type Checkpoint, weightResolver } from './checkpoint.ts';
 import { type FamilyDefaults, Fields, maxPositions, readLlamaConfig } from './config.ts';
-import { quote } from './json.ts';
+import { type JsonObject, quote } from './json.ts';
+
+/** Makes a model from the config.json of its checkpoint. The paths of its fields are the names of the weights. */
+export type Architecture = (config: JsonObject) => CausalModel;
 
 /** A decoder-only language model that a checkpoint holds. */
 export interface CausalLM {
   readonly config: {
     readonly modelType: string;
     readonly vocabSize: number;
-    readonly hiddenSize: number;
-    readonly layers: number;
     readonly maxPositionEmbeddings: number;
     readonly bosTokenId?: number;
     readonly eosTokenId?: number | readonly number[];
@@ -87,9 +96,15 @@ const families: Readonly<Record<string, FamilyDefaults>> = {
 /** The model_types that `causalLM` knows. */
 export const supportedModels: readonly string[] = Object.keys(families);
 
-/** The model of a checkpoint. Throws ModelcError 'checkpoint' for an unknown architecture or an inconsistent config. */
-export function causalLM(checkpoint: Checkpoint): CausalLM {
-  const fields = new Fields(checkpoint.config, `${checkpoint.dir}/config.json`);
+/** A model and what else the config says of it. */
+interface Described {
+  readonly model: CausalModel;
+  readonly modelType: string;
+  readonly vocabSize: number;
+  readonly maxPositionEmbeddings: number;
+}
+
+function knownModel(fields: Fields): Described {
   const modelType = fields.text('model_type', '');
   if (!Object.hasOwn(families, modelType)) {
     throw new ModelcError(
@@ -97,28 +112,58 @@ export function causalLM(checkpoint: Checkpoint): CausalLM {
       `${fields.where} has model_type ${quote(modelType)}, which is not known; supported: ${supportedModels.join(', ')}`,
     );
   }
+  const defaults = families[modelType];
+  const config = readLlamaConfig(fields, defaults);
+  return {
+    model: new LlamaForCausalLM(config),
+    modelType,
+    vocabSize: config.vocabSize,
+    maxPositionEmbeddings: maxPositions(fields, defaults),
+  };
+}
+
+function ownModel(fields: Fields, architecture: Architecture): Described {
+  const model: unknown = architecture(fields.json);
+  if (!isCausalModel(model)) {
+    throw new ModelcError(
+      'input',
+      "`architecture` must return a model: a Module of 'modelc/nn' with the methods forward, finalNorm and logits",
+    );
+  }
+  return {
+    model,
+    modelType: 'custom',
+    vocabSize: fields.count('vocab_size'),
+    maxPositionEmbeddings: fields.count('max_position_embeddings'),
+  };
+}
+
+const isCausalModel = (value: unknown): value is CausalModel =>
+  value instanceof Module &&
+  ['forward', 'finalNorm', 'logits'].every((name) => typeof Reflect.get(value, name) === 'function');
+
+/**
+ * The model of a checkpoint: the one that `architecture` makes, else the one that its model_type names. Throws ModelcError
+ * 'checkpoint' for an unknown architecture or an inconsistent config.
+ */
+export function causalLM(checkpoint: Checkpoint, architecture?: Architecture): CausalLM {
+  const fields = new Fields(checkpoint.config, `${checkpoint.dir}/config.json`);
   if (fields.has('quantization_config')) {
     throw new ModelcError(
       'unsupported',
       `${fields.where} has a quantization_config; use the checkpoint with unquantized weights`,
     );
   }
-  const defaults = families[modelType];
-  const config = readLlamaConfig(fields, defaults);
+  const { model, ...described } = architecture ? ownModel(fields, architecture) : knownModel(fields);
   const [bosTokenId, eosTokenId, padTokenId] = [
     fields.token('bos_token_id'),
     fields.tokens('eos_token_id'),
     fields.token('pad_token_id'),
   ];
-  const model = new LlamaForCausalLM(config);
   const weights = weightResolver(checkpoint);
   return {
     config: {
-      modelType,
-      vocabSize: config.vocabSize,
-      hiddenSize: config.hiddenSize,
-      layers: config.layers,
-      maxPositionEmbeddings: maxPositions(fields, defaults),
+      ...described,
       ...(bosTokenId === undefined ? {} : { bosTokenId }),
       ...(eosTokenId === undefined ? {} : { eosTokenId }),
       ...(padTokenId === undefined ? {} : { padTokenId }),

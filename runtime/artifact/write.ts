@@ -21,7 +21,7 @@ import { type ArtifactManifest, formatName, formatVersion, kernelsFile, runtimeF
 import { builtFile } from './package-files.ts';
 
 export interface ArtifactOptions
-  extends Pick<LoadOptions, 'cache_implementation' | 'max_cache_len' | 'max_batch' | 'chunk'> {
+  extends Pick<LoadOptions, 'cache_implementation' | 'max_cache_len' | 'max_batch' | 'chunk' | 'architecture'> {
   readonly hooks?: PassHooks;
   /** Called when a stage begins. */
   readonly onProgress?: (stage: string) => void;
@@ -45,7 +45,7 @@ const copied = [
   'chat_template.jinja',
 ];
 /** Entries that generation needs; `forward` is for evaluation and not part of an artifact. */
-const entries = ['prefill', 'decode'] as const;
+export const entries = ['prefill', 'decode'] as const;
 
 /** Throws ModelcError 'input' when `output` is something other than an artifact, and what compiling throws. */
 export async function writeArtifact(

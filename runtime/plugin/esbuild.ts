@@ -1,0 +1,126 @@
+// modelc/esbuild: `import model from './my.model.ts'` in an app that esbuild bundles. The import becomes a small module that
+// esbuild's copy loader puts into the output, wherever the asset names of the build say, and the artifact is copied beside
+// it: so esbuild itself writes the paths in every chunk, and the artifact's own files keep their names.
+import { randomUUID } from 'node:crypto';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join, relative, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { BuildOptions, Loader, PartialMessage, Plugin, PluginBuild } from 'esbuild';
+import { ModelcError } from '../../ir/error.ts';
+import {
+  artifactCache,
+  type CompiledModel,
+  compileModel,
+  copyModel,
+  type Evaluated,
+  isModelFile,
+  isModelImport,
+  outputFolder,
+} from './compile.ts';
+
+const namespace = 'modelc';
+
+/** Compiles the models that an app imports. The build needs format: 'esm', bundle: true and files as output. */
+export default function modelc(): Plugin {
+  return {
+    name: 'modelc',
+    setup(build) {
+      const options = build.initialOptions;
+      options.metafile = true; // says where esbuild put the modules
+      const place = options.platform === 'node' ? 'node' : 'browser';
+      const talkative = ['info', 'debug', 'verbose'].includes(options.logLevel ?? 'warning');
+      /** By the path of their modules. */
+      const models = new Map<string, CompiledModel>();
+
+      build.onResolve({ filter: isModelImport }, async ({ path, pluginData, ...rest }) => {
+        if (pluginData === namespace) return undefined;
+        const { resolveDir, importer, kind } = rest;
+        const found = await build.resolve(path, { resolveDir, importer, kind, pluginData: namespace });
+        if (found.errors.length > 0 || found.namespace !== 'file' || !isModelFile.test(found.path)) return found;
+        // its own package.json says nothing of modules, so the name must where Node reads it
+        const module = found.path.replace(/ts$|js$/, place === 'node' ? 'mjs' : 'js');
+        return { path: module, namespace, pluginData: found.path };
+      });
+
+      build.onLoad({ filter: /./, namespace }, async ({ path, pluginData }) => {
+        const file = String(pluginData);
+        try {
+          checkOptions(options, file);
+          const log = (line: string): void => void (talkative && console.error(line));
+          const model = await compileModel(file, { place, log, evaluate: (f) => evaluate(build, f) });
+          models.set(path, model);
+          const contents = `export { default } from './${outputFolder}/${model.name}/index.js';\n`;
+          return { contents, loader: 'copy', watchFiles: [...model.files] };
+        } catch (error) {
+          return { errors: messagesOf(error), watchFiles: [file] };
+        }
+      });
+
+      build.onEnd(async ({ errors, metafile }) => {
+        if (errors.length > 0 || !metafile) return;
+        for (const [output, { inputs }] of Object.entries(metafile.outputs)) {
+          for (const input of Object.keys(inputs)) {
+            const model = input.startsWith(`${namespace}:`) && models.get(input.slice(namespace.length + 1));
+            if (!model) continue;
+            const folder = resolve(options.absWorkingDir ?? '', dirname(output), outputFolder, model.name);
+            await copyModel(model, folder);
+          }
+        }
+      });
+    },
+  };
+}
+
+function checkOptions({ format, write }: BuildOptions, file: string): void {
+  const needs = (option: string, why: string): never => {
+    throw new ModelcError('input', `${relative('', file)}: ${why}; build with ${option}`);
+  };
+  if (format !== 'esm') needs("format: 'esm'", 'an imported model is an ES module');
+  if (write === false) needs('write: true', 'an imported model is files beside the output');
+}
+
+/** What esbuild shows of a failure; sentences of ours need no stack. */
+const messagesOf = (error: unknown): PartialMessage[] =>
+  error instanceof ModelcError ? [{ text: error.message }] : [{ text: String(error), detail: error }];
+
+/** Bundles a definition, with packages left outside, and imports it. */
+async function evaluate({ esbuild, initialOptions }: PluginBuild, file: string): Promise<Evaluated> {
+  const { tsconfig, alias, absWorkingDir = process.cwd() } = initialOptions;
+  const { outputFiles, metafile } = await esbuild.build({
+    entryPoints: [file],
+    bundle: true,
+    write: false,
+    metafile: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    packages: 'external',
+    logLevel: 'silent',
+    absWorkingDir,
+    define: { 'import.meta.url': ownUrl },
+    plugins: [{ name: 'own-urls', setup: keepUrls }],
+    ...(tsconfig === undefined ? {} : { tsconfig }),
+    ...(alias === undefined ? {} : { alias }),
+  });
+  const folder = artifactCache(file); // inside node_modules, so that the imports of packages resolve
+  const module = join(folder, `definition-${randomUUID()}.mjs`);
+  try {
+    await mkdir(folder, { recursive: true });
+    await writeFile(module, outputFiles[0].text);
+    const { default: value }: { default?: unknown } = await import(pathToFileURL(module).href);
+    return { value, files: Object.keys(metafile.inputs).map((path) => resolve(absWorkingDir, path)) };
+  } finally {
+    await rm(module, { force: true });
+  }
+}
+
+const ownUrl = '__modelc_url';
+
+/** Every module keeps the import.meta.url that it has in its place. */
+function keepUrls(build: PluginBuild): void {
+  build.onLoad({ filter: /\.[cm]?[jt]sx?$/, namespace: 'file' }, async ({ path }) => {
+    const url = `const ${ownUrl} = ${JSON.stringify(pathToFileURL(path).href)};`;
+    const loader = path.replace(/.*\.[cm]?/, '') as Loader;
+    return { contents: `${url} ${await readFile(path, 'utf8')}`, loader };
+  });
+}

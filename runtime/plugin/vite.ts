@@ -1,0 +1,112 @@
+// modelc/vite: `import model from './my.model.ts'` in an app that Vite builds or serves. In a build the import stays one, of
+// the artifact's index.js, which is copied with its files into the output; renderChunk writes the way there from each chunk.
+// The development server answers requests for the files of the artifact itself. Either way nothing reads the weights whole.
+import { posix, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { Plugin, ResolvedConfig } from 'vite';
+import { ModelcError } from '../../ir/error.ts';
+import { type CompiledModel, compileModel, copyModel, type Evaluated, isModelFile, outputFolder } from './compile.ts';
+import { serveFile } from './serve.ts';
+
+/** Specifier of an artifact in chunks before they are written. */
+const scheme = 'modelc-artifact:';
+/** Where the development server has the artifacts. */
+const served = '@modelc/';
+
+/** Compiles the models that an app imports. */
+export default function modelc(): Plugin {
+  let config: ResolvedConfig;
+  /** By name. */
+  const models = new Map<string, CompiledModel>();
+  /** The files behind each *.model.ts. */
+  const sources = new Map<string, ReadonlySet<string>>();
+
+  return {
+    name: 'modelc',
+    enforce: 'pre',
+    // the compiler runs at build time and is no part of the app
+    config: () => ({ optimizeDeps: { exclude: ['modelc'] } }),
+    configResolved(resolved) {
+      config = resolved;
+    },
+
+    resolveId: (id) => (id.startsWith(scheme) ? { id, external: true, moduleSideEffects: false } : undefined),
+
+    async load(id) {
+      if (!isModelFile.test(id)) return undefined;
+      const { consumer } = this.environment.config;
+      const log = (line: string): void => config.logger.info(line, { timestamp: true });
+      try {
+        const place = consumer === 'client' ? 'browser' : 'node';
+        const model = await compileModel(id, { place, log, evaluate });
+        models.set(model.name, model);
+        sources.set(id, new Set(model.files));
+        for (const file of model.files) this.addWatchFile(file);
+        if (config.command === 'build') return `export { default } from '${scheme}${model.name}';`;
+        const url =
+          consumer === 'client'
+            ? `${config.base}${served}${model.name}/index.js`
+            : pathToFileURL(`${model.folder}/index.js`).href;
+        // in a constant, so that Vite does not take it for the path of an asset
+        return `
+          const artifact = '${url}';
+          export default (await import(/* @vite-ignore */ new URL(artifact, import.meta.url).href)).default;
+        `;
+      } catch (error) {
+        if (error instanceof ModelcError) this.error(error.message);
+        throw error;
+      }
+    },
+
+    renderChunk(code, chunk, { format }) {
+      const imported = artifactsOf(chunk);
+      if (imported.length === 0) return null;
+      if (format !== 'es') this.error(`an imported model is an ES module; build ${chunk.fileName} with format 'es'`);
+      let written = code;
+      for (const name of imported) {
+        const path = posix.relative(posix.dirname(chunk.fileName), `${outputFolder}/${name}/index.js`);
+        written = written.replaceAll(`${scheme}${name}`, path.startsWith('.') ? path : `./${path}`);
+      }
+      return { code: written, map: null };
+    },
+
+    async writeBundle({ dir }, bundle) {
+      for (const chunk of Object.values(bundle)) {
+        if (chunk.type !== 'chunk') continue;
+        for (const name of artifactsOf(chunk)) {
+          await copyModel(models.get(name)!, resolve(config.root, dir ?? '.', outputFolder, name));
+        }
+      }
+    },
+
+    configureServer({ middlewares }) {
+      const prefix = `${config.base}${served}`;
+      middlewares.use((request, response, next) => {
+        const path = (request.url ?? '').replace(/[?#].*/, '');
+        const [name, file, ...rest] = path.slice(prefix.length).split('/');
+        const model = path.startsWith(prefix) && rest.length === 0 ? models.get(name) : undefined;
+        if (model) serveFile(model.folder, file ?? '', request, response).catch(next);
+        else next();
+      });
+    },
+
+    /** A checkpoint is no module: what changes with it is the model. */
+    hotUpdate({ file, modules }) {
+      const { moduleGraph } = this.environment;
+      const changed = [...sources].filter(([id, files]) => id !== file && files.has(file));
+      return [...modules, ...changed.flatMap(([id]) => [...(moduleGraph.getModulesByFile(id) ?? [])])];
+    },
+  };
+}
+
+const artifactsOf = (chunk: { imports: string[]; dynamicImports: string[] }): string[] =>
+  [...chunk.imports, ...chunk.dynamicImports]
+    .filter((id) => id.startsWith(scheme))
+    .map((id) => id.slice(scheme.length));
+
+/** Runs a definition with what Vite runs its own config with. */
+async function evaluate(file: string): Promise<Evaluated> {
+  const { runnerImport } = await import('vite');
+  const { module, dependencies } = await runnerImport<{ default?: unknown }>(file, { logLevel: 'silent' });
+  return { value: module.default, files: [file, ...dependencies] };
+}
