@@ -24,9 +24,30 @@ export interface Bindings {
   readonly results: readonly Buffer[];
 }
 
+/** Runs of one entry that follow one another on the device, without the host. */
+export interface Repeats {
+  /** Dims of every run. */
+  readonly dims: readonly Readonly<Record<string, number>>[];
+  /** What is written to inputs (by their place in the plan) before each run; nothing, where undefined. */
+  readonly writes: readonly { readonly input: number; readonly data: readonly (Uint8Array | undefined)[] }[];
+  /** Where bytes of the result go after every run: to the same place in an input. */
+  readonly feed: {
+    readonly input: number;
+    readonly spans: readonly { readonly offset: number; readonly bytes: number }[];
+  };
+  /** The place of the result in the plan, and its size. */
+  readonly result: number;
+  readonly resultBytes: number;
+}
+
 export interface LoadedProgram {
   /** Runs an entry off the event loop; resolves when its results can be read. */
   run(entry: string, bindings: Bindings, dims: Readonly<Record<string, number>>): Promise<void>;
+  /**
+   * Submits runs together, where the device has a queue of its own; gives the result of each when it is done. Whatever is
+   * called later takes effect after them.
+   */
+  repeat?(entry: string, bindings: Bindings, runs: Repeats): Promise<Uint8Array>[];
   /** Releases code, threads and arena. */
   dispose(): void;
 }

@@ -1,5 +1,6 @@
 // A session that runs a compiled Program on a Device. Weights are mapped from files without a copy; inputs and results
-// have one buffer each per entry, grown to what a run needs and reused by the next; states are buffers per generation.
+// have one buffer each per entry, grown to what a run needs and reused by the next, and another set of them while runs
+// are repeated on the device; states are buffers per generation.
 // Works from a Program as an artifact stores it: plain data and file spans, no graph.
 import { type DType, dtypeInfo } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
@@ -9,7 +10,9 @@ import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from './device
 import { bytesOf, storeNumbers, viewOf } from './host-tensor.ts';
 import { evalDim, evalShape, solveDims } from './plan-dims.ts';
 import { ProgramState } from './program-state.ts';
-import type { HostTensor, Session, SessionLimits, State } from './session.ts';
+import { type PreparedRuns, repeatByHost, repeatOnDevice } from './repeat.ts';
+import { RunBuffers } from './run-buffers.ts';
+import type { HostTensor, RepeatOptions, Session, SessionLimits, State } from './session.ts';
 
 /** Where a weight's bytes are: in a file, to be mapped, or made in memory (a packed layout that no file holds). */
 export type WeightSource = FileSpan | Uint8Array;
@@ -33,6 +36,15 @@ interface Part {
   readonly constants: readonly Buffer[];
 }
 
+/** What a run needs, ready to be submitted. */
+interface Prepared {
+  readonly loaded: LoadedProgram;
+  readonly plan: Plan;
+  readonly bindings: Bindings;
+  readonly dims: Readonly<Record<string, number>>;
+  readonly seq: number;
+}
+
 export class ProgramSession implements Session {
   readonly limits: SessionLimits;
   readonly program: Program;
@@ -41,8 +53,12 @@ export class ProgramSession implements Session {
   private readonly entries = new Map<string, Part>();
   /** Weights and constants by name, shared by the parts. */
   private readonly fixed = new Map<string, Buffer>();
-  /** Inputs and results by role, replaced by larger ones when a run needs more. */
-  private readonly reused = new Map<string, Buffer>();
+  /** Inputs and results of single runs. */
+  private readonly buffers: RunBuffers;
+  /** Those of repeated runs, which are under way while others begin; sets that are in no use. */
+  private readonly idle: RunBuffers[] = [];
+  /** The last of the repeated runs that were submitted. */
+  private submitted: Promise<unknown> = Promise.resolve();
   private queue: Promise<unknown> = Promise.resolve();
   private waiting = 0;
   private disposed = false;
@@ -51,6 +67,7 @@ export class ProgramSession implements Session {
     this.device = options.device;
     this.program = options.program;
     this.limits = limitsOf(options.program);
+    this.buffers = new RunBuffers(options.device);
   }
 
   /** Loads the program's code and binds its weights and constants. */
@@ -119,21 +136,56 @@ export class ProgramSession implements Session {
     state: State,
     wanted?: readonly string[],
   ): Promise<Record<string, HostTensor>> {
+    return this.enqueue(async () => {
+      const { loaded, plan, bindings, dims, seq } = await this.prepare(entry, inputs, state, this.buffers);
+      await loaded.run(entry, bindings, dims);
+      state.length += seq;
+      return this.readResults(plan, bindings, dims, wanted);
+    });
+  }
+
+  async *repeat(
+    entry: string,
+    inputs: Readonly<Record<string, HostTensor>>,
+    state: State,
+    options: RepeatOptions,
+  ): AsyncGenerator<HostTensor, void, undefined> {
+    const { loaded } = await this.enqueue(() => this.part(entry));
+    if (!loaded.repeat) return yield* repeatByHost(this, entry, inputs, state, options);
+    const buffers = this.idle.pop() ?? new RunBuffers(this.device);
+    try {
+      const prepared = await this.enqueue(() => this.prepare(entry, inputs, state, buffers));
+      const submit: PreparedRuns['submit'] = (runs) => {
+        this.checkOpen();
+        const results = loaded.repeat!(entry, prepared.bindings, runs);
+        this.submitted = results[results.length - 1];
+        return results;
+      };
+      yield* repeatOnDevice({ entry, state, submit, ...prepared }, options);
+    } finally {
+      if (this.disposed) buffers.free();
+      else this.idle.push(buffers);
+    }
+  }
+
+  /** Does `job` when its turn comes. */
+  private enqueue<T>(job: () => Promise<T>): Promise<T> {
     this.waiting++;
     const result = this.queue.then(() => {
       this.waiting--;
-      return this.runNow(entry, inputs, state, wanted);
+      return job();
     });
     this.queue = result.catch(() => undefined);
     return result;
   }
 
-  private async runNow(
+  /** Checks and binds everything that a run reads and writes; the inputs are written. */
+  private async prepare(
     entry: string,
     inputs: Readonly<Record<string, HostTensor>>,
     state: State,
-    wanted?: readonly string[],
-  ): Promise<Record<string, HostTensor>> {
+    buffers: RunBuffers,
+  ): Promise<Prepared> {
     this.checkOpen();
     const part = await this.part(entry);
     const plan = part.program.entries[entry];
@@ -149,15 +201,13 @@ export class ProgramSession implements Session {
       states: state.inOrderOf(part.program.states),
       inputs: tensors.map((t, i) => {
         const bytes = bytesOf(t.data);
-        const buffer = this.buffer(`${entry} input ${i}`, bytes.byteLength, t.dtype);
+        const buffer = buffers.take(`${entry} input ${i}`, bytes.byteLength, t.dtype);
         this.device.write(buffer, bytes);
         return buffer;
       }),
-      results: plan.results.map((r, i) => this.buffer(`${entry} result ${i}`, byteSize(r, dims), r.dtype)),
+      results: plan.results.map((r, i) => buffers.take(`${entry} result ${i}`, byteSize(r, dims), r.dtype)),
     };
-    await part.loaded.run(entry, bindings, dims);
-    state.length += seq;
-    return this.readResults(plan, bindings, dims, wanted);
+    return { loaded: part.loaded, plan, bindings, dims, seq };
   }
 
   private async readResults(
@@ -190,16 +240,6 @@ export class ProgramSession implements Session {
     );
   }
 
-  /** A buffer for `role` with room for `bytes`. */
-  private buffer(role: string, bytes: number, dtype: DType): Buffer {
-    const known = this.reused.get(role);
-    if (known && known.bytes >= bytes) return known;
-    if (known) this.device.free(known);
-    const buffer = this.device.alloc(bytes, dtype);
-    this.reused.set(role, buffer);
-    return buffer;
-  }
-
   private checkOpen(): void {
     if (this.disposed) throw new ModelcError('input', 'the model has been disposed; load it again');
   }
@@ -208,9 +248,10 @@ export class ProgramSession implements Session {
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;
-    this.queue = this.queue.then(() => {
+    this.queue = Promise.allSettled([this.queue, this.submitted]).then(() => {
       for (const { loaded } of new Set(this.entries.values())) loaded.dispose();
-      for (const buffer of [...this.reused.values(), ...this.fixed.values()]) this.device.free(buffer);
+      for (const buffers of [this.buffers, ...this.idle]) buffers.free();
+      for (const buffer of this.fixed.values()) this.device.free(buffer);
     });
   }
 }

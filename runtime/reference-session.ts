@@ -8,7 +8,8 @@ import { type NdArray, ndarray, sizeOf } from '../ir/ndarray.ts';
 import type { DType } from '../ir/dtype.ts';
 import { checkRoom, checkRows, checkState } from './cache-errors.ts';
 import { fromNdArray, toNdArray } from './host-tensor.ts';
-import type { HostTensor, Session, SessionLimits, State } from './session.ts';
+import { repeatByHost } from './repeat.ts';
+import type { HostTensor, RepeatOptions, Session, SessionLimits, State } from './session.ts';
 
 /** A graph with the data of its 'constant' params. */
 interface TracedGraph {
@@ -60,6 +61,15 @@ export class ReferenceSession implements Session {
     const result = this.queue.then(() => this.runNow(entry, inputs, state, wanted));
     this.queue = result.catch(() => undefined);
     return result;
+  }
+
+  repeat(
+    entry: string,
+    inputs: Readonly<Record<string, HostTensor>>,
+    state: State,
+    options: RepeatOptions,
+  ): AsyncGenerator<HostTensor, void, undefined> {
+    return repeatByHost(this, entry, inputs, state, options);
   }
 
   private async runNow(

@@ -25,7 +25,7 @@ export interface HostTensor {
 export interface State {
   /** Values of the dims that the state decides: `batch` and `capacity`. */
   readonly dims: Readonly<Record<string, number>>;
-  /** Positions written so far; a run adds the `seq` of its inputs. */
+  /** Positions written so far; a run adds the `seq` of its inputs. What lies behind may hold anything. */
   length: number;
   /** Makes room for `capacity` positions, keeping what is written. */
   grow(capacity: number): void;
@@ -44,6 +44,20 @@ export interface SessionLimits {
   readonly length: number;
   /** Whether the program was compiled for a cache of exactly `length` positions. */
   readonly fixedLength: boolean;
+}
+
+/** How an entry is run again and again. */
+export interface RepeatOptions {
+  /** Runs at most. */
+  readonly count: number;
+  /** The result that every run gives. */
+  readonly result: string;
+  /** The input that the result becomes in the next run; in the rows of the batch that are not `live`, it stays as it is. */
+  readonly feed: { readonly input: string; readonly live: readonly boolean[] };
+  /** The inputs of run i > 0 that differ from those of the run before; `feed` is not among them. */
+  readonly inputs: (run: number) => Readonly<Record<string, HostTensor>>;
+  /** Runs that are submitted to the device together (1). */
+  readonly together?: number;
 }
 
 export interface Session {
@@ -67,5 +81,16 @@ export interface Session {
     state: State,
     wanted?: readonly string[],
   ): Promise<Record<string, HostTensor>>;
+  /**
+   * Runs an entry again and again, its result becoming an input; gives the result of every run. A device that queues runs
+   * is ahead of the reader: results are fed on without the host. state.length tells what was given, so that leaving the
+   * loop takes back the runs that were ahead. Throws as `run` does.
+   */
+  repeat(
+    entry: string,
+    inputs: Readonly<Record<string, HostTensor>>,
+    state: State,
+    options: RepeatOptions,
+  ): AsyncGenerator<HostTensor, void, undefined>;
   dispose(): void;
 }

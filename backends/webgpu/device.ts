@@ -1,14 +1,15 @@
 // A WebGPU device over the standard API alone, so that one file serves browsers, Node and Deno. Memory is one GPUBuffer
 // an array; a program is pipelines, created in parallel when it is loaded; a run is one write of all uniforms, one
 // compute pass and one submit. Errors of the GPU come asynchronously: they are thrown by the next run or read.
-import { type DType, dtypeInfo } from '../../ir/dtype.ts';
+import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import type { Buffer, Device, FileSpan, LoadedProgram } from '../../runtime/device.ts';
 import { splitModules } from './layout.ts';
 import { GpuProgram, type Memory, storageUsage } from './program.ts';
-import { fromWords, toWords, wordBytes } from './storage.ts';
+import { Staging } from './staging.ts';
+import { deviceBytes, fromWords, toWords, wordBytes } from './storage.ts';
 import { webgpuTarget } from './target.ts';
 
 export interface WebGpuOptions {
@@ -44,13 +45,12 @@ class GpuBuffer implements Buffer {
 
   /** Bytes on the device of `bytes` of the host. */
   onDevice(bytes: number): number {
-    return this.dtype ? (bytes / dtypeInfo[this.dtype].bytes) * wordBytes : bytes;
+    return deviceBytes(this.dtype, bytes);
   }
 }
 
 const roundUp = (bytes: number): number => Math.max(wordBytes, Math.ceil(bytes / wordBytes) * wordBytes);
 const copyable = 0x04 | 0x08; // COPY_SRC | COPY_DST
-const readable = 0x01 | 0x08; // MAP_READ | COPY_DST
 /** Bytes of a file that are uploaded together. */
 const chunkBytes = 2 ** 24;
 
@@ -58,8 +58,7 @@ export class WebGpuDevice implements Device {
   readonly name = 'webgpu';
   readonly target: Target;
   private failure: ModelcError | undefined;
-  /** A buffer for reading back, when none is under way in it. */
-  private staging: GPUBuffer | undefined;
+  readonly staging = new Staging(this);
 
   constructor(
     readonly gpu: GPUDevice,
@@ -88,7 +87,7 @@ export class WebGpuDevice implements Device {
   }
 
   private create(bytes: number, dtype?: DType): GpuBuffer {
-    const size = roundUp(dtype ? (bytes / dtypeInfo[dtype].bytes) * wordBytes : bytes);
+    const size = roundUp(deviceBytes(dtype, bytes));
     return new GpuBuffer(this, this.buffer(size, storageUsage | copyable), bytes, dtype);
   }
 
@@ -151,34 +150,12 @@ export class WebGpuDevice implements Device {
     const from = b.onDevice(offset);
     const start = from - (from % wordBytes);
     const size = roundUp(from + b.onDevice(bytes) - start);
-    const staging = this.takeStaging(size);
+    const staging = this.staging.take(size);
     const encoder = this.gpu.createCommandEncoder();
     encoder.copyBufferToBuffer(b.gpu, start, staging, 0, size);
     this.gpu.queue.submit([encoder.finish()]);
-    try {
-      await staging.mapAsync(0x01, 0, size); // READ
-    } catch (cause) {
-      this.check();
-      throw new ModelcError('unsupported', 'WebGPU: the graphics device does not give its results', { cause });
-    }
-    const words = new Uint8Array(staging.getMappedRange(0, size)).slice(from - start, from - start + b.onDevice(bytes));
-    staging.unmap();
-    this.giveStaging(staging);
-    this.check();
+    const words = (await this.staging.read(staging, size)).subarray(from - start, from - start + b.onDevice(bytes));
     return b.dtype ? fromWords(b.dtype, words) : words;
-  }
-
-  private takeStaging(size: number): GPUBuffer {
-    const known = this.staging;
-    this.staging = undefined;
-    if (known && known.size >= size) return known;
-    known?.destroy();
-    return this.buffer(Math.max(size, 4096), readable);
-  }
-
-  private giveStaging(buffer: GPUBuffer): void {
-    if (this.staging) buffer.destroy();
-    else this.staging = buffer;
   }
 
   copy(from: Buffer, fromStep: number, to: Buffer, toStep: number, bytes: number, rows: number): void {

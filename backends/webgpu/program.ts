@@ -1,15 +1,19 @@
 // A program on a WebGPU device: pipelines, one arena, and per entry a uniform buffer with a region per dispatch. A run
-// fills in the dims, records every dispatch in one pass, and submits once.
+// fills in the dims and records every dispatch in one pass. Runs that follow one another are submitted together: each has
+// its own copy of the regions, found by a dynamic offset; behind them lie the inputs that differ between the runs; and
+// between the passes the device copies inputs, what is fed on, and what the host reads. Nothing waits for the device but
+// those who read results.
 import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { DimBound, Plan, PlanDim, PlanTensor, Program } from '../../ir/program.ts';
-import type { Bindings, Buffer, LoadedProgram } from '../../runtime/device.ts';
+import type { Bindings, Buffer, LoadedProgram, Repeats } from '../../runtime/device.ts';
 import { evalIndex } from '../kernel/grid.ts';
 import { type Dispatch, headWords, layoutProgram, type Module, type Resource } from './layout.ts';
-import { wordBytes } from './storage.ts';
+import type { Staging } from './staging.ts';
+import { deviceBytes, fromWords, toWords, wordBytes } from './storage.ts';
 
 export const storageUsage = 0x80;
-const uniformUsage = 0x40 | 0x08; // UNIFORM | COPY_DST
+const uniformUsage = 0x40 | 0x08 | 0x04; // UNIFORM | COPY_DST | COPY_SRC
 const computeStage = 4;
 /** The alignment of uniform regions, at default limits. */
 const regionBytes = 256;
@@ -25,6 +29,7 @@ export interface Memory extends Buffer {
 /** What a program needs of its device. */
 export interface Host {
   readonly gpu: GPUDevice;
+  readonly staging: Staging;
   check(): void;
   buffer(size: number, usage: number): GPUBuffer;
 }
@@ -37,13 +42,23 @@ interface Pipeline {
 interface Entry {
   readonly plan: Plan;
   readonly dispatches: readonly Dispatch[];
-  /** Byte offset of each dispatch's region. */
+  /** Byte offset of each dispatch's region, and the end of all. */
   readonly regions: readonly number[];
-  readonly words: Uint32Array<ArrayBuffer>;
-  readonly uniforms: GPUBuffer;
+  /** What is written before a submission; grows with the number of runs that are submitted together. */
+  words: Uint32Array<ArrayBuffer>;
+  uniforms: GPUBuffer;
   /** Bind groups of the last run, and the buffers that they bind. */
-  readonly groups: { readonly buffers: readonly GPUBuffer[]; readonly group: GPUBindGroup }[];
+  groups: { readonly buffers: readonly GPUBuffer[]; readonly group: GPUBindGroup }[];
 }
+
+/** A part of the uniform buffer that is copied to an input. */
+interface Upload {
+  readonly offset: number;
+  readonly to: Memory;
+  readonly bytes: number;
+}
+
+type DimValues = ReadonlyMap<string, number>;
 
 const spaces = {
   weight: 'weights',
@@ -93,14 +108,68 @@ export class GpuProgram implements LoadedProgram {
         regions.push(bytes);
         bytes += Math.ceil((modules[module].words * wordBytes) / regionBytes) * regionBytes;
       }
-      const words = new Uint32Array(bytes / wordBytes);
-      const uniforms = host.buffer(Math.max(regionBytes, bytes), uniformUsage);
+      regions.push(bytes);
+      const words = new Uint32Array(Math.max(regionBytes, bytes) / wordBytes);
+      const uniforms = host.buffer(words.byteLength, uniformUsage);
       entries.set(name, { plan: program.entries[name], dispatches, regions, words, uniforms, groups: [] });
     }
     return new GpuProgram(host, program, own, pipelines, entries, arena);
   }
 
   async run(name: string, bindings: Bindings, dims: Readonly<Record<string, number>>): Promise<void> {
+    const entry = this.entry(name);
+    const values = checkDims(entry.plan.dims, dims);
+    const memory = this.bind(entry.plan, bindings, values);
+    const sizes = fillUniforms(entry, 0, values);
+    this.submit(name, (encoder) => {
+      this.host.gpu.queue.writeBuffer(
+        entry.uniforms,
+        0,
+        entry.words,
+        0,
+        entry.regions[entry.dispatches.length] / wordBytes,
+      );
+      this.encode(encoder, entry, 0, sizes, memory);
+    });
+  }
+
+  repeat(
+    name: string,
+    bindings: Bindings,
+    { dims, writes, feed, result, resultBytes }: Repeats,
+  ): Promise<Uint8Array>[] {
+    const entry = this.entry(name);
+    const values = dims.map((d) => checkDims(entry.plan.dims, d));
+    const memory = this.bind(entry.plan, bindings, values[values.length - 1]);
+    const inputs = bindings.inputs.map(this.own);
+    const source = this.own(bindings.results[result]);
+    const target = inputs[feed.input];
+    const size = deviceBytes(source.dtype, resultBytes);
+    const { uploads, words } = this.layOut(entry, dims.length, writes, inputs);
+    const sizes = values.map((v, run) => fillUniforms(entry, run, v));
+    const staging = this.host.staging.take(size * dims.length);
+    this.submit(name, (encoder) => {
+      this.host.gpu.queue.writeBuffer(entry.uniforms, 0, entry.words, 0, words);
+      for (const [run, runSizes] of sizes.entries()) {
+        for (const { offset, to, bytes } of uploads[run]) {
+          encoder.copyBufferToBuffer(entry.uniforms, offset, to.gpu, 0, bytes);
+        }
+        this.encode(encoder, entry, run, runSizes, memory);
+        encoder.copyBufferToBuffer(source.gpu, 0, staging, run * size, size);
+        for (const span of feed.spans) {
+          const at = deviceBytes(source.dtype, span.offset);
+          encoder.copyBufferToBuffer(source.gpu, at, target.gpu, at, deviceBytes(source.dtype, span.bytes));
+        }
+      }
+    });
+    const read = this.host.staging.read(staging, size * dims.length);
+    return dims.map(async (_, run) => {
+      const words = (await read).slice(run * size, (run + 1) * size);
+      return source.dtype ? fromWords(source.dtype, words) : words;
+    });
+  }
+
+  private entry(name: string): Entry {
     if (this.disposed) throw new ModelcError('input', 'the program was disposed');
     const entry = this.entries.get(name);
     if (!entry) {
@@ -108,28 +177,79 @@ export class GpuProgram implements LoadedProgram {
       throw new ModelcError('input', `the program has no entry '${name}'; it has ${known}`);
     }
     this.host.check();
-    const values = checkDims(entry.plan.dims, dims);
-    const memory = this.bind(entry.plan, bindings, values);
-    const { gpu } = this.host;
-    const sizes = fillUniforms(entry, values);
+    return entry;
+  }
+
+  /** Makes room in the uniform buffer for `runs` copies of the regions and, behind them, what is written to inputs. */
+  private layOut(
+    entry: Entry,
+    runs: number,
+    writes: Repeats['writes'],
+    inputs: readonly Memory[],
+  ): { readonly uploads: readonly (readonly Upload[])[]; readonly words: number } {
+    let end = runs * entry.regions[entry.dispatches.length];
+    const pieces: Uint8Array[] = [];
+    const uploads = Array.from({ length: runs }, (_, run) =>
+      writes.flatMap(({ input, data }) => {
+        const to = inputs[input];
+        const host = data[run];
+        if (!host) return [];
+        if (host.byteLength > to.bytes)
+          throw new ModelcError('input', `input ${input} has ${to.bytes} bytes; ${host.byteLength} are written`);
+        const piece = to.dtype ? toWords(to.dtype, host) : host;
+        pieces.push(piece);
+        const offset = end;
+        end += piece.byteLength;
+        return [{ offset, to, bytes: piece.byteLength }];
+      }),
+    );
+    if (entry.words.byteLength < end) {
+      entry.words = new Uint32Array((2 * end) / wordBytes);
+      entry.uniforms.destroy();
+      entry.uniforms = this.host.buffer(entry.words.byteLength, uniformUsage);
+      entry.groups = [];
+    }
+    const bytes = new Uint8Array(entry.words.buffer);
+    const offsets = uploads.flat().map(({ offset }) => offset);
+    for (const [i, piece] of pieces.entries()) bytes.set(piece, offsets[i]);
+    return { uploads, words: end / wordBytes };
+  }
+
+  /** Records one pass: the dispatches of one run. */
+  private encode(
+    encoder: GPUCommandEncoder,
+    entry: Entry,
+    run: number,
+    sizes: readonly (readonly [x: number, y: number])[],
+    memory: (r: Resource) => GPUBuffer,
+  ): void {
+    const base = run * entry.regions[entry.dispatches.length];
+    const pass = encoder.beginComputePass();
+    for (const [i, { module }] of entry.dispatches.entries()) {
+      const [x, y] = sizes[i];
+      if (x === 0) continue;
+      pass.setPipeline(this.pipelines[module].pipeline);
+      pass.setBindGroup(0, this.group(entry, i, memory), [base + entry.regions[i]]);
+      pass.dispatchWorkgroups(x, y);
+    }
+    pass.end();
+  }
+
+  /** Submits what `record` records. Its errors are known later: whoever reads a result learns of them. */
+  private submit(name: string, record: (encoder: GPUCommandEncoder) => void): void {
+    const { gpu, staging } = this.host;
     gpu.pushErrorScope('out-of-memory');
     gpu.pushErrorScope('validation');
-    gpu.queue.writeBuffer(entry.uniforms, 0, entry.words);
     const encoder = gpu.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    entry.dispatches.forEach((dispatch, i) => {
-      const [x, y] = sizes[i];
-      if (x === 0) return;
-      pass.setPipeline(this.pipelines[dispatch.module].pipeline);
-      pass.setBindGroup(0, this.group(entry, i, memory));
-      pass.dispatchWorkgroups(x, y);
-    });
-    pass.end();
+    record(encoder);
     gpu.queue.submit([encoder.finish()]);
-    const [invalid, memoryError] = await Promise.all([gpu.popErrorScope(), gpu.popErrorScope()]);
-    const problem = invalid ?? memoryError;
-    if (problem) throw new ModelcError('unsupported', `WebGPU refuses to run ${name}: ${problem.message.trim()}`);
-    this.host.check();
+    const errors = Promise.all([gpu.popErrorScope(), gpu.popErrorScope()]);
+    staging.doubt(
+      errors.then(([invalid, memory]) => {
+        const problem = invalid ?? memory;
+        if (problem) throw new ModelcError('unsupported', `WebGPU refuses to run ${name}: ${problem.message.trim()}`);
+      }),
+    );
   }
 
   /** The bind group of dispatch i: the last run's, if it bound the same buffers. */
@@ -138,8 +258,7 @@ export class GpuProgram implements LoadedProgram {
     const buffers = resources.map(memory);
     const known = entry.groups[i];
     if (known && buffers.every((b, j) => b === known.buffers[j])) return known.group;
-    const next = entry.regions[i + 1] ?? entry.words.byteLength;
-    const uniform = { buffer: entry.uniforms, offset: entry.regions[i], size: next - entry.regions[i] };
+    const uniform = { buffer: entry.uniforms, size: entry.regions[i + 1] - entry.regions[i] };
     const group = this.host.gpu.createBindGroup({
       layout: this.pipelines[module].layout,
       entries: [
@@ -152,7 +271,7 @@ export class GpuProgram implements LoadedProgram {
   }
 
   /** Checks the buffers of a run; gives the memory of a resource. */
-  private bind(plan: Plan, bindings: Bindings, dims: ReadonlyMap<string, number>): (r: Resource) => GPUBuffer {
+  private bind(plan: Plan, bindings: Bindings, dims: DimValues): (r: Resource) => GPUBuffer {
     const { weights, constants, states } = this.program;
     const tensors = { weights, constants, states, inputs: plan.inputs, results: plan.results };
     const bound = new Map<string, readonly Memory[]>();
@@ -188,7 +307,7 @@ async function createPipeline(gpu: GPUDevice, { kernel, writes }: Module, code: 
   }
   const layout = gpu.createBindGroupLayout({
     entries: [
-      { binding: 0, visibility: computeStage, buffer: { type: 'uniform' } },
+      { binding: 0, visibility: computeStage, buffer: { type: 'uniform', hasDynamicOffset: true } },
       ...writes.map((write, i) => ({
         binding: i + 1,
         visibility: computeStage,
@@ -211,17 +330,15 @@ async function createPipeline(gpu: GPUDevice, { kernel, writes }: Module, code: 
   }
 }
 
-/** Fills the uniform words of all dispatches; returns their sizes in workgroups. */
-function fillUniforms(
-  { dispatches, regions, words }: Entry,
-  dims: ReadonlyMap<string, number>,
-): [x: number, y: number][] {
+/** Fills the uniform words of all dispatches of a run; returns their sizes in workgroups. */
+function fillUniforms({ dispatches, regions, words }: Entry, run: number, dims: DimValues): [x: number, y: number][] {
+  const base = run * regions[dispatches.length];
   return dispatches.map(({ grid, words: own }, i) => {
     const tasks = evalIndex(grid, dims);
     const x = Math.min(tasks, maxGroups);
     const y = x === 0 ? 0 : Math.ceil(tasks / x);
     if (y > maxGroups) throw new ModelcError('unsupported', `${tasks} tasks are more than a dispatch can have`);
-    const at = regions[i] / wordBytes;
+    const at = (base + regions[i]) / wordBytes;
     words[at] = tasks;
     words[at + 1] = x;
     own.forEach((w, j) => {
@@ -244,7 +361,7 @@ function checkDims(bounds: readonly DimBound[], dims: Readonly<Record<string, nu
 }
 
 /** Checks that a buffer holds a tensor, as the kernels expect it: weights packed, everything else in words. */
-function checkTensor(space: string, tensor: PlanTensor, memory: Memory, dims: ReadonlyMap<string, number>): Memory {
+function checkTensor(space: string, tensor: PlanTensor, memory: Memory, dims: DimValues): Memory {
   const { name, dtype, shape } = tensor;
   const bytes = shape.reduce((n, d) => n * dimValue(d, dims), dtypeInfo[dtype].bytes);
   if (memory.bytes < bytes) {
@@ -261,7 +378,7 @@ function checkTensor(space: string, tensor: PlanTensor, memory: Memory, dims: Re
   return memory;
 }
 
-function dimValue(d: PlanDim, dims: ReadonlyMap<string, number>): number {
+function dimValue(d: PlanDim, dims: DimValues): number {
   return Object.entries(d).reduce((sum, [monomial, coefficient]) => {
     const names = monomial === '' ? [] : monomial.split('*');
     return sum + names.reduce((product, name) => product * (dims.get(name) ?? 0), coefficient);

@@ -22,6 +22,10 @@ export type ValueType = (typeof valueTypes)[ScalarType];
 /** Bytes of a word. */
 export const wordBytes = 4;
 
+/** Bytes on the device of `bytes` of the host, in memory of a dtype or of bytes as they are. */
+export const deviceBytes = (dtype: DType | undefined, bytes: number): number =>
+  dtype ? (bytes / dtypeInfo[dtype].bytes) * wordBytes : bytes;
+
 /** Elements of a dtype whose host bytes are the device's words as they are. */
 const isWord = (dtype: DType): boolean => dtype === 'f32' || dtype === 'i32' || dtype === 'u32';
 

@@ -6,7 +6,12 @@ import type { Session, State } from '../session.ts';
 // A cache that nobody holds any more gives its memory back, disposed or not.
 const forgotten = new FinalizationRegistry<State>((state) => state.dispose());
 
-/** A cache that grows by doubling, up to what its model is compiled for. */
+/** A generation whose end is known takes its memory at the start, unless the end is so many positions away. */
+const farAhead = 4096;
+
+/**
+ * A cache that grows up to what its model is compiled for: to where a generation is expected to end, or else by doubling.
+ */
 export class DynamicCache {
   /** Set at the first use. */
   private bound: { readonly session: Session; readonly state: State } | undefined;
@@ -28,10 +33,16 @@ export class DynamicCache {
     return this.positions.length;
   }
 
-  /** The memory, for `rows` rows of `session` and at least `positions` positions in all. Used by generation. */
-  bind(session: Session, rows: number, positions: number): State {
+  /**
+   * The memory, for `rows` rows of `session` and at least `positions` positions in all; `expected` are those that it will
+   * need in the end. Used by generation.
+   */
+  bind(session: Session, rows: number, positions: number, expected = positions): State {
+    const { length: limit } = session.limits;
     if (!this.bound) {
-      this.bound = { session, state: session.createState(rows, this.room(positions, session.limits.length)) };
+      const isNear = expected > positions && expected - positions <= farAhead;
+      const room = isNear ? Math.min(expected, limit) : this.doubled(positions, limit);
+      this.bound = { session, state: session.createState(rows, this.room(room)) };
       this.positions = new Array<number>(rows).fill(0);
       forgotten.register(this, this.bound.state, this);
     }
@@ -45,18 +56,26 @@ export class DynamicCache {
       );
     }
     const { state } = this.bound;
-    if (positions > state.dims.capacity) this.enlarge(state, positions, session.limits.length);
+    if (positions > state.dims.capacity && positions <= limit && this.grows) {
+      const near = Math.min(expected, positions + farAhead, limit);
+      state.grow(Math.max(near, this.doubled(positions, limit)));
+    }
     return state;
   }
 
-  protected room(positions: number, limit: number): number {
+  private doubled(positions: number, limit: number): number {
     let capacity = 64;
     while (capacity < positions) capacity *= 2;
     return Math.max(positions, Math.min(capacity, limit));
   }
 
-  protected enlarge(state: State, positions: number, limit: number): void {
-    if (positions <= limit) state.grow(this.room(positions, limit));
+  /** Positions to make room for at first, where `wanted` are wanted. */
+  protected room(wanted: number): number {
+    return wanted;
+  }
+
+  protected get grows(): boolean {
+    return true;
   }
 
   /** Row i becomes old row rows[i]. */
@@ -87,7 +106,8 @@ export class StaticCache extends DynamicCache {
     return this.max_cache_len;
   }
 
-  protected override enlarge(): void {
-    // Stays as it is; the session refuses the run that does not fit.
+  /** It stays as it is; the session refuses the run that does not fit. */
+  protected override get grows(): boolean {
+    return false;
   }
 }

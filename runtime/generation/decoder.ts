@@ -1,7 +1,8 @@
 // Feeds token ids to a session: splits prompts into chunks, derives position ids from the mask, grows the cache. What a
-// decoding method sees is `feed(ids) -> logits or the most likely token of the last position`.
+// decoding method sees is `feed(ids) -> logits or the most likely token of the last position`, and `follow(ids)`, the
+// tokens that follow one another, which a GPU feeds to itself.
 import { ModelcError } from '../../ir/error.ts';
-import type { HostTensor, Session } from '../session.ts';
+import type { HostTensor, Session, State } from '../session.ts';
 import type { DynamicCache } from './cache.ts';
 
 export interface DecoderOptions {
@@ -10,6 +11,10 @@ export interface DecoderOptions {
   /** New positions per run at most; the session's own limit holds too. */
   readonly chunk?: number;
   readonly signal?: AbortSignal;
+  /** Positions that the cache will need in the end, where that is known. */
+  readonly positions?: number;
+  /** Tokens of a row that are submitted to a device together (1). */
+  readonly together?: number;
 }
 
 export type DecoderResult = 'logits' | 'next_token';
@@ -64,8 +69,54 @@ export class Decoder {
   ): Promise<Record<string, HostTensor>> {
     const { session, cache } = this.options;
     const seq = ids[0].length;
-    const state = cache.bind(session, ids.length, cache.get_seq_length() + seq);
+    const state = this.room(ids.length, seq);
     return session.run(seq === 1 ? 'decode' : 'prefill', modelInputs(ids, mask, cache), state, wanted);
+  }
+
+  /** The state, with room for `seq` more positions. */
+  private room(rows: number, seq: number): State {
+    const { session, cache, positions } = this.options;
+    return cache.bind(session, rows, cache.get_seq_length() + seq, positions);
+  }
+
+  /**
+   * The most likely tokens after `ids` (one of each row), `count` of them at most. Each is read in turn; a row that is not
+   * `live` reads its id again and again. Leaving the loop forgets what was computed ahead.
+   */
+  async *follow(
+    ids: readonly bigint[],
+    live: readonly boolean[],
+    count: number,
+  ): AsyncGenerator<Int32Array, void, undefined> {
+    const { session, cache, signal, together } = this.options;
+    const rows = ids.length;
+    const column = (data: Int32Array): HostTensor => ({ dtype: 'i32', shape: [rows, 1], data });
+    const input_ids = column(Int32Array.from(ids, Number));
+    const attention_mask: HostTensor = { dtype: 'bool', shape: [rows, 1], data: new Uint8Array(rows).fill(1) };
+    throwIfAborted(signal);
+    for (let left = count; left > 0; ) {
+      const state = this.room(rows, 1);
+      const start = cache.positions;
+      const after = (run: number): number[] => start.map((position) => position + run);
+      const position_ids = (run: number): HostTensor => column(Int32Array.from(after(run)));
+      const inputs = { input_ids, attention_mask, position_ids: position_ids(0) };
+      const given = session.repeat('decode', inputs, state, {
+        count: Math.max(1, Math.min(left, state.dims.capacity - state.length)),
+        result: 'next_token',
+        feed: { input: 'input_ids', live },
+        inputs: (run) => ({ position_ids: position_ids(run) }),
+        ...(together ? { together } : {}),
+      });
+      let runs = 0;
+      for await (const token of given) {
+        const tokens = resultData({ next_token: token }, 'next_token') as Int32Array;
+        cache.positions = after(++runs);
+        for (const [r, isLive] of live.entries()) if (isLive) (input_ids.data as Int32Array)[r] = tokens[r];
+        yield tokens;
+        throwIfAborted(signal);
+      }
+      left -= runs;
+    }
   }
 }
 

@@ -214,7 +214,7 @@ export class CausalLanguageModel {
     const guided = this.guide(call, prompt, decoderOptions);
     const run: Run = {
       call,
-      decoder: new Decoder({ ...decoderOptions, cache }),
+      decoder: new Decoder({ ...decoderOptions, cache, positions: call.maxLength - 1 }),
       cache,
       prompt,
       mask,
