@@ -21,6 +21,7 @@ const callArguments = [
   'negative_prompt_ids',
   'signal',
   'seed',
+  'tokens_per_submit',
   'tokenizer',
 ];
 

@@ -214,7 +214,7 @@ export class CausalLanguageModel {
     const guided = this.guide(call, prompt, decoderOptions);
     const run: Run = {
       call,
-      decoder: new Decoder({ ...decoderOptions, cache, positions: call.maxLength - 1 }),
+      decoder: new Decoder({ ...decoderOptions, cache, positions: call.maxLength - 1, together: togetherOf(options) }),
       cache,
       prompt,
       mask,
@@ -316,6 +316,12 @@ export class CausalLanguageModel {
     const cache = new DynamicCache();
     return { guide: guidance(g.guidance_scale, new Decoder({ ...decoderOptions, cache }), negative, mask), cache };
   }
+}
+
+function togetherOf({ tokens_per_submit: together }: GenerateOptions): number {
+  if (together === undefined || together === null) return 1;
+  if (Number.isInteger(together) && together > 0) return together;
+  throw new ModelcError('input', `\`tokens_per_submit\` must be a positive integer, but is ${together}`);
 }
 
 function stoppingOf(call: ResolvedCall): StoppingCriteriaList {

@@ -47,6 +47,11 @@ export interface GenerateOptions extends GenerationParameters {
   signal?: AbortSignal | null;
   /** Makes sampling reproducible. */
   seed?: number | null;
+  /**
+   * Tokens that are submitted to a GPU together where it chooses them itself (1). More of them spare the host work; then
+   * up to twice as many are computed in vain after the last one, and they arrive together.
+   */
+  tokens_per_submit?: number | null;
 }
 
 const callArguments: readonly string[] = [
@@ -64,6 +69,7 @@ const callArguments: readonly string[] = [
   'past_key_values',
   'signal',
   'seed',
+  'tokens_per_submit',
 ];
 
 /** Whether generate() takes an argument of this name, even if only to refuse its value. */
