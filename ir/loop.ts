@@ -77,13 +77,17 @@ export type Stmt =
   | { readonly kind: 'assign'; readonly name: string; readonly value: Expr }
   /** Stores value.lanes consecutive elements from `index`. */
   | { readonly kind: 'store'; readonly buffer: string; readonly index: Expr; readonly value: Expr }
-  /** Memory private to the thread, or shared by the task's group: `size` elements, not initialised. */
+  /**
+   * Memory private to the thread, or shared by the task's group: `size` elements, not initialised. `over` names an earlier
+   * buffer of the same scope, at least as large, whose memory it takes.
+   */
   | {
       readonly kind: 'alloc';
       readonly buffer: string;
       readonly dtype: DType;
       readonly size: number;
       readonly scope: Scope;
+      readonly over?: string;
     }
   /** All threads of the group arrive before any goes on, and see each other's stores. In uniform control flow only. */
   | { readonly kind: 'barrier' }
@@ -91,12 +95,60 @@ export type Stmt =
   | { readonly kind: 'reduce'; readonly name: string; readonly op: 'add' | 'max' | 'min'; readonly value: Expr }
   /** Asks for the cache line of `buffer[index]` early. */
   | { readonly kind: 'prefetch'; readonly buffer: string; readonly index: Expr }
+  | TileStmt
   | {
       readonly kind: 'if';
       readonly condition: Expr;
       readonly then: readonly Stmt[];
       readonly otherwise: readonly Stmt[];
     };
+
+export type FragmentRole = 'left' | 'right' | 'sum';
+
+/**
+ * Matrix instructions and the copies that feed them; only targets whose record lists tiles see these, and all threads of
+ * the group execute them together. Operands lie in panels: rows of `pitch` elements in group memory, in the order of
+ * `panelPlace`. Rows and columns are the same for the threads of a tile, and multiples of the tile's sizes.
+ */
+export type TileStmt =
+  /** Declares a fragment: one operand of a tile, or its sum, which starts at 0. */
+  | { readonly kind: 'fragment'; readonly name: string; readonly tile: string; readonly role: FragmentRole }
+  /** Makes a fragment the operand whose first element is at (row, column) of a panel. */
+  | {
+      readonly kind: 'tile_load';
+      readonly fragment: string;
+      readonly panel: string;
+      readonly pitch: number;
+      readonly row: Expr;
+      readonly column: Expr;
+    }
+  /** sum += left * right, transposed. */
+  | { readonly kind: 'tile_multiply'; readonly sum: string; readonly left: string; readonly right: string }
+  /** Stores a sum in group memory: element (i, j) at index + i * pitch + j. */
+  | {
+      readonly kind: 'tile_store';
+      readonly fragment: string;
+      readonly buffer: string;
+      readonly index: Expr;
+      readonly pitch: number;
+    }
+  /**
+   * Copies `lanes` consecutive elements to group memory, or zeros unless `inside`. It may take until the thread waits for
+   * it; only then, and after a barrier, do others see the elements.
+   */
+  | {
+      readonly kind: 'copy';
+      readonly to: string;
+      readonly at: Expr;
+      readonly from: string;
+      readonly index: Expr;
+      readonly lanes: number;
+      readonly inside: Expr;
+    }
+  /** Makes a batch of the thread's copies since the last batch. */
+  | { readonly kind: 'copy_batch' }
+  /** The thread waits until at most `pending` of its batches are under way. */
+  | { readonly kind: 'copy_wait'; readonly pending: number };
 
 export interface KernelBuffer {
   readonly name: string;
@@ -230,6 +282,24 @@ export const floorDiv = (a: Expr, b: Expr): Expr => alu('div', a, b);
 export const modulo = (a: Expr, b: Expr): Expr => alu('rem', a, b);
 export const ceilDiv = (a: Expr, b: number): Expr => floorDiv(add(a, index(b - 1)), index(b));
 export const select = (c: Expr, a: Expr, b: Expr): Expr => alu('select', c, a, b);
+/** Bytes that threads read of a panel's row at once. */
+export const panelPieceBytes = 16;
+/** Bytes of a panel's row: with these the order of pieces brings threads to different banks of memory. */
+export const panelRowBytes: readonly number[] = [32, 64, 128];
+
+/**
+ * Where element (row, column) of a panel lies. 128 bytes of the panel hold one or more rows; their pieces of 16 bytes
+ * change places, each to the exclusive or of its number in the row and the number of the 128 bytes. Then pieces one below
+ * another lie in different banks. It is the order that tensor cores which read group memory themselves know.
+ */
+export function panelPlace(pitch: number, elementBytes: number, row: Expr, column: Expr): Expr {
+  const piece = panelPieceBytes / elementBytes;
+  const pieces = pitch / piece;
+  const line = modulo(floorDiv(row, index(8 / pieces)), index(pieces));
+  const place = alu('xor', floorDiv(column, index(piece)), line);
+  return add(mul(row, index(pitch)), add(mul(place, index(piece)), modulo(column, index(piece))));
+}
+
 export const lessThan = (a: Expr, b: Expr): Expr => alu('lt', a, b);
 
 // Index algebra: enough that views cancel out, e.g. (m / S) * S + m % S = m and (a * S + b) / S = a for b < S.

@@ -1,4 +1,23 @@
 // What the compiler must know about the place that code is generated for. Hardware enters here, as data.
+import type { DType } from './dtype.ts';
+
+/**
+ * A matrix instruction: c[m, n] += sum over k of a[m, k] * b[n, k]. The threads that cooperate hold c, and what `load`
+ * statements bring of a and b, in pieces that only the printer knows: in registers, or, where the hardware multiplies out
+ * of group memory, as the places of rows there. Loop IR calls a tile by its name.
+ */
+export interface Tile {
+  readonly name: string;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  /** The type of a and b. */
+  readonly operands: DType;
+  /** The type of c. */
+  readonly accumulator: DType;
+  /** Consecutive threads that execute the instruction together. */
+  readonly threads: number;
+}
 
 export interface Target {
   /** The language that is printed. */
@@ -17,6 +36,8 @@ export interface Target {
   readonly groupThreads: number;
   /** Memory that a group shares, in bytes. */
   readonly groupBytes: number;
+  /** Matrix instructions; none on most targets. */
+  readonly tiles: readonly Tile[];
   /** Memory arrays that one kernel can bind, and the bytes of one binding. */
   readonly bindings: number;
   readonly bindingBytes: number;

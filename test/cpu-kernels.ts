@@ -125,6 +125,7 @@ export function deviceFor(isa: IsaName, threads = 2) {
     cacheBytes: 2 ** 20,
     groupThreads: 1,
     groupBytes: 0,
+    tiles: [],
     bindings: 64,
     bindingBytes: 2 ** 47,
   } as const;

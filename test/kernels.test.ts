@@ -10,6 +10,7 @@ import { products } from './kernels/products.ts';
 import { ordering, reductions } from './kernels/rows.ts';
 import type { KernelCase } from './kernels/scene.ts';
 import { elementwise, empty, long } from './kernels/shapes.ts';
+import { tiles } from './kernels/tiles.ts';
 
 const { present, missing } = await devices();
 
@@ -20,6 +21,7 @@ const groups: Readonly<Record<string, readonly KernelCase[]>> = {
   reductions,
   'orderings, scatters and scans': ordering,
   products,
+  'products by tiles': tiles,
   attention: attentions,
 };
 

@@ -38,6 +38,7 @@ const target: Target = {
   cacheBytes: 2 ** 20,
   groupThreads: 1,
   groupBytes: 0,
+  tiles: [],
   bindings: 64,
   bindingBytes: 2 ** 47,
 };

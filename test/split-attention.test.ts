@@ -141,6 +141,7 @@ test('splits give every thread a task, and there are at most 16', () => {
     cacheBytes: 2 ** 20,
     groupThreads: 1,
     groupBytes: 0,
+    tiles: [],
     bindings: 64,
     bindingBytes: 2 ** 47,
   } as const;

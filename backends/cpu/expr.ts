@@ -147,6 +147,13 @@ export class BodyPrinter {
         return;
       case 'barrier':
       case 'reduce':
+      case 'fragment':
+      case 'tile_load':
+      case 'tile_multiply':
+      case 'tile_store':
+      case 'copy':
+      case 'copy_batch':
+      case 'copy_wait':
         throw malformed(`a '${s.kind}' in a kernel for a target whose tasks are single threads`);
       default:
         s satisfies never;

@@ -79,6 +79,7 @@ export function hostTarget(): Target {
     vectorRegisters: row.vectorRegisters,
     groupThreads: 1,
     groupBytes: 0,
+    tiles: [],
     bindings: 64,
     bindingBytes: 2 ** 47,
     threads: threadCount(),

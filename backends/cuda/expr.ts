@@ -8,6 +8,7 @@ import { castText, isHalf, memoryType, valueBytes, valueType } from '../cpu/prel
 import { aluArity, arithmetic, compare, compares, constantText, integer, malformed } from '../cpu/scalar.ts';
 import { accessBytes, factorOf, type Factors, loadLanes, storeLines } from './access.ts';
 import { type ReduceType, reduceTypes } from './prelude.ts';
+import { type Fragment, printTile } from './tiles.ts';
 
 interface Variable {
   readonly c: string;
@@ -15,16 +16,19 @@ interface Variable {
   readonly lanes: number;
   readonly mutable: boolean;
 }
-interface Memory {
+export interface Memory {
   readonly c: string;
   readonly dtype: DType;
   readonly space: 'global' | 'group' | 'thread';
+  /** Of an `alloc`. */
+  readonly bytes?: number;
 }
 /** Names that a block sees; inner blocks copy it. `factors` are known divisors of index variables. */
 interface Scope {
   readonly variables: Map<string, Variable>;
   readonly buffers: Map<string, Memory>;
   readonly factors: Factors;
+  readonly fragments: Map<string, Fragment>;
 }
 
 /** The C type of indices in a kernel: 32 bits where all of them fit, as GPUs compute 64 bits in pieces. */
@@ -59,7 +63,7 @@ export class BodyPrinter {
       if (!isDType(b.dtype)) throw malformed('a buffer has an unknown type');
       buffers.set(b.name, { c: `b${i}`, dtype: b.dtype, space: 'global' });
     });
-    this.scope = { variables, buffers, factors: new Map() };
+    this.scope = { variables, buffers, factors: new Map(), fragments: new Map() };
   }
 
   /** A scalar index expression. */
@@ -82,8 +86,13 @@ export class BodyPrinter {
 
   private block(head: string, body: readonly Stmt[], declare?: (scope: Scope) => void): void {
     const outer = this.scope;
-    const { variables, buffers, factors } = outer;
-    this.scope = { variables: new Map(variables), buffers: new Map(buffers), factors: new Map(factors) };
+    const { variables, buffers, factors, fragments } = outer;
+    this.scope = {
+      variables: new Map(variables),
+      buffers: new Map(buffers),
+      factors: new Map(factors),
+      fragments: new Map(fragments),
+    };
     declare?.(this.scope);
     this.line(`${head} {`);
     this.depth++;
@@ -141,7 +150,7 @@ export class BodyPrinter {
         return;
       }
       case 'alloc':
-        this.alloc(s.buffer, s.dtype, integer(s.size, 'an allocation size'), s.scope);
+        this.alloc(s.buffer, s.dtype, integer(s.size, 'an allocation size'), s.scope, s.over);
         return;
       case 'barrier':
         this.collective('a barrier');
@@ -151,8 +160,7 @@ export class BodyPrinter {
         this.reduce(s.name, s.op, s.value);
         return;
       case 'prefetch': {
-        const memory = this.scope.buffers.get(s.buffer);
-        if (!memory) throw malformed(`unknown buffer '${s.buffer}'`);
+        const memory = this.known(s.buffer);
         if (memory.space === 'global') this.line(`prefetch(${memory.c} + ${this.index(s.index)});`);
         return;
       }
@@ -161,11 +169,31 @@ export class BodyPrinter {
         this.block(`if (${this.scalar(s.condition)})`, s.then);
         if (s.otherwise.length > 0) this.block('else', s.otherwise);
         return;
+      case 'fragment':
+      case 'tile_load':
+      case 'tile_multiply':
+      case 'tile_store':
+      case 'copy':
+      case 'copy_batch':
+      case 'copy_wait':
+        if (s.kind !== 'copy') this.collective('a tile');
+        printTile(s, this.tiles);
+        return;
       default:
         s satisfies never;
         throw malformed('unknown statement');
     }
   }
+
+  private readonly tiles = {
+    line: (text: string) => this.line(text),
+    fresh: (prefix: string) => this.fresh(prefix),
+    index: (e: Expr) => this.index(e),
+    condition: (e: Expr) => this.scalar(e),
+    factor: (e: Expr) => factorOf(e, this.scope.factors),
+    fragments: (): Map<string, Fragment> => this.scope.fragments,
+    memory: (name: string): Memory => this.known(name),
+  };
 
   private loop(s: Stmt & { kind: 'for' }): void {
     const step = integer(s.step, 'a loop step');
@@ -192,14 +220,23 @@ export class BodyPrinter {
     if (this.inGroupLoop) throw malformed(`${what} inside a group loop`);
   }
 
-  private alloc(name: string, dtype: DType, size: number, scope: string): void {
+  private alloc(name: string, dtype: DType, size: number, scope: string, over?: string): void {
     if (!isDType(dtype) || size < 0) throw malformed('an allocation has an unknown type or a negative size');
     const c = this.fresh('t');
     const count = Math.max(1, size);
-    const isGroup = scope === 'group';
-    if (isGroup) this.groupBytes += Math.ceil((count * dtypeInfo[dtype].bytes) / 16) * 16;
-    this.line(`${isGroup ? '__shared__ __align__(16) ' : ''}${memoryType(dtype)} ${c}[${count}];`);
-    this.scope.buffers.set(name, { c, dtype, space: isGroup ? 'group' : 'thread' });
+    const space = scope === 'group' ? 'group' : 'thread';
+    const bytes = Math.ceil((count * dtypeInfo[dtype].bytes) / 16) * 16;
+    const type = memoryType(dtype);
+    if (over !== undefined) {
+      const under = this.known(over);
+      if (under.space !== space || !(bytes <= (under.bytes ?? 0)))
+        throw malformed(`'${over}' has no room for '${name}'`);
+      this.line(`${type} *const ${c} = (${type} *)${under.c};`);
+    } else {
+      if (space === 'group') this.groupBytes += bytes;
+      this.line(`${space === 'group' ? '__shared__ __align__(16) ' : ''}${type} ${c}[${count}];`);
+    }
+    this.scope.buffers.set(name, { c, dtype, space, bytes });
   }
 
   private reduce(name: string, op: string, value: Expr): void {
@@ -243,9 +280,14 @@ export class BodyPrinter {
     });
   }
 
-  private memory(name: string, dtype: ScalarType): Memory {
+  private known(name: string): Memory {
     const memory = this.scope.buffers.get(name);
     if (!memory) throw malformed(`unknown buffer '${name}'`);
+    return memory;
+  }
+
+  private memory(name: string, dtype: ScalarType): Memory {
+    const memory = this.known(name);
     if (memory.dtype !== dtype) throw malformed(`buffer '${name}' holds ${memory.dtype}, not ${dtype}`);
     return memory;
   }

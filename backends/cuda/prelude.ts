@@ -3,6 +3,8 @@
 // function. A program gets the functions that it mentions. What only PTX can say comes under __CUDACC__; the emulation
 // in the tests gives those few names their meaning in C. The text is C and C++ alike.
 
+import { tileFunctions, tileInstructions } from './tiles.ts';
+
 /** A named piece of C, kept if something that is kept mentions its name. */
 interface Item {
   readonly name: string;
@@ -30,6 +32,10 @@ DEVICE u16 f16_from_f32_1(f32 x) { u16 r; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r)
 DEVICE void prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" : : "l"(p)); }
 #endif
 `;
+
+const instructionItems = tileInstructions.map(({ name, text }): Item => {
+  return { name, text: `#ifdef __CUDACC__\n${text}\n#endif` };
+});
 
 const define = (result: string, name: string, params: string, body: string): Item => ({
   name,
@@ -150,7 +156,14 @@ function groupFunctions(threads: number): Item[] {
 
 /** The prelude of `text`: types, instructions, and the functions it mentions. */
 export function prelude(text: string, groupThreads: number): string {
-  const all = [...conversions(), ...integerFunctions(), ...floatFunctions(), ...groupFunctions(groupThreads)];
+  const all = [
+    ...instructionItems,
+    ...tileFunctions,
+    ...conversions(),
+    ...integerFunctions(),
+    ...floatFunctions(),
+    ...groupFunctions(groupThreads),
+  ];
   const mentioned = new Set(text.match(/\w+/g));
   const kept: string[] = [];
   for (const item of all.reverse()) {

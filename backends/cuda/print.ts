@@ -126,6 +126,13 @@ function usesGroup(s: Stmt): boolean {
       return s.scope === 'group';
     case 'barrier':
     case 'reduce':
+    case 'fragment':
+    case 'tile_load':
+    case 'tile_multiply':
+    case 'tile_store':
+    case 'copy':
+    case 'copy_batch':
+    case 'copy_wait':
       return true;
     case 'let':
     case 'assign':

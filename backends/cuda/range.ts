@@ -68,8 +68,24 @@ function statements(body: readonly Stmt[], outer: Bounds): void {
         statements(s.then, bounds);
         statements(s.otherwise, bounds);
         break;
+      case 'tile_load':
+        check(s.row, bounds);
+        check(s.column, bounds);
+        break;
+      case 'tile_store':
+        check(s.index, bounds);
+        break;
+      case 'copy':
+        check(s.at, bounds);
+        check(s.index, bounds);
+        check(s.inside, bounds);
+        break;
       case 'alloc':
       case 'barrier':
+      case 'fragment':
+      case 'tile_multiply':
+      case 'copy_batch':
+      case 'copy_wait':
         break;
       default:
         s satisfies never;
@@ -157,6 +173,10 @@ function operation(e: Expr & { kind: 'alu' }, args: readonly Interval[], bounds:
     case 'max':
     case 'min':
       return extremes(e.op, args);
+    case 'xor': // below the next power of two
+      return a.low >= 0 && b.low >= 0
+        ? { low: 0, high: 2 ** Math.ceil(Math.log2(Math.max(a.high, b.high) + 1)) - 1 }
+        : unbounded;
     case 'select':
       return { low: Math.min(b.low, c.low), high: Math.max(b.high, c.high) };
     default:

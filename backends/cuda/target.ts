@@ -2,6 +2,7 @@
 // adding one adds a GPU generation.
 import { ModelcError } from '../../ir/error.ts';
 import type { Target } from '../../ir/target.ts';
+import { mmaTiles } from './tiles.ts';
 
 export interface Architecture {
   /** As nvcc names it. */
@@ -61,6 +62,7 @@ export function cudaTarget(name: Architecture['name']): Target {
     cacheBytes: row.sharedBytes,
     groupThreads: row.groupThreads,
     groupBytes: 48 * 1024, // what a block gets without asking for more
+    tiles: mmaTiles,
     bindings: 64,
     bindingBytes: 2 ** 47,
   };

@@ -9,6 +9,7 @@ import {
   below,
   type Expr,
   exprKey,
+  type FragmentRole,
   index,
   type Kernel,
   type KernelBuffer,
@@ -69,10 +70,10 @@ export class KernelBuilder {
     return name;
   }
 
-  /** Memory of the thread, or of the task's group. */
-  alloc(dtype: DType, size: number, scope: MemoryScope = 'thread'): string {
+  /** Memory of the thread, or of the task's group; the same as that of `over`. */
+  alloc(dtype: DType, size: number, scope: MemoryScope = 'thread', over?: string): string {
     const buffer = this.fresh('t');
-    this.emit({ kind: 'alloc', buffer, dtype, size, scope });
+    this.emit({ kind: 'alloc', buffer, dtype, size, scope, ...(over === undefined ? {} : { over }) });
     return buffer;
   }
 
@@ -103,6 +104,13 @@ export class KernelBuilder {
 
   load(buffer: string, at: Expr, dtype: DType, lanes = 1): Expr {
     return load(buffer, at, dtype, lanes);
+  }
+
+  /** One operand of a tile, or its sum; returns the name. */
+  fragment(tile: string, role: FragmentRole): string {
+    const name = this.fresh('f');
+    this.emit({ kind: 'fragment', name, tile, role });
+    return name;
   }
 
   /** All threads of the group arrive before any goes on. */

@@ -1,6 +1,7 @@
 // All heuristics of kernel generation, as numbers. Nothing here affects what a kernel computes.
 import type { Dim } from '../../ir/dim.ts';
-import type { Target } from '../../ir/target.ts';
+import { type DType, dtypeInfo } from '../../ir/dtype.ts';
+import type { Target, Tile } from '../../ir/target.ts';
 
 /** f32 lanes of a vector register. */
 export const lanesOf = (target: Target): number => target.vectorBytes / 4;
@@ -106,6 +107,61 @@ export function groupMatmulTile(target: Target): GroupMatmulTile {
   const rows = 2 ** Math.floor(Math.log2(target.groupThreads) / 2);
   return { across: [rows, target.groupThreads / rows], rows: 4, columns: 4, depth: 16 };
 }
+
+export interface TiledMatmul {
+  readonly tile: Tile;
+  /** Teams of threads, each of which executes tiles, along the rows and along the columns of a group's block. */
+  readonly across: readonly [rows: number, columns: number];
+  /** Tiles of a team along the rows, and along the columns of each product. */
+  readonly rows: number;
+  readonly columns: number;
+  /** Depth of the panels in group memory, and how many of them are under way at a time. */
+  readonly depth: number;
+  readonly stages: number;
+}
+/**
+ * The largest block of the result that leaves work for all of the target's threads: the larger, the more often what is in
+ * group memory is used. Undefined when the target has no tile for the operands.
+ */
+export function tiledMatmul(
+  target: Target,
+  operands: DType,
+  products: number,
+  m: number,
+  n: number,
+): TiledMatmul | undefined {
+  const tile = target.tiles.find((t) => t.operands === operands && t.accumulator === 'f32');
+  if (!tile) return undefined;
+  const teams = target.groupThreads / tile.threads;
+  const down = 2 ** Math.floor(Math.log2(teams) / 2);
+  const across = [down, teams / down] as const;
+  const bytes = dtypeInfo[operands].bytes;
+  const depth = 64 / bytes;
+  const blocks = [[128, 128], [128, 64], [64, 64]].map(([height, width]) => ({
+    tile,
+    across,
+    rows: Math.max(1, Math.floor(height / across[0] / tile.m)),
+    columns: Math.max(1, Math.floor(width / products / across[1] / tile.n)),
+    depth,
+  })); // biome-ignore format: a table
+  const fitting = blocks.flatMap((block) => {
+    const lines = sides(block)[0] + products * sides(block)[1];
+    const stages = Math.min(4, Math.floor(target.groupBytes / (lines * depth * bytes)));
+    const sums = (block.rows * block.columns * products * tile.m * tile.n) / tile.threads;
+    return stages >= 2 && sums <= 128 ? [{ ...block, stages }] : [];
+  });
+  const isBusy = (block: TiledMatmul) => {
+    const [height, width] = sides(block);
+    return Math.ceil(m / height) * Math.ceil(n / width) >= 0.75 * target.threads;
+  };
+  return fitting.find(isBusy) ?? fitting.at(-1);
+}
+
+/** Rows, and columns of each product, of a group's block. */
+export const sides = ({ tile, across, rows, columns }: Omit<TiledMatmul, 'stages'>): readonly [number, number] => [
+  across[0] * rows * tile.m,
+  across[1] * columns * tile.n,
+];
 
 export interface GroupAttentionTile {
   /** Query heads (of those that share keys) and query positions of a group. */

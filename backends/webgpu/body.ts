@@ -114,6 +114,14 @@ export class BodyPrinter {
         return;
       case 'reduce':
         return this.reduce(s);
+      case 'fragment':
+      case 'tile_load':
+      case 'tile_multiply':
+      case 'tile_store':
+      case 'copy':
+      case 'copy_batch':
+      case 'copy_wait':
+        throw malformed(`a '${s.kind}' in a kernel for a target without tiles`);
       case 'prefetch':
         return; // WGSL has no way to say it
       case 'if':

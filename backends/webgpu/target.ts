@@ -18,6 +18,7 @@ export const webgpuTarget = (bindingBytes: number = defaultLimits.maxStorageBuff
   cacheBytes: 2 ** 16,
   groupThreads,
   groupBytes: 16384,
+  tiles: [],
   bindings: 8,
   bindingBytes,
   storeBytes: 4,

@@ -79,7 +79,34 @@ function statement(s: Stmt, lines: string[], indent: string): void {
       return;
     }
     case 'alloc':
-      lines.push(`${indent}alloc ${s.scope === 'group' ? 'group ' : ''}${s.buffer}: ${s.dtype}[${s.size}]`);
+      lines.push(
+        `${indent}alloc ${s.scope === 'group' ? 'group ' : ''}${s.buffer}: ${s.dtype}[${s.size}]${s.over === undefined ? '' : ` over ${s.over}`}`,
+      );
+      return;
+    case 'fragment':
+      lines.push(`${indent}${s.role} ${s.name}: ${s.tile}`);
+      return;
+    case 'tile_load':
+      lines.push(`${indent}${s.fragment} = ${s.panel}[${exprText(s.row)}, ${exprText(s.column)}; pitch ${s.pitch}]`);
+      return;
+    case 'tile_multiply':
+      lines.push(`${indent}${s.sum} += ${s.left} * ${s.right}`);
+      return;
+    case 'tile_store':
+      lines.push(`${indent}${s.buffer}[${exprText(s.index)}; pitch ${s.pitch}] = ${s.fragment}`);
+      return;
+    case 'copy': {
+      const guard = s.inside.kind === 'const' ? '' : ` if ${exprText(s.inside)} else 0`;
+      lines.push(
+        `${indent}copy ${s.to}[${exprText(s.at)}; ${s.lanes}] = ${s.from}[${exprText(s.index)}; ${s.lanes}]${guard}`,
+      );
+      return;
+    }
+    case 'copy_batch':
+      lines.push(`${indent}copy batch`);
+      return;
+    case 'copy_wait':
+      lines.push(`${indent}copy wait ${s.pending}`);
       return;
     case 'prefetch':
       lines.push(`${indent}prefetch ${s.buffer}[${exprText(s.index)}]`);

@@ -105,6 +105,84 @@ static inline unsigned short f16_from_f32_1(float x) {
   return (unsigned short)(r | (b >> 16 & 0x8000));
 }
 
+// ---- tensor cores and asynchronous copies, by the definitions of the PTX instructions ----
+
+static unsigned lanes_of[MAX_THREADS][8];
+static const unsigned *lane_words(unsigned lane) { return lanes_of[threadIdx.x / WARP * WARP + lane]; }
+
+// ldmatrix .m8n8 .x4: lane 8 i + r names row r of matrix i; of every matrix, lane t gets two elements of row t / 4.
+static inline void ldmatrix(unsigned *r, const void *row) {
+  const unsigned short *rows[4];
+  if ((unsigned long)row % 16) __builtin_trap();
+  memcpy(lanes_of[threadIdx.x], &row, sizeof row);
+  warp_pass();
+  for (unsigned i = 0; i < 4; i++) {
+    memcpy(&rows[i], lane_words(8 * i + LANE / 4), sizeof row);
+    memcpy(&r[i], rows[i] + LANE % 4 * 2, 4);
+  }
+  warp_pass();
+}
+
+static inline float f32_of_bf16(unsigned short x) { return __uint_as_float((unsigned)x << 16); }
+
+// mma .m16n8k16 .row .col: with group = lane / 4 and t = lane % 4, register i of a has a[group + 8 (i % 2)][2 t + 8 (i / 2)]
+// and its right neighbour, register i of b has b[2 t + 8 i][group] and the one below, and element i of the sum is at
+// [group + 8 (i / 2)][2 t + i % 2].
+static void mma_m16n8k16(float *d, const unsigned *a, unsigned b0, unsigned b1, float (*number)(unsigned short)) {
+  unsigned words[6] = {a[0], a[1], a[2], a[3], b0, b1};
+  memcpy(lanes_of[threadIdx.x], words, sizeof words);
+  warp_pass();
+  for (unsigned i = 0; i < 4; i++) {
+    unsigned row = LANE / 4 + 8 * (i / 2), column = 2 * (LANE % 4) + i % 2;
+    float sum = 0;
+    for (unsigned k = 0; k < 16; k++) {
+      unsigned x = lane_words(row % 8 * 4 + k % 8 / 2)[row / 8 + 2 * (k / 8)];
+      unsigned y = lane_words(column * 4 + k % 8 / 2)[4 + k / 8];
+      sum += number(x >> (k % 2 * 16)) * number(y >> (k % 2 * 16));
+    }
+    d[i] += sum;
+  }
+  warp_pass();
+}
+#define MMA(name, number)                                                          \
+  static inline void name(float *d, const unsigned *a, const unsigned *b) {        \
+    mma_m16n8k16(d, a, b[0], b[2], number);                                        \
+    mma_m16n8k16(d + 4, a, b[1], b[3], number);                                    \
+  }
+MMA(mma_bf16, f32_of_bf16)
+MMA(mma_f16, f32_from_f16_1)
+
+// Copies happen as late as they may: when their thread waits for them.
+enum { MAX_COPIES = 256 };
+struct copies {
+  struct { void *to; const void *from; int bytes; unsigned batch; } list[MAX_COPIES];
+  unsigned count, batch;
+};
+static struct copies copies_of[MAX_THREADS];
+
+static inline void copy_async(void *to, const void *from, int bytes) {
+  struct copies *c = &copies_of[threadIdx.x];
+  if (c->count == MAX_COPIES || (unsigned long)to % 16 || (unsigned long)from % 16) __builtin_trap();
+  c->list[c->count].to = to;
+  c->list[c->count].from = from;
+  c->list[c->count].bytes = bytes;
+  c->list[c->count++].batch = c->batch;
+}
+static inline void copy_batch(void) { copies_of[threadIdx.x].batch++; }
+static inline void copy_wait(unsigned pending) {
+  struct copies *c = &copies_of[threadIdx.x];
+  unsigned kept = 0;
+  for (unsigned i = 0; i < c->count; i++) {
+    if (c->list[i].batch + pending >= c->batch) {
+      c->list[kept++] = c->list[i];
+      continue;
+    }
+    memset(c->list[i].to, 0, 16);
+    memcpy(c->list[i].to, c->list[i].from, c->list[i].bytes);
+  }
+  c->count = kept;
+}
+
 // ---- launches: called by the emulated driver ----
 
 enum { MAX_ARGUMENTS = 72 };
@@ -144,7 +222,7 @@ static void fiber_resume(struct fiber *f) {
 }
 
 static int run_block(unsigned threads) {
-  for (unsigned i = 0; i < threads; i++) fibers[i].started = fibers[i].done = 0;
+  for (unsigned i = 0; i < threads; i++) fibers[i].started = fibers[i].done = copies_of[i].count = copies_of[i].batch = 0;
   block_gate.arrived = 0;
   memset(warp_gates, 0, sizeof warp_gates);
   for (unsigned left = threads, round = blockIdx.x; left > 0; round++) {

@@ -1,14 +1,17 @@
 // Matrix product with many rows on the left (prefill), for groups. A group owns a tile of the result; a slice of k at a
 // time, its threads bring panels of both operands into group memory, k-major, converted to f32 on the way, and every
-// thread runs a register tile of rows x columns down the panels. Beyond the edges, panels hold zeros.
+// thread runs a register tile of rows x columns down the panels. Beyond the edges, panels hold zeros. Where the target has
+// a tile for the operands' type, that is used instead (tiled-matmul.ts).
 import { add, alu, below, cast, ceilDiv, constant, type Expr, floorDiv, index, modulo, mul, select, splat, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
+import { dimProduct } from '../../../ir/dim.ts';
 import type { Node } from '../../../ir/graph.ts';
 import type { Target } from '../../../ir/target.ts';
 import type { Emitter } from '../emit.ts';
-import { groupMatmulTile, lanesOf } from '../schedule.ts';
+import { groupMatmulTile, lanesOf, tiledMatmul } from '../schedule.ts';
 import { taskIndex } from '../templates/map.ts';
 import { emitResult, productsOf } from '../templates/product.ts';
 import { threadIndex } from './map.ts';
+import { tiledMatmulKernel } from './tiled-matmul.ts';
 
 /** Padding of panel rows: threads that write down a column of a panel then reach different banks of memory. */
 const padding = 4;
@@ -16,6 +19,10 @@ const padding = 4;
 export function matmulKernel(emitter: Emitter, target: Target): Expr {
   const { builder } = emitter;
   const products = productsOf(emitter);
+  const { type } = products.lhs;
+  const most = dimProduct(type.shape.slice(0, -1)).max;
+  const tiled = tiledMatmul(target, type.dtype, products.nodes.length, most, products.columns);
+  if (tiled) return tiledMatmulKernel(emitter, target, products, tiled);
   const { lhs, m, n, k, nodes } = products;
   const { across, rows, columns, depth } = groupMatmulTile(target);
   const [height, width] = [across[0] * rows, across[1] * columns];
