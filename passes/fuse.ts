@@ -259,7 +259,9 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       const perElement = isElementwise(a) && !transcendental.has(a.op) && (belowReduction ? inside(a) : normOperand(a));
       const computed =
         few && target.groupThreads === 1 && !needed.has(a) && !a.args.some(leadsToProduct) && (perRow || perElement);
-      if (cls === 'free' || computed) {
+      // Tiles want rows in memory in their own type: what computes them converts them too
+      const isOperand = !few && isOp(a, 'cast') && target.tiles.some((t) => t.operands === a.type.dtype);
+      if ((cls === 'free' && !isOperand) || computed) {
         interior.add(a);
         for (const b of a.args) placeLeft(b, few, belowReduction || isRowReduction(a));
       } else input(a);

@@ -11,6 +11,7 @@ import { cacheLayout } from './cache-layout.ts';
 import { decompose } from './decompose.ts';
 import { pack } from './pack.ts';
 import type { Pass } from './pass.ts';
+import { precision } from './precision.ts';
 import { simplify } from './simplify.ts';
 import { splitAttention } from './split-attention.ts';
 import { splitWeights } from './split-weights.ts';
@@ -32,6 +33,7 @@ export function passes(options: PassOptions): Pass[] {
     splitAttention, // work for all threads where one query attends
     simplify, // algebra
     pack, // weights into the layout that contractions read
+    precision, // products in the type of their weights
     splitWeights, // weights into parts that the target can bind
   ];
 }

@@ -26,7 +26,8 @@ test.each([{}, { cache_implementation: 'static' }] as const)(
       expect(idsOf(await model.generate(settings))).toEqual(idsOf(await cpu.generate(settings)));
     }
     const [got, want] = [await model({ input_ids: [ids] }), await cpu({ input_ids: [ids] })];
-    expect(relativeError(got.logits.data, want.logits.data)).toBeLessThan(1e-5);
+    // The GPU rounds the left operands of products to bf16, as the weights are
+    expect(relativeError(got.logits.data, want.logits.data)).toBeLessThan(2 ** -8);
   },
 );
 

@@ -2,6 +2,7 @@
 // UPDATE=1 writes the outputs anew. Every case must also verify, and mean the same before and after.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { mmaTiles } from '../backends/cuda/tiles.ts';
 import { parseGraph } from '../frontends/text/index.ts';
 import { ModelcError } from '../ir/error.ts';
 import type { DType } from '../ir/dtype.ts';
@@ -22,6 +23,7 @@ import { cacheLayout } from '../passes/cache-layout.ts';
 import { decompose } from '../passes/decompose.ts';
 import { pack } from '../passes/pack.ts';
 import type { Pass } from '../passes/pass.ts';
+import { precision } from '../passes/precision.ts';
 import { passes, runPasses } from '../passes/pipeline.ts';
 import { recipeName, recipeOf } from '../passes/recipe.ts';
 import { simplify } from '../passes/simplify.ts';
@@ -53,6 +55,8 @@ function passOf(line: string): Pass {
       return simplify;
     case 'pack':
       return pack;
+    case 'precision':
+      return { name, run: (graph, t) => precision.run(graph, { ...t, tiles: mmaTiles }) };
     case 'split-attention':
       return { name, run: (graph, t) => splitAttention.run(graph, { ...t, threads: numbers.threads }) };
     case 'split-weights':
@@ -258,7 +262,7 @@ describe('pipeline', () => {
   });
   test('an unknown name to dump after lists the passes', () => {
     expect(() => runPasses(graph, target, list, { dumpAfter: 'fuze' })).toThrow(
-      "there is no pass called 'fuze' to dump after; the passes are cache-layout, bind, decompose, split-attention, simplify, pack, split-weights",
+      "there is no pass called 'fuze' to dump after; the passes are cache-layout, bind, decompose, split-attention, simplify, pack, precision, split-weights",
     );
   });
   test('a pass that breaks the graph is named', () => {

@@ -107,19 +107,15 @@ static inline unsigned short f16_from_f32_1(float x) {
 
 // ---- tensor cores and asynchronous copies, by the definitions of the PTX instructions ----
 
-static unsigned lanes_of[MAX_THREADS][8];
-static const unsigned *lane_words(unsigned lane) { return lanes_of[threadIdx.x / WARP * WARP + lane]; }
+static const void *rows_of[MAX_THREADS];
 
 // ldmatrix .m8n8 .x4: lane 8 i + r names row r of matrix i; of every matrix, lane t gets two elements of row t / 4.
 static inline void ldmatrix(unsigned *r, const void *row) {
-  const unsigned short *rows[4];
   if ((unsigned long)row % 16) __builtin_trap();
-  memcpy(lanes_of[threadIdx.x], &row, sizeof row);
+  rows_of[threadIdx.x] = row;
   warp_pass();
-  for (unsigned i = 0; i < 4; i++) {
-    memcpy(&rows[i], lane_words(8 * i + LANE / 4), sizeof row);
-    memcpy(&r[i], rows[i] + LANE % 4 * 2, 4);
-  }
+  const void **rows = &rows_of[threadIdx.x / WARP * WARP];
+  for (unsigned i = 0; i < 4; i++) memcpy(&r[i], (const char *)rows[8 * i + LANE / 4] + LANE % 4 * 4, 4);
   warp_pass();
 }
 
@@ -127,27 +123,32 @@ static inline float f32_of_bf16(unsigned short x) { return __uint_as_float((unsi
 
 // mma .m16n8k16 .row .col: with group = lane / 4 and t = lane % 4, register i of a has a[group + 8 (i % 2)][2 t + 8 (i / 2)]
 // and its right neighbour, register i of b has b[2 t + 8 i][group] and the one below, and element i of the sum is at
-// [group + 8 (i / 2)][2 t + i % 2].
-static void mma_m16n8k16(float *d, const unsigned *a, unsigned b0, unsigned b1, float (*number)(unsigned short)) {
-  unsigned words[6] = {a[0], a[1], a[2], a[3], b0, b1};
-  memcpy(lanes_of[threadIdx.x], words, sizeof words);
-  warp_pass();
-  for (unsigned i = 0; i < 4; i++) {
-    unsigned row = LANE / 4 + 8 * (i / 2), column = 2 * (LANE % 4) + i % 2;
-    float sum = 0;
-    for (unsigned k = 0; k < 16; k++) {
-      unsigned x = lane_words(row % 8 * 4 + k % 8 / 2)[row / 8 + 2 * (k / 8)];
-      unsigned y = lane_words(column * 4 + k % 8 / 2)[4 + k / 8];
-      sum += number(x >> (k % 2 * 16)) * number(y >> (k % 2 * 16));
-    }
-    d[i] += sum;
-  }
-  warp_pass();
-}
-#define MMA(name, number)                                                          \
-  static inline void name(float *d, const unsigned *a, const unsigned *b) {        \
-    mma_m16n8k16(d, a, b[0], b[2], number);                                        \
-    mma_m16n8k16(d + 4, a, b[1], b[3], number);                                    \
+// [group + 8 (i / 2)][2 t + i % 2]. Products are summed in f32.
+static struct matrices { float a[16][16], b[8][16]; } matrices_of[MAX_THREADS / WARP];
+
+#define MMA(name, number)                                                                  \
+  static void name##_m16n8k16(float *d, const unsigned *a, unsigned b0, unsigned b1) {     \
+    struct matrices *m = &matrices_of[threadIdx.x / WARP];                                 \
+    unsigned group = LANE / 4, t = LANE % 4, b[2] = {b0, b1};                              \
+    for (unsigned i = 0; i < 8; i++) {                                                     \
+      unsigned half = i % 2, r = i / 2;                                                    \
+      m->a[group + 8 * (r % 2)][2 * t + 8 * (r / 2) + half] = number(a[r] >> (16 * half)); \
+    }                                                                                      \
+    for (unsigned i = 0; i < 4; i++) {                                                     \
+      m->b[group][2 * t + 8 * (i / 2) + i % 2] = number(b[i / 2] >> (16 * (i % 2)));       \
+    }                                                                                      \
+    warp_pass();                                                                           \
+    for (unsigned i = 0; i < 4; i++) {                                                     \
+      const float *x = m->a[group + 8 * (i / 2)], *y = m->b[2 * t + i % 2];                \
+      float sum = 0;                                                                       \
+      for (unsigned k = 0; k < 16; k++) sum += x[k] * y[k];                                \
+      d[i] += sum;                                                                         \
+    }                                                                                      \
+    warp_pass();                                                                           \
+  }                                                                                        \
+  static inline void name(float *d, const unsigned *a, const unsigned *b) {                \
+    name##_m16n8k16(d, a, b[0], b[2]);                                                     \
+    name##_m16n8k16(d + 4, a, b[1], b[3]);                                                 \
   }
 MMA(mma_bf16, f32_of_bf16)
 MMA(mma_f16, f32_from_f16_1)
