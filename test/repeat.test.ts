@@ -13,6 +13,7 @@ import {
   type Tensor,
 } from '../runtime/index.ts';
 import { loadModel, openModel } from '../runtime/models.ts';
+import { emulatedDevice } from './cuda-device.ts';
 import { chooseDriver } from './webgpu-device.ts';
 
 const example = fileURLToPath(new URL('../examples/tiny-llama', import.meta.url));
@@ -29,6 +30,10 @@ const short = prompt.slice(0, 3).toReversed();
 const targets: readonly { readonly name: string; readonly missing?: string; open(): Promise<PreTrainedModel> }[] = [
   { name: 'reference', open: async () => loadModel(await openModel(example, {}), 'reference') },
   { name: 'cpu', open: async () => loadModel(await openModel(example, {}), 'cpu') },
+  {
+    name: 'cuda (emulated)',
+    open: async () => loadModel(await openModel(example, {}), 'cuda', await emulatedDevice([])),
+  },
   {
     name: 'webgpu',
     ...(typeof gpu === 'string' ? { missing: gpu } : {}),

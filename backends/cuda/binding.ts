@@ -4,6 +4,7 @@
 import { abi } from '../cpu/abi.ts';
 import { nodeApiHelpers } from '../node-api.ts';
 import { recordings } from './recordings.ts';
+import { runs } from './runs.ts';
 import { transfers } from './transfers.ts';
 
 const driver = `
@@ -59,12 +60,12 @@ enum { MAJOR = 75, MINOR = 76, OUT_OF_MEMORY = 2 };
   F(cuGraphExecDestroy, (CUhandle)) \\
   F(cuGraphLaunch, (CUhandle, CUhandle))
 
-enum { DRIVER_MAGIC = 0x6d6f6403, MODULE_MAGIC = 0x6d6f6404, GRAPH_MAGIC = 0x6d6f6405 };
+enum { DRIVER_MAGIC = 0x6d6f6403, MODULE_MAGIC = 0x6d6f6404, GRAPH_MAGIC = 0x6d6f6405, SLOT_MAGIC = 0x6d6f6406 };
 enum { STAGING = 16 << 20, MAX_DIMS = 512 };
 
 struct driver {
   u64 magic;
-  u64 users;  // itself as a JavaScript value, its modules and its graphs: they go in any order when the process ends
+  u64 users;  // itself as a JavaScript value, its modules, graphs and slots: they go in any order when the process ends
   void *library;
 #define F(name, params) CUresult (*name) params;
   DRIVER(F)
@@ -73,7 +74,6 @@ struct driver {
   CUhandle context, stream;
   char *staging[2];       // pinned, each with the event after which it is free again
   CUhandle copied[2];
-  ix *dims;               // pinned
   CUdeviceptr dims_address;
   char name[256];
   int capability;
@@ -106,7 +106,6 @@ static void driver_release(struct driver *d) {
       if (d->copied[i]) d->cuEventDestroy_v2(d->copied[i]);
       if (d->staging[i]) d->cuMemFreeHost(d->staging[i]);
     }
-    if (d->dims) d->cuMemFreeHost(d->dims);
     if (d->dims_address) d->cuMemFree_v2(d->dims_address);
     if (d->stream) d->cuStreamDestroy_v2(d->stream);
     d->cuDevicePrimaryCtxRelease_v2(d->device);
@@ -133,7 +132,6 @@ static int driver_open(napi_env env, struct driver *d, int ordinal) {
       !ok(env, d, d->cuDevicePrimaryCtxRetain(&d->context, d->device), what) ||
       !ok(env, d, d->cuCtxSetCurrent(d->context), what) ||
       !ok(env, d, d->cuStreamCreate(&d->stream, 1), what) ||
-      !ok(env, d, d->cuMemAllocHost_v2((void **)&d->dims, MAX_DIMS * sizeof(ix)), what) ||
       !ok(env, d, d->cuMemAlloc_v2(&d->dims_address, MAX_DIMS * sizeof(ix)), what)) return 0;
   for (int i = 0; i < 2; i++) {
     if (!ok(env, d, d->cuMemAllocHost_v2((void **)&d->staging[i], STAGING), what) ||
@@ -198,7 +196,8 @@ NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } functions[] = {
     {"open", js_open}, {"describe", js_describe}, {"alloc", js_alloc}, {"free", js_free}, {"write", js_write},
     {"readFile", js_read_file}, {"read", js_read}, {"freeMemory", js_free_memory}, {"copy", js_copy}, {"load", js_load}, {"unload", js_unload},
-    {"find", js_find}, {"graph", js_graph}, {"drop", js_drop}, {"dimsAddress", js_dims_address}, {"run", js_run},
+    {"find", js_find}, {"graph", js_graph}, {"drop", js_drop}, {"dimsAddress", js_dims_address}, {"slot", js_slot},
+    {"begin", js_begin}, {"send", js_send}, {"launch", js_launch}, {"wait", js_wait},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value f;
@@ -222,7 +221,7 @@ ${abi}
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-${nodeApiHelpers}${driver}${transfers}${recordings}${exported}`;
+${nodeApiHelpers}${driver}${transfers}${recordings}${runs}${exported}`;
 
 /** What the binding exports, as device.ts sees it. Functions throw errors whose code is the driver's error number. */
 export interface CudaBinding {
@@ -244,5 +243,12 @@ export interface CudaBinding {
   drop(graph: object): void;
   /** Where kernels find the dims of a run. */
   dimsAddress(driver: object): bigint;
-  run(driver: object, graph: object, dims: BigInt64Array): Promise<void>;
+  /** Memory of one run at a time. */
+  slot(driver: object): object;
+  begin(slot: object, bytes: number): void;
+  send(slot: object, address: bigint, data: Uint8Array): void;
+  /** Runs a graph, then fetches bytes from an address. */
+  launch(slot: object, graph: object, dims: BigInt64Array, address: bigint, bytes: number): void;
+  /** What was fetched, once the run is done. */
+  wait(slot: object): Promise<ArrayBuffer>;
 }

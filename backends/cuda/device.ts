@@ -1,12 +1,12 @@
 // An NVIDIA GPU as a Device: memory and programs of the driver behind checks. A run is one graph launch: the launches of
 // an entry are recorded once for the buffers and the sizes of grids that they have, and kernels read the dims from
-// device memory, so that the graph serves every run whose grids round up to the same sizes. Runs of one device follow one
-// another.
+// device memory, so that the graph serves every run whose grids round up to the same sizes. Everything goes to one stream,
+// in the order of the calls, and nothing but reading results waits for it.
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
-import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from '../../runtime/device.ts';
+import type { Bindings, Buffer, Device, FileSpan, LoadedProgram, Repeats } from '../../runtime/device.ts';
 import { dimNames } from '../cpu/print.ts';
 import { compileNative } from '../cpu/toolchain.ts';
 import { bindingSource, type CudaBinding } from './binding.ts';
@@ -83,8 +83,18 @@ class GpuBuffer implements Buffer {
   ) {}
 }
 
+/** What a run takes to the GPU before it starts, and what it brings back. */
+interface Transfers {
+  readonly sent: readonly { readonly address: bigint; readonly data: Uint8Array }[];
+  readonly fetched: { readonly address: bigint; readonly bytes: number };
+}
+const noTransfers: Transfers = { sent: [], fetched: { address: 0n, bytes: 0 } };
+
 class GpuDevice implements CudaDevice {
+  /** The end of the last run: waiting for them one by one keeps one thread busy, not many. */
   private last: Promise<unknown> = Promise.resolve();
+  /** Those of no run. */
+  private readonly slots: object[] = [];
 
   constructor(
     readonly name: string,
@@ -152,6 +162,15 @@ class GpuDevice implements CudaDevice {
     this.attempt(() => this.native.copy(this.driver, source.address, target.address, steps));
   }
 
+  /** Copies bytes to the same place in another buffer. */
+  copyBytes(from: GpuBuffer, to: GpuBuffer, offset: number, bytes: number): void {
+    this.range(from, offset, bytes);
+    this.range(to, offset, bytes);
+    const at = BigInt(offset);
+    const once = BigUint64Array.from([0, 0, bytes, 1], BigInt);
+    this.attempt(() => this.native.copy(this.driver, from.address + at, to.address + at, once));
+  }
+
   async load(program: Program, binary?: string): Promise<LoadedProgram> {
     const { name } = architectureOf(program.target.features);
     if (name !== this.target.features[0]) {
@@ -178,13 +197,32 @@ class GpuDevice implements CudaDevice {
     throw new ModelcError('toolchain', `the device code lacks ${name}; compile the program again`);
   }
 
-  /** Runs a job once its turn has come. */
-  enqueue(job: () => Promise<void>): Promise<void> {
-    const result = this.last.then(job).catch((cause) => {
-      throw this.failure(cause);
+  /** Sends a run to the stream. Gives what was fetched in the end, once it is done. */
+  start(graph: object, dims: BigInt64Array, { sent, fetched }: Transfers): Promise<Uint8Array> {
+    const { native } = this;
+    const slot = this.attempt(() => {
+      const free = this.slots.pop() ?? native.slot(this.driver);
+      native.begin(
+        free,
+        sent.reduce((n, { data }) => n + data.byteLength, dims.byteLength + fetched.bytes),
+      );
+      for (const { address, data } of sent) native.send(free, address, data);
+      native.launch(free, graph, dims, fetched.address, fetched.bytes);
+      return free;
     });
-    this.last = result.catch(() => {});
-    return result;
+    const done = this.last.then(() => native.wait(slot)).finally(() => this.slots.push(slot));
+    this.last = done.catch(() => {});
+    return done.then(
+      (bytes) => new Uint8Array(bytes),
+      (cause) => {
+        throw this.failure(cause);
+      },
+    );
+  }
+
+  /** Does `job` when all that was started is done. */
+  afterwards(job: () => void): void {
+    this.last = this.last.then(job).catch(() => {});
   }
 
   /** The result of a call of the driver. `full` is what to say when memory runs out. */
@@ -240,6 +278,40 @@ class GpuProgram implements LoadedProgram {
   }
 
   async run(entry: string, bindings: Bindings, dims: Readonly<Record<string, number>>): Promise<void> {
+    const { bound, values } = this.bind(entry, bindings, dims);
+    const graph = this.graph(entry, bound, values);
+    if (graph) await this.device.start(graph, this.dimsOf(values), noTransfers);
+  }
+
+  repeat(entry: string, bindings: Bindings, runs: Repeats): Promise<Uint8Array>[] {
+    const { device } = this;
+    return runs.dims.map((dims, run) => {
+      const { bound, values } = this.bind(entry, bindings, dims);
+      const graph = this.graph(entry, bound, values);
+      if (!graph) throw new ModelcError('input', `${entry} computes nothing that could be repeated`);
+      const sent = runs.writes.flatMap(({ input, data }) => {
+        const part = data[run];
+        if (part && part.byteLength > bound.inputs[input].bytes) {
+          throw new ModelcError(
+            'input',
+            `input ${input} has ${bound.inputs[input].bytes} bytes; ${part.byteLength} are written`,
+          );
+        }
+        return part ? [{ address: bound.inputs[input].address, data: part }] : [];
+      });
+      const [from, to] = [bound.results[runs.result], bound.inputs[runs.feed.input]];
+      const fetched = { address: from.address, bytes: runs.resultBytes };
+      const result = device.start(graph, this.dimsOf(values), { sent, fetched });
+      for (const { offset, bytes } of runs.feed.spans) device.copyBytes(from, to, offset, bytes);
+      return result;
+    });
+  }
+
+  private bind(
+    entry: string,
+    bindings: Bindings,
+    dims: Readonly<Record<string, number>>,
+  ): { readonly bound: Bound<GpuBuffer>; readonly values: ReadonlyMap<string, number> } {
     const { device, program } = this;
     if (this.disposed) throw new ModelcError('input', 'the program was disposed');
     if (!Object.hasOwn(program.entries, entry)) {
@@ -248,13 +320,11 @@ class GpuProgram implements LoadedProgram {
     }
     const plan = program.entries[entry];
     const values = checkDims(plan, dims);
-    const bound = bindAll(program, plan, bindings, values, (b) => device.own(b));
-    const dimValues = BigInt64Array.from(this.dims, (name) => BigInt(values.get(name) ?? 0));
-    await device.enqueue(async () => {
-      if (this.disposed) throw new ModelcError('input', 'the program was disposed');
-      const graph = this.graph(entry, bound, values);
-      if (graph) await device.native.run(device.driver, graph, dimValues);
-    });
+    return { bound: bindAll(program, plan, bindings, values, (b) => device.own(b)), values };
+  }
+
+  private dimsOf(values: ReadonlyMap<string, number>): BigInt64Array {
+    return BigInt64Array.from(this.dims, (name) => BigInt(values.get(name) ?? 0));
   }
 
   /** The recorded launches; undefined when there is nothing to launch. */
@@ -288,7 +358,7 @@ class GpuProgram implements LoadedProgram {
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;
-    void this.device.enqueue(async () => {
+    this.device.afterwards(() => {
       const { native } = this.device;
       for (const graph of this.graphs.values()) native.drop(graph);
       for (const module of this.modules) native.unload(module);

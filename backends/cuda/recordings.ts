@@ -1,5 +1,5 @@
-// Modules, recorded launches and runs, as C text of the CUDA binding. Launches are recorded as an explicit graph, whose
-// edges say what waits for what; a run copies the dims to the device and launches the graph, off the event loop.
+// Modules and recorded launches, as C text of the CUDA binding. Launches are recorded as an explicit graph, whose edges
+// say what waits for what.
 export const recordings = `
 // ---- modules and graphs ----
 struct module { u64 magic; struct driver *driver; CUhandle module; };
@@ -149,88 +149,5 @@ static napi_value js_dims_address(napi_env env, napi_callback_info info) {
   struct driver *d;
   if (!get_arguments(env, info, 1, a) || !(d = get_driver(env, a[0]))) return 0;
   return make_address(env, (void *)d->dims_address);
-}
-
-struct run {
-  napi_async_work work;
-  napi_deferred deferred;
-  napi_ref handles[2];  // keep driver and graph alive
-  struct driver *driver;
-  struct graph *graph;
-  size_t dims;
-  CUresult result;
-  ix dim[MAX_DIMS];
-};
-
-static void run_execute(napi_env env, void *data) {
-  struct run *r = data;
-  struct driver *d = r->driver;
-  r->result = d->cuCtxSetCurrent(d->context);
-  memcpy(d->dims, r->dim, r->dims * sizeof(ix));
-  if (!r->result && r->dims) {
-    r->result = d->cuMemcpyHtoDAsync_v2(d->dims_address, d->dims, r->dims * sizeof(ix), d->stream);
-  }
-  if (!r->result) r->result = d->cuGraphLaunch(r->graph->exec, d->stream);
-  if (!r->result) r->result = d->cuStreamSynchronize(d->stream);
-}
-
-static void run_delete(napi_env env, struct run *r) {
-  for (int i = 0; i < 2; i++) if (r->handles[i]) napi_delete_reference(env, r->handles[i]);
-  if (r->work) napi_delete_async_work(env, r->work);
-  free(r);
-}
-
-static void run_complete(napi_env env, napi_status status, void *data) {
-  struct run *r = data;
-  napi_value value = 0;
-  if (status == napi_ok && r->result == 0) {
-    napi_get_undefined(env, &value);
-    napi_resolve_deferred(env, r->deferred, value);
-  } else {
-    napi_value message, code;
-    const char *text = "the run was cancelled";
-    char number[16] = "";
-    if (r->result) {
-      r->driver->cuGetErrorString(r->result, &text);
-      snprintf(number, sizeof number, "%d", r->result);
-    }
-    napi_create_string_utf8(env, text ? text : "unknown error", NAPI_AUTO_LENGTH, &message);
-    napi_create_string_utf8(env, number, NAPI_AUTO_LENGTH, &code);
-    napi_create_error(env, code, message, &value);
-    napi_reject_deferred(env, r->deferred, value);
-  }
-  run_delete(env, r);
-}
-
-// run(driver, graph, dims): a promise. Runs of a driver follow one another: they share the memory of the dims.
-static napi_value js_run(napi_env env, napi_callback_info info) {
-  napi_value a[MAX_ARGUMENTS], name, promise = 0;
-  struct driver *d;
-  struct graph *g;
-  napi_typedarray_type type;
-  size_t dims;
-  void *data;
-  if (!get_arguments(env, info, 3, a) || !(d = get_driver(env, a[0])) || !(g = get_handle(env, a[1], GRAPH_MAGIC))) return 0;
-  if (!g->exec) return fail(env, "the graph was dropped");
-  if (napi_get_typedarray_info(env, a[2], &type, &dims, &data, 0, 0) != napi_ok || type != napi_bigint64_array ||
-      dims > MAX_DIMS) return fail(env, "dims must be a BigInt64Array of at most 512");
-  struct run *r = calloc(1, sizeof *r);
-  if (!r) return fail(env, "out of memory");
-  r->driver = d;
-  r->graph = g;
-  r->dims = dims;
-  memcpy(r->dim, data, dims * sizeof(ix));
-  if (napi_create_string_utf8(env, "modelc", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-      napi_create_reference(env, a[0], 1, &r->handles[0]) != napi_ok ||
-      napi_create_reference(env, a[1], 1, &r->handles[1]) != napi_ok ||
-      napi_create_async_work(env, 0, name, run_execute, run_complete, r, &r->work) != napi_ok) {
-    run_delete(env, r);
-    return fail(env, "out of memory");
-  }
-  if (napi_create_promise(env, &r->deferred, &promise) != napi_ok || napi_queue_async_work(env, r->work) != napi_ok) {
-    run_delete(env, r);
-    return fail(env, "cannot queue the run");
-  }
-  return promise;
 }
 `;

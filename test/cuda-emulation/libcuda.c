@@ -1,9 +1,11 @@
 // An NVIDIA driver without a GPU: device memory is host memory, an image is a shared object of generated CUDA C that was
 // compiled with shim.h, a graph is a list of launches that run in an order that its edges allow (last added first, so that
-// an edge that is missing shows). What a GPU would trap on, an access outside of memory or one that is not aligned, ends
-// the launch with the driver's error number.
+// an edge that is missing shows). What is sent to the stream waits until somebody waits for it, so that memory which is
+// changed or read too early shows. What a GPU would trap on, an access outside of memory or one that is not aligned, is
+// told with the driver's error number by whoever waits; unlike a GPU, this one then goes on.
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,11 +25,75 @@ static struct block *blocks;
 static size_t used;
 static const size_t memory = 8ULL << 30;
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  // of the lists of blocks, pinned memory and work
+
 static int is_live(u64 address, size_t bytes) {
-  for (struct block *b = blocks; b; b = b->next) {
-    if (address >= (u64)b->start && address + bytes <= (u64)b->start + b->bytes) return 1;
+  int found = 0;
+  pthread_mutex_lock(&lock);
+  for (struct block *b = blocks; b && !found; b = b->next) {
+    found = address >= (u64)b->start && address + bytes <= (u64)b->start + b->bytes;
   }
-  return 0;
+  pthread_mutex_unlock(&lock);
+  return found;
+}
+
+// ---- the stream: work that is done, in order, when somebody waits for it ----
+struct work {
+  enum { SET, COPY, LAUNCH } kind;
+  void *to;  // for LAUNCH, the graph
+  const void *from;
+  void *owned;  // the copy of memory that is not pinned
+  unsigned char value;
+  size_t bytes;
+  struct work *next;
+};
+static pthread_mutex_t running = PTHREAD_MUTEX_INITIALIZER;
+static struct work *first, **last = &first;
+static u64 sent, done;
+static int failure;  // of what was done since it was last told
+
+static int graph_launch(void *exec);
+
+static int send(struct work w) {
+  struct work *kept = malloc(sizeof w);
+  if (!kept) return OUT_OF_MEMORY;
+  *kept = w;
+  kept->next = 0;
+  pthread_mutex_lock(&lock);
+  *last = kept;
+  last = &kept->next;
+  sent++;
+  pthread_mutex_unlock(&lock);
+  return OK;
+}
+
+static void work_off(u64 until) {
+  pthread_mutex_lock(&running);
+  while (done < until) {
+    pthread_mutex_lock(&lock);
+    struct work *w = first;
+    first = w->next;
+    if (!first) last = &first;
+    pthread_mutex_unlock(&lock);
+    if (!failure) switch (w->kind) {
+      case SET: memset(w->to, w->value, w->bytes); break;
+      case COPY: memmove(w->to, w->from, w->bytes); break;
+      case LAUNCH: failure = graph_launch(w->to); break;
+    }
+    free(w->owned);
+    free(w);
+    done++;
+  }
+  pthread_mutex_unlock(&running);
+}
+
+static int wait_for(u64 until) {
+  work_off(until);
+  pthread_mutex_lock(&running);
+  int told = failure;
+  failure = 0;
+  pthread_mutex_unlock(&running);
+  return told;
 }
 
 API cuInit(unsigned flags) { return flags ? INVALID_VALUE : OK; }
@@ -53,11 +119,11 @@ API cuDevicePrimaryCtxRelease_v2(int device) { return OK; }
 API cuCtxSetCurrent(void *context) { return context == (void *)1 ? OK : INVALID_VALUE; }
 API cuStreamCreate(void **stream, unsigned flags) { *stream = (void *)2; return OK; }
 API cuStreamDestroy_v2(void *stream) { return OK; }
-API cuStreamSynchronize(void *stream) { return OK; }
-API cuEventCreate(void **event, unsigned flags) { *event = (void *)3; return OK; }
-API cuEventDestroy_v2(void *event) { return OK; }
-API cuEventRecord(void *event, void *stream) { return OK; }
-API cuEventSynchronize(void *event) { return OK; }
+API cuStreamSynchronize(void *stream) { return wait_for(sent); }
+API cuEventCreate(void **event, unsigned flags) { return (*event = calloc(1, sizeof(u64))) ? OK : OUT_OF_MEMORY; }
+API cuEventDestroy_v2(void *event) { free(event); return OK; }
+API cuEventRecord(void *event, void *stream) { *(u64 *)event = sent; return OK; }
+API cuEventSynchronize(void *event) { return wait_for(*(u64 *)event); }
 
 // A block ends where a page begins that cannot be touched.
 API cuMemAlloc_v2(u64 *address, size_t bytes) {
@@ -74,46 +140,88 @@ API cuMemAlloc_v2(u64 *address, size_t bytes) {
   b->start = b->mapping + whole - aligned;
   memset(b->start, 0xee, bytes);  // memory is not cleared
   b->bytes = bytes;
+  pthread_mutex_lock(&lock);
   b->next = blocks;
   blocks = b;
   used += bytes;
+  pthread_mutex_unlock(&lock);
   *address = (u64)b->start;
   return OK;
 }
 API cuMemFree_v2(u64 address) {
-  for (struct block **b = &blocks; *b; b = &(*b)->next) {
+  work_off(sent);
+  int found = 0;
+  pthread_mutex_lock(&lock);
+  for (struct block **b = &blocks; *b && !found; b = &(*b)->next) {
     if ((u64)(*b)->start != address) continue;
     struct block *gone = *b;
     *b = gone->next;
     used -= gone->bytes;
     munmap(gone->mapping, gone->mapped);
     free(gone);
-    return OK;
+    found = 1;
+    break;
   }
-  return INVALID_VALUE;
+  pthread_mutex_unlock(&lock);
+  return found ? OK : INVALID_VALUE;
 }
-API cuMemGetInfo_v2(size_t *unused, size_t *all) { *unused = memory - used; *all = memory; return OK; }
-API cuMemAllocHost_v2(void **p, size_t bytes) { return (*p = malloc(bytes)) ? OK : OUT_OF_MEMORY; }
-API cuMemFreeHost(void *p) { free(p); return OK; }
+
+API cuMemGetInfo_v2(size_t *free, size_t *total) { *free = memory - used; *total = memory; return OK; }
+
+struct pinned { char *start; size_t bytes; struct pinned *next; };
+static struct pinned *pinned_blocks;
+static int is_pinned(const void *p) {
+  int found = 0;
+  pthread_mutex_lock(&lock);
+  for (struct pinned *b = pinned_blocks; b && !found; b = b->next) found = (char *)p >= b->start && (char *)p < b->start + b->bytes;
+  pthread_mutex_unlock(&lock);
+  return found;
+}
+API cuMemAllocHost_v2(void **p, size_t bytes) {
+  struct pinned *b = calloc(1, sizeof *b);
+  if (!b || !(b->start = malloc(bytes))) return OUT_OF_MEMORY;
+  b->bytes = bytes;
+  pthread_mutex_lock(&lock);
+  b->next = pinned_blocks;
+  pinned_blocks = b;
+  pthread_mutex_unlock(&lock);
+  *p = b->start;
+  return OK;
+}
+API cuMemFreeHost(void *p) {
+  work_off(sent);
+  pthread_mutex_lock(&lock);
+  for (struct pinned **b = &pinned_blocks; *b; b = &(*b)->next) {
+    if ((*b)->start != p) continue;
+    struct pinned *gone = *b;
+    *b = gone->next;
+    free(gone);
+    break;
+  }
+  pthread_mutex_unlock(&lock);
+  free(p);
+  return OK;
+}
 API cuMemsetD8Async(u64 to, unsigned char value, size_t bytes, void *stream) {
   if (!is_live(to, bytes)) return ILLEGAL_ADDRESS;
-  memset((void *)to, value, bytes);
-  return OK;
+  return send((struct work){.kind = SET, .to = (void *)to, .value = value, .bytes = bytes});
 }
 API cuMemcpyHtoDAsync_v2(u64 to, const void *from, size_t bytes, void *stream) {
   if (!is_live(to, bytes)) return ILLEGAL_ADDRESS;
-  memcpy((void *)to, from, bytes);
-  return OK;
+  if (is_pinned(from)) return send((struct work){.kind = COPY, .to = (void *)to, .from = from, .bytes = bytes});
+  void *copy = malloc(bytes + 1);  // other memory is read before the call returns
+  if (!copy) return OUT_OF_MEMORY;
+  memcpy(copy, from, bytes);
+  return send((struct work){.kind = COPY, .to = (void *)to, .from = copy, .owned = copy, .bytes = bytes});
 }
 API cuMemcpyDtoHAsync_v2(void *to, u64 from, size_t bytes, void *stream) {
   if (!is_live(from, bytes)) return ILLEGAL_ADDRESS;
-  memcpy(to, (void *)from, bytes);
-  return OK;
+  if (is_pinned(to)) memset(to, 0xee, bytes);  // shows to who reads too early
+  return send((struct work){.kind = COPY, .to = to, .from = (void *)from, .bytes = bytes});
 }
 API cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t bytes, void *stream) {
   if (!is_live(from, bytes) || !is_live(to, bytes)) return ILLEGAL_ADDRESS;
-  memmove((void *)to, (void *)from, bytes);
-  return OK;
+  return send((struct work){.kind = COPY, .to = (void *)to, .from = (void *)from, .bytes = bytes});
 }
 
 // ---- modules: the size of an ELF image is not passed, but its headers tell it ----
@@ -149,6 +257,7 @@ API cuModuleLoadData(void **module, const void *image) {
   return OK;
 }
 API cuModuleUnload(void *module) {
+  work_off(sent);
   struct module *m = module;
   for (unsigned i = 0; i < m->count; i++) free(m->functions[i]);
   dlclose(m->library);
@@ -221,13 +330,18 @@ API cuGraphInstantiateWithFlags(void **exec, void *graph, u64 flags) {
   *exec = graph;
   return OK;
 }
-API cuGraphExecDestroy(void *exec) { graph_free(exec); return OK; }
+API cuGraphExecDestroy(void *exec) {
+  work_off(sent);
+  graph_free(exec);
+  return OK;
+}
 
 static sigjmp_buf fault;
 static void on_fault(int signal) { siglongjmp(fault, signal == SIGILL || signal == SIGTRAP ? MISALIGNED_ADDRESS : ILLEGAL_ADDRESS); }
 static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGTRAP};
 
-API cuGraphLaunch(void *exec, void *stream) {
+API cuGraphLaunch(void *exec, void *stream) { return send((struct work){.kind = LAUNCH, .to = exec}); }
+static int graph_launch(void *exec) {
   struct graph *g = exec;
   struct sigaction before[4], action = {.sa_handler = on_fault};
   for (int i = 0; i < 4; i++) sigaction(faults[i], &action, &before[i]);
