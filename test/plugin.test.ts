@@ -81,7 +81,7 @@ const esbuildScript = `
   await build({
     entryPoints, bundle: true, format: 'esm', platform: 'node', outdir: 'out', logLevel: 'warning',
     plugins: [modelc()], ...JSON.parse(options),
-  }).catch(() => process.exit(1));
+  }).catch((error) => console.error(error.message));
 `;
 
 describe('modelc/esbuild', () => {
@@ -100,7 +100,7 @@ describe('modelc/esbuild', () => {
     const expected = await inProcess();
     expect(runMoved('out', 'app.js')).toMatchObject({ stderr: '', stdout: expected });
     expect(runMoved('out', 'deep/second.js')).toMatchObject({ stderr: '', stdout: expected });
-    expect(readdirSync(join(project, 'out', 'assets', 'models'))).toHaveLength(1);
+    expect(readdirSync(join(project, 'out', 'assets', 'models'))).toEqual(['tiny']);
   });
 
   test('a second build compiles nothing, another definition or checkpoint does', () => {
@@ -114,6 +114,22 @@ describe('modelc/esbuild', () => {
     write('src/other.model.ts', definition(`{ checkpoint: '../checkpoint', max_batch: 1 }`));
     write('src/other.ts', app('./other.model.ts'));
     expect(esbuild({ outdir: 'other' }, ['src/other.ts'], bare).stderr).toMatch(/src\/other\.model\.ts: .*compiler/);
+
+    // The next version of a model takes the place of the one before, but never that of somebody's data.
+    write('again/models/tiny/stale', '');
+    write('mine/models/tiny/data', '');
+    expect(esbuild({ outdir: 'again' }, ['src/app.ts'], bare).stderr).toBe('');
+    expect(readdirSync(join(project, 'again/models/tiny'))).not.toContain('stale');
+    expect(esbuild({ outdir: 'mine' }, ['src/app.ts'], bare).stderr).toMatch(
+      /mine\/models\/tiny holds files that are no/,
+    );
+
+    write('src/deep/tiny.model.ts', definition(`{ checkpoint: '../../checkpoint' }`));
+    write('src/twice.ts', `import './tiny.model';\nimport './deep/tiny.model';\n`);
+    expect(esbuild({ outdir: 'again' }, ['src/twice.ts'], bare).stderr).toMatch(
+      /would share .*models\/tiny; rename one/,
+    );
+
     const weights = join(project, 'checkpoint', 'model.safetensors');
     utimesSync(weights, new Date(), new Date());
     expect(esbuild({ outdir: 'other' }, ['src/app.ts'], bare).stderr).toMatch(/src\/tiny\.model\.ts: .*compiler/);

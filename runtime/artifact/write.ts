@@ -99,19 +99,19 @@ export async function writeArtifact(
   }
 }
 
-/** A destination may be missing, empty, or an artifact; anything else is somebody's data. */
-async function checkDestination(folder: string): Promise<void> {
+/** A destination may be missing, empty, or an artifact; anything else is somebody's data, and `wayOut` is shown. */
+export async function checkDestination(folder: string, wayOut = 'choose another folder with -o'): Promise<void> {
   let names: string[];
   try {
     names = await readdir(folder);
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return;
-    throw new ModelcError('input', `${folder} is no folder; choose another one with -o`, { cause });
+    throw new ModelcError('input', `${folder} is no folder; ${wayOut}`, { cause });
   }
   if (names.length === 0) return;
   const manifest = names.includes('program.json') ? await readFile(join(folder, 'program.json'), 'utf8') : '';
   if (!manifest.includes(`"${formatName}"`)) {
-    throw new ModelcError('input', `${folder} holds files that are no modelc artifact; choose another folder with -o`);
+    throw new ModelcError('input', `${folder} holds files that are no modelc artifact; ${wayOut}`);
   }
 }
 

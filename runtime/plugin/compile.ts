@@ -3,7 +3,7 @@
 // changed afterwards, so builds can copy and serve from it while others run; those unused for a month are removed.
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, constants as fs, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import os from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
@@ -19,17 +19,21 @@ export interface Evaluated {
 }
 
 export interface CompiledModel {
-  /** Of the model and its content: the folder in the app's output. */
-  readonly name: string;
+  /** The definition. */
+  readonly file: string;
+  /** Changes with the content. */
+  readonly version: string;
   /** The artifact. */
   readonly folder: string;
   /** Files whose change makes another model of it. */
   readonly files: readonly string[];
 }
 
+/** Where an app runs. */
+export type Place = 'browser' | 'node';
+
 export interface Build {
-  /** Where the app will run. */
-  readonly place: 'browser' | 'node';
+  readonly place: Place;
   /** Runs the file in this process. Throws what the file throws. */
   evaluate(file: string): Promise<Evaluated>;
   /** Told of every stage of a compilation. */
@@ -39,9 +43,6 @@ export interface Build {
 /** Specifiers of imports that the plugins serve, and the files that these resolve to. */
 export const isModelImport = /\.model(\.[jt]s)?$/;
 export const isModelFile = /\.model\.[jt]s$/;
-
-/** The folder of the app's output that holds the models. */
-export const outputFolder = 'models';
 
 const monthMilliseconds = 30 * 24 * 60 * 60 * 1000;
 const running = new Map<string, Promise<void>>();
@@ -84,8 +85,12 @@ export async function compileModel(file: string, build: Build): Promise<Compiled
       running.set(folder, compiling);
     }
     await compiling;
-    const name = `${basename(file).replace(isModelFile, '')}-${basename(folder)}`;
-    return { name, folder, files: [...files, ...read.map(([path]) => join(checkpoint, path))] };
+    return {
+      file,
+      version: basename(folder),
+      folder,
+      files: [...files, ...read.map(([path]) => join(checkpoint, path))],
+    };
   } catch (cause) {
     if (!(cause instanceof ModelcError)) throw cause;
     throw new ModelcError(cause.code, `${shown}: ${cause.message}`, { cause });
@@ -157,20 +162,3 @@ async function removeUnused(cache: string): Promise<void> {
 }
 
 const hash = (text: string | Uint8Array): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
-
-/** Copies an artifact, without reading what is already there. */
-export async function copyModel({ folder }: CompiledModel, to: string): Promise<void> {
-  await mkdir(to, { recursive: true });
-  for (const name of await readdir(folder)) {
-    const [from, copy] = [join(folder, name), join(to, name)];
-    const [size, present] = await Promise.all(
-      [from, copy].map((path) =>
-        stat(path).then(
-          (s) => s.size,
-          () => -1,
-        ),
-      ),
-    );
-    if (size !== present) await copyFile(from, copy, fs.COPYFILE_FICLONE);
-  }
-}

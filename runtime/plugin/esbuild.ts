@@ -3,20 +3,12 @@
 // it: so esbuild itself writes the paths in every chunk, and the artifact's own files keep their names.
 import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { dirname, join, relative, resolve } from 'node:path';
+import { dirname, join, parse, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { BuildOptions, Loader, PartialMessage, Plugin, PluginBuild } from 'esbuild';
 import { ModelcError } from '../../ir/error.ts';
-import {
-  artifactCache,
-  type CompiledModel,
-  compileModel,
-  copyModel,
-  type Evaluated,
-  isModelFile,
-  isModelImport,
-  outputFolder,
-} from './compile.ts';
+import { artifactCache, compileModel, type Evaluated, isModelFile, isModelImport } from './compile.ts';
+import { copyModel, importedFile, Models, modelName, outputFolder } from './output.ts';
 
 const namespace = 'modelc';
 
@@ -29,8 +21,7 @@ export default function modelc(): Plugin {
       options.metafile = true; // says where esbuild put the modules
       const place = options.platform === 'node' ? 'node' : 'browser';
       const talkative = ['info', 'debug', 'verbose'].includes(options.logLevel ?? 'warning');
-      /** By the path of their modules. */
-      const models = new Map<string, CompiledModel>();
+      const models = new Models();
 
       build.onResolve({ filter: isModelImport }, async ({ path, pluginData, ...rest }) => {
         if (pluginData === namespace) return undefined;
@@ -38,18 +29,18 @@ export default function modelc(): Plugin {
         const found = await build.resolve(path, { resolveDir, importer, kind, pluginData: namespace });
         if (found.errors.length > 0 || found.namespace !== 'file' || !isModelFile.test(found.path)) return found;
         // its own package.json says nothing of modules, so the name must where Node reads it
-        const module = found.path.replace(/ts$|js$/, place === 'node' ? 'mjs' : 'js');
-        return { path: module, namespace, pluginData: found.path };
+        const module = `${modelName(found.path)}.${place === 'node' ? 'mjs' : 'js'}`;
+        return { path: join(dirname(found.path), module), namespace, pluginData: found.path };
       });
 
-      build.onLoad({ filter: /./, namespace }, async ({ path, pluginData }) => {
+      build.onLoad({ filter: /./, namespace }, async ({ pluginData }) => {
         const file = String(pluginData);
         try {
           checkOptions(options, file);
           const log = (line: string): void => void (talkative && console.error(line));
           const model = await compileModel(file, { place, log, evaluate: (f) => evaluate(build, f) });
-          models.set(path, model);
-          const contents = `export { default } from './${outputFolder}/${model.name}/index.js';\n`;
+          const folder = outputFolder(models.add(model));
+          const contents = `export { default } from './${folder}/${importedFile(model, place)}';\n`;
           return { contents, loader: 'copy', watchFiles: [...model.files] };
         } catch (error) {
           return { errors: messagesOf(error), watchFiles: [file] };
@@ -57,14 +48,19 @@ export default function modelc(): Plugin {
       });
 
       build.onEnd(async ({ errors, metafile }) => {
-        if (errors.length > 0 || !metafile) return;
-        for (const [output, { inputs }] of Object.entries(metafile.outputs)) {
-          for (const input of Object.keys(inputs)) {
-            const model = input.startsWith(`${namespace}:`) && models.get(input.slice(namespace.length + 1));
-            if (!model) continue;
-            const folder = resolve(options.absWorkingDir ?? '', dirname(output), outputFolder, model.name);
-            await copyModel(model, folder);
+        if (errors.length > 0 || !metafile) return undefined;
+        try {
+          for (const [output, { inputs }] of Object.entries(metafile.outputs)) {
+            for (const input of Object.keys(inputs)) {
+              if (!input.startsWith(`${namespace}:`)) continue;
+              const { name } = parse(input);
+              const folder = resolve(options.absWorkingDir ?? '', dirname(output), outputFolder(name));
+              await copyModel(models.get(name)!, folder);
+            }
           }
+          return undefined;
+        } catch (error) {
+          return { errors: messagesOf(error) };
         }
       });
     },

@@ -5,19 +5,20 @@ import { posix, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Plugin, ResolvedConfig } from 'vite';
 import { ModelcError } from '../../ir/error.ts';
-import { type CompiledModel, compileModel, copyModel, type Evaluated, isModelFile, outputFolder } from './compile.ts';
+import { compileModel, type Evaluated, isModelFile, type Place } from './compile.ts';
+import { copyModel, importedFile, Models, outputFolder } from './output.ts';
 import { serveFile } from './serve.ts';
 
-/** Specifier of an artifact in chunks before they are written. */
-const scheme = 'modelc-artifact:';
+/** What chunks import before they are written. */
+const specifier = (name: string): string => `modelc-artifact:${name}/index.js`;
+const nameIn = (id: string): string | undefined => /^modelc-artifact:(.*)\/index\.js$/.exec(id)?.[1];
 /** Where the development server has the artifacts. */
 const served = '@modelc/';
 
 /** Compiles the models that an app imports. */
 export default function modelc(): Plugin {
   let config: ResolvedConfig;
-  /** By name. */
-  const models = new Map<string, CompiledModel>();
+  const modelsOf: Readonly<Record<Place, Models>> = { browser: new Models(), node: new Models() };
   /** The files behind each *.model.ts. */
   const sources = new Map<string, ReadonlySet<string>>();
 
@@ -30,26 +31,25 @@ export default function modelc(): Plugin {
       config = resolved;
     },
 
-    resolveId: (id) => (id.startsWith(scheme) ? { id, external: true, moduleSideEffects: false } : undefined),
+    resolveId: (id) => (nameIn(id) ? { id, external: true, moduleSideEffects: false } : undefined),
 
     async load(id) {
       if (!isModelFile.test(id)) return undefined;
-      const { consumer } = this.environment.config;
+      const place = placeOf(this.environment);
       const log = (line: string): void => config.logger.info(line, { timestamp: true });
       try {
-        const place = consumer === 'client' ? 'browser' : 'node';
         const model = await compileModel(id, { place, log, evaluate });
-        models.set(model.name, model);
+        const name = modelsOf[place].add(model);
         sources.set(id, new Set(model.files));
         for (const file of model.files) this.addWatchFile(file);
-        if (config.command === 'build') return `export { default } from '${scheme}${model.name}';`;
+        if (config.command === 'build') return `export { default } from ${JSON.stringify(specifier(name))};`;
         const url =
-          consumer === 'client'
-            ? `${config.base}${served}${model.name}/index.js`
+          place === 'browser'
+            ? `${config.base}${served}${name}/${importedFile(model, place)}`
             : pathToFileURL(`${model.folder}/index.js`).href;
         // in a constant, so that Vite does not take it for the path of an asset
         return `
-          const artifact = '${url}';
+          const artifact = ${JSON.stringify(url)};
           export default (await import(/* @vite-ignore */ new URL(artifact, import.meta.url).href)).default;
         `;
       } catch (error) {
@@ -62,10 +62,12 @@ export default function modelc(): Plugin {
       const imported = artifactsOf(chunk);
       if (imported.length === 0) return null;
       if (format !== 'es') this.error(`an imported model is an ES module; build ${chunk.fileName} with format 'es'`);
+      const place = placeOf(this.environment);
       let written = code;
       for (const name of imported) {
-        const path = posix.relative(posix.dirname(chunk.fileName), `${outputFolder}/${name}/index.js`);
-        written = written.replaceAll(`${scheme}${name}`, path.startsWith('.') ? path : `./${path}`);
+        const file = importedFile(modelsOf[place].get(name)!, place);
+        const path = posix.relative(posix.dirname(chunk.fileName), `${outputFolder(name)}/${file}`);
+        written = written.replaceAll(specifier(name), path.startsWith('.') ? path : `./${path}`);
       }
       return { code: written, map: null };
     },
@@ -74,7 +76,8 @@ export default function modelc(): Plugin {
       for (const chunk of Object.values(bundle)) {
         if (chunk.type !== 'chunk') continue;
         for (const name of artifactsOf(chunk)) {
-          await copyModel(models.get(name)!, resolve(config.root, dir ?? '.', outputFolder, name));
+          const model = modelsOf[placeOf(this.environment)].get(name)!;
+          await copyModel(model, resolve(config.root, dir ?? '.', outputFolder(name)));
         }
       }
     },
@@ -84,7 +87,7 @@ export default function modelc(): Plugin {
       middlewares.use((request, response, next) => {
         const path = (request.url ?? '').replace(/[?#].*/, '');
         const [name, file, ...rest] = path.slice(prefix.length).split('/');
-        const model = path.startsWith(prefix) && rest.length === 0 ? models.get(name) : undefined;
+        const model = path.startsWith(prefix) && rest.length === 0 ? modelsOf.browser.get(name) : undefined;
         if (model) serveFile(model.folder, file ?? '', request, response).catch(next);
         else next();
       });
@@ -99,10 +102,11 @@ export default function modelc(): Plugin {
   };
 }
 
+const placeOf = ({ config }: { config: { consumer: string } }): Place =>
+  config.consumer === 'client' ? 'browser' : 'node';
+
 const artifactsOf = (chunk: { imports: string[]; dynamicImports: string[] }): string[] =>
-  [...chunk.imports, ...chunk.dynamicImports]
-    .filter((id) => id.startsWith(scheme))
-    .map((id) => id.slice(scheme.length));
+  [...chunk.imports, ...chunk.dynamicImports].map(nameIn).filter((name) => name !== undefined);
 
 /** Runs a definition with what Vite runs its own config with. */
 async function evaluate(file: string): Promise<Evaluated> {
