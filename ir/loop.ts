@@ -164,6 +164,8 @@ export interface Kernel {
   /** Number of tasks; the variable `task` runs below it. */
   readonly grid: Expr;
   readonly body: readonly Stmt[];
+  /** That tasks are groups of threads; of a kernel whose body was left out, which otherwise tells. */
+  readonly grouped?: boolean;
   /** How the kernel was made, for people: the template and what was fused. */
   readonly note: string;
 }

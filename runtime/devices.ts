@@ -1,6 +1,7 @@
 // The places where compiled programs run, one row each: how to open the device, and how a program for it is built.
+import { buildProgram as buildCpu } from '../backends/cpu/build.ts';
 import { createCpuDevice } from '../backends/cpu/device.ts';
-import { createCudaDevice } from '../backends/cuda/device.ts';
+import { buildProgram as buildCuda, createCudaDevice } from '../backends/cuda/device.ts';
 import { createNodeWebGpuDevice } from '../backends/webgpu/node.ts';
 import { ModelcError } from '../ir/error.ts';
 import type { Program } from '../ir/program.ts';
@@ -16,10 +17,15 @@ interface DeviceRow {
 
 /** The device compiles the program itself when it loads it. */
 const compiledByDevice: DeviceRow['build'] = async (_key, make) => ({ program: make() });
+/** Compiled beforehand, now or by an earlier process. */
+const compiledTo =
+  (build: (program: Program) => Promise<string>): DeviceRow['build'] =>
+  (key, make) =>
+    cachedProgram(key, make, build);
 
 export const devices = {
-  cpu: { open: () => createCpuDevice(), build: cachedProgram },
-  cuda: { open: () => createCudaDevice(), build: compiledByDevice },
+  cpu: { open: () => createCpuDevice(), build: compiledTo(async (program) => (await buildCpu(program)).binary) },
+  cuda: { open: () => createCudaDevice(), build: compiledTo(buildCuda) },
   webgpu: { open: () => createNodeWebGpuDevice(), build: compiledByDevice },
 } as const satisfies Record<string, DeviceRow>;
 

@@ -3,9 +3,9 @@
 // directly, as in tests) nothing is kept. An entry appears in one rename, and a damaged one counts as absent.
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { buildProgram } from '../backends/cpu/build.ts';
-import { cacheFolder, isSound } from '../backends/cpu/toolchain.ts';
+import { basename, dirname, join } from 'node:path';
+import { cacheFolder, isSound } from '../backends/build-cache.ts';
+import { isGrouped } from '../backends/cuda/print.ts';
 import type { Program } from '../ir/program.ts';
 
 declare const MODELC_BUILD: string | undefined;
@@ -21,33 +21,38 @@ export interface BuiltProgram {
 /** A program as a loader needs it: the bodies of its kernels are in the binary. */
 export const withoutBodies = (program: Program): Program => ({
   ...program,
-  kernels: program.kernels.map((k) => ({ ...k, body: [] })),
+  kernels: program.kernels.map((k) => ({ ...k, body: [], ...(isGrouped(k) ? { grouped: true } : {}) })),
 });
 
-/** The program that `make` compiles, or that an earlier process compiled under an equal `key` (plain data). */
-export async function cachedProgram(key: unknown, make: () => Program): Promise<BuiltProgram> {
-  if (compilerBuild === undefined) return compileNow(make);
+/**
+ * The program that `make` compiles and `build` makes a binary of, or that an earlier process compiled under an equal `key`
+ * (plain data).
+ */
+export async function cachedProgram(
+  key: unknown,
+  make: () => Program,
+  build: (program: Program) => Promise<string>,
+): Promise<BuiltProgram> {
+  const compileNow = async (): Promise<BuiltProgram> => {
+    const program = make();
+    return { program, binary: await build(program) };
+  };
+  if (compilerBuild === undefined) return compileNow();
   const name = createHash('sha256')
     .update(JSON.stringify([compilerBuild, key]))
     .digest('hex');
   const path = join(cacheFolder(), 'programs', `${name}.json`);
   const known = await readEntry(path);
   if (known) return known;
-  const built = await compileNow(make);
+  const built = await compileNow();
   await writeEntry(path, built);
   return built;
-}
-
-async function compileNow(make: () => Program): Promise<BuiltProgram> {
-  const program = make();
-  const { binary } = await buildProgram(program);
-  return { program, binary };
 }
 
 async function readEntry(path: string): Promise<BuiltProgram | undefined> {
   try {
     const entry = JSON.parse(await readFile(path, 'utf8')) as BuiltProgram;
-    return (await isSound(dirname(entry.binary))) ? entry : undefined;
+    return (await isSound(dirname(entry.binary), basename(entry.binary))) ? entry : undefined;
   } catch {
     return undefined;
   }

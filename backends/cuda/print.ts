@@ -114,7 +114,7 @@ const grouped = new WeakMap<Kernel, boolean>();
 /** Whether a task of the kernel is a group of threads that share work, rather than one thread. */
 export function isGrouped(kernel: Kernel): boolean {
   let known = grouped.get(kernel);
-  if (known === undefined) grouped.set(kernel, (known = kernel.body.some(usesGroup)));
+  if (known === undefined) grouped.set(kernel, (known = kernel.grouped ?? kernel.body.some(usesGroup)));
   return known;
 }
 
