@@ -20,11 +20,11 @@ import { printGraph } from '../ir/text.ts';
 import type { CacheSpec } from '../passes/cache-layout.ts';
 import { recipeOf } from '../passes/recipe.ts';
 import { arenaBytes, compile } from './compiler.ts';
-import type { Device } from './device.ts';
+import type { Device, FileSpan } from './device.ts';
 import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
 import { GenerationConfig } from './generation/configuration.ts';
 import { createModel, type ModelInfo, type PreTrainedModel } from './generation/model.ts';
-import { ProgramSession, type WeightSource } from './program-session.ts';
+import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import type { Session, SessionLimits } from './session.ts';
 
@@ -264,7 +264,7 @@ const storedTensor = (checkpoint: Checkpoint, name: string) => {
 };
 
 /** Where the bytes of a program's weight are: in the checkpoint, whole or a span of rows, or permuted as its name says. */
-export async function weightSource(checkpoint: Checkpoint, weight: PlanTensor): Promise<WeightSource> {
+export async function weightSource(checkpoint: Checkpoint, weight: PlanTensor): Promise<FileSpan | Uint8Array> {
   const { source, perm, rows } = recipeOf(weight.name);
   const { span, shape } = storedTensor(checkpoint, source);
   const elementBytes = dtypeInfo[weight.dtype].bytes;

@@ -2,20 +2,24 @@
 // have one buffer each per entry, grown to what a run needs and reused by the next, and another set of them while runs
 // are repeated on the device; states are buffers per generation.
 // Works from a Program as an artifact stores it: plain data and file spans, no graph.
-import { type DType, dtypeInfo } from '../ir/dtype.ts';
+import type { DType } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import type { Plan, PlanTensor, Program } from '../ir/program.ts';
 import { checkRoom, checkState } from './cache-errors.ts';
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from './device.ts';
 import { bytesOf, storeNumbers, viewOf } from './host-tensor.ts';
 import { evalDim, evalShape, solveDims } from './plan-dims.ts';
+import { byteSize, fixedBytes, stateBytes } from './planned-memory.ts';
 import { ProgramState } from './program-state.ts';
 import { type PreparedRuns, repeatByHost, repeatOnDevice } from './repeat.ts';
 import { RunBuffers } from './run-buffers.ts';
 import type { HostTensor, RepeatOptions, Session, SessionLimits, State } from './session.ts';
 
-/** Where a weight's bytes are: in a file, to be mapped, or made in memory (a packed layout that no file holds). */
-export type WeightSource = FileSpan | Uint8Array;
+/**
+ * Where a weight's bytes are: in a file, to be mapped; made in memory (a packed layout that no file holds); or in memory
+ * of the device, which somebody fills before the first run.
+ */
+export type WeightSource = FileSpan | Uint8Array | Buffer;
 
 export interface ProgramOptions {
   readonly program: Program;
@@ -106,7 +110,8 @@ export class ProgramSession implements Session {
         `weight ${tensor.name} has ${bytes} bytes, but the program reads ${byteSize(tensor, {})}; they do not belong together`,
       );
     }
-    return source instanceof Uint8Array ? this.upload(source) : this.device.map(source, tensor.dtype);
+    if (source instanceof Uint8Array) return this.upload(source);
+    return 'path' in source ? this.device.map(source, tensor.dtype) : source;
   }
 
   private upload(bytes: Uint8Array, dtype?: DType): Buffer {
@@ -116,12 +121,8 @@ export class ProgramSession implements Session {
   }
 
   plannedBytes(batch: number, capacity: number): number {
-    const parts = [...new Set(this.entries.values())].map((part) => part.program);
-    const sum = (tensors: readonly PlanTensor[], dims: Readonly<Record<string, number>>) =>
-      tensors.reduce((bytes, t) => bytes + byteSize(t, dims), 0);
-    const fixed = new Map(parts.flatMap((p) => [...p.weights, ...p.constants]).map((t) => [t.name, t]));
-    const arenas = parts.flatMap((p) => Object.values(p.entries).map((plan) => plan.arenaBytes));
-    return sum([...fixed.values()], {}) + sum(this.program.states, { batch, capacity }) + Math.max(...arenas);
+    const programs = [...new Set(this.entries.values())].map((part) => part.program);
+    return fixedBytes(programs) + stateBytes(this.program, batch, capacity);
   }
 
   createState(batch: number, capacity: number): ProgramState {
@@ -255,9 +256,6 @@ export class ProgramSession implements Session {
     });
   }
 }
-
-const byteSize = (t: PlanTensor, dims: Readonly<Record<string, number>>): number =>
-  evalShape(t.shape, dims).reduce((n, d) => n * d, dtypeInfo[t.dtype].bytes);
 
 function inputOf(entry: string, input: PlanTensor, inputs: Readonly<Record<string, HostTensor>>): HostTensor {
   const tensor = inputs[input.name];

@@ -1,6 +1,6 @@
 // Builds dist/: JavaScript with esbuild, declarations with tsc. Run by `npm ci` (prepare) and by `npm run build`.
 // The library's entry points share chunks, so that a class is one class in all of them, and leave npm dependencies
-// outside. artifact.js is different: it travels inside compiled artifacts, so everything it needs is bundled into it.
+// outside. The artifact/ ones are different: they travel inside compiled artifacts, so everything they need is bundled.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -47,7 +47,21 @@ await build({
   packages: 'external',
   sourcemap: true,
 });
-await build({ ...common, entryPoints: ['runtime/artifact/entry.ts'], outfile: join(dist, 'artifact.js') });
+const artifact = (target) => ({
+  ...common,
+  entryPoints: [`runtime/artifact/entry-${target}.ts`],
+  outfile: join(dist, 'artifact', `${target}.js`),
+});
+await build(artifact('cpu'));
+// For the platform 'browser' an import of Node is an error.
+await build({
+  ...artifact('webgpu'),
+  platform: 'browser',
+  target: 'es2022',
+  minifyWhitespace: true,
+  minifySyntax: true,
+  lineLimit: 200, // an error that nobody catches shows its line
+});
 chmodSync(join(dist, 'cli.js'), 0o755);
 
 const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');

@@ -138,11 +138,15 @@ describe('an artifact', () => {
       const path = join(broken, 'program.json');
       writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, 'utf8')))));
     };
-    const requires = { platform: 'plan9', arch: 'mips', nodeMajor: 20 };
-    expect(attempt(() => edit((m) => ({ ...m, requires })))).toMatch(
+    const requires = { platform: 'plan9', arch: 'mips', nodeMajor: 20, isa: 'avx512' };
+    const foreign = (m: Record<string, unknown>): object[] =>
+      (m.variants as object[]).map((variant) => ({ ...variant, requires }));
+    expect(attempt(() => edit((m) => ({ ...m, variants: foreign(m) })))).toMatch(
       /^true unsupported .*plan9 on mips.*modelc compile/,
     );
-    expect(attempt(() => edit((m) => ({ ...m, programs: [] })))).toMatch(/^true unsupported /);
+    expect(attempt(() => edit((m) => ({ ...m, variants: [] })))).toMatch(/^true unsupported /);
+    expect(attempt(() => edit((m) => ({ ...m, target: 'webgpu' })))).toMatch(/^true parse .*program\.json is damaged/);
+    expect(attempt(() => edit((m) => ({ ...m, weights: ['../x'] })))).toMatch(/^true parse .*program\.json is damaged/);
     expect(attempt(() => edit((m) => ({ ...m, version: 99 })))).toMatch(/^true unsupported .*99/);
     expect(attempt(() => writeFileSync(join(broken, 'program.json'), '{'))).toMatch(/^true parse .*program\.json/);
     const [weights] = readdirSync(artifact).filter((n) => n.startsWith('weights-'));

@@ -2,7 +2,7 @@
 // names another; and Dawn's null backend, which executes nothing but checks every module at default limits.
 import { existsSync } from 'node:fs';
 import { createWebGpuDevice, type WebGpuDevice } from '../backends/webgpu/device.ts';
-import { openGpu } from '../backends/webgpu/node.ts';
+import { openGpu } from '../backends/webgpu/gpu.ts';
 import { printProgram } from '../backends/webgpu/print.ts';
 import { runCompiled } from './cpu-device.ts';
 import type { TestDevice } from './devices.ts';

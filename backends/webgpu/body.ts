@@ -3,8 +3,9 @@
 // how an element lies in them is storage.ts's choice.
 import { type DType, isDType } from '../../ir/dtype.ts';
 import type { Expr, Kernel, ScalarType, Stmt } from '../../ir/loop.ts';
+import { integer, malformed } from './malformed.ts';
 import { wgslType } from './prelude.ts';
-import { aluArity, aluText, bitcastText, castText, constantText, integer, isScalarType, malformed, typeOf } from './scalar.ts'; // biome-ignore format: one row
+import { aluArity, aluText, bitcastText, castText, constantText, isScalarType, typeOf } from './scalar.ts'; // biome-ignore format: one row
 import { valueTypes } from './storage.ts';
 import { groupThreads } from './target.ts';
 

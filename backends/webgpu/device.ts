@@ -15,12 +15,14 @@ import { webgpuTarget } from './target.ts';
 export interface WebGpuOptions {
   /** Fills `into` with the bytes of a file from `offset` on; where there are no files, weights are written instead. */
   readonly readFile?: (path: string, offset: number, into: Uint8Array) => void;
+  /** What programs need of the adapter. */
+  readonly features?: readonly GPUFeatureName[];
   /** Prints the modules of a program; without it, programs must bring their text along. */
   readonly print?: (program: Program) => readonly string[];
 }
 
-/** Opens a device. Throws ModelcError 'unsupported' where there is no adapter. */
-export async function createWebGpuDevice(gpu: GPU, options: WebGpuOptions = {}): Promise<WebGpuDevice> {
+/** The default adapter. Throws ModelcError 'unsupported' where there is none. */
+export async function findAdapter(gpu: GPU): Promise<GPUAdapter> {
   const adapter = await gpu.requestAdapter();
   if (!adapter) {
     throw new ModelcError(
@@ -28,8 +30,17 @@ export async function createWebGpuDevice(gpu: GPU, options: WebGpuOptions = {}):
       'WebGPU finds no graphics adapter here; install a driver or use another target',
     );
   }
+  return adapter;
+}
+
+/** Opens a device of the default adapter, or of the one given. */
+export async function createWebGpuDevice(gpu: GPU | GPUAdapter, options: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  const adapter = 'requestDevice' in gpu ? gpu : await findAdapter(gpu);
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
-  const device = await adapter.requestDevice({ requiredLimits: { maxBufferSize, maxStorageBufferBindingSize } });
+  const device = await adapter.requestDevice({
+    requiredFeatures: [...(options.features ?? [])],
+    requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
+  });
   return new WebGpuDevice(device, options);
 }
 
@@ -59,6 +70,8 @@ export class WebGpuDevice implements Device {
   readonly target: Target;
   private failure: ModelcError | undefined;
   readonly staging = new Staging(this);
+  /** Allocations whose success is not known yet. */
+  private readonly unchecked = new Set<Promise<void>>();
 
   constructor(
     readonly gpu: GPUDevice,
@@ -79,6 +92,18 @@ export class WebGpuDevice implements Device {
   check(): void {
     const { failure } = this;
     if (failure) throw failure;
+  }
+
+  /** Waits until the GPU has done what it was told, so that memory of uploads is free again. Throws what went wrong. */
+  async settle(): Promise<void> {
+    this.gpu.queue.submit([]);
+    await Promise.all([this.gpu.queue.onSubmittedWorkDone().catch(() => undefined), ...this.unchecked]);
+    this.check();
+  }
+
+  /** Frees all memory of the device at once. */
+  dispose(): void {
+    this.gpu.destroy();
   }
 
   alloc(bytes: number, dtype?: DType): Buffer {
@@ -106,7 +131,9 @@ export class WebGpuDevice implements Device {
     const failed = (error: GPUError | null): void => {
       if (error) this.fail(`not enough memory for ${size} bytes; use a smaller model or context`);
     };
-    void this.gpu.popErrorScope().then(failed, () => undefined); // a lost device reports itself
+    const checked = this.gpu.popErrorScope().then(failed, () => undefined); // a lost device reports itself
+    this.unchecked.add(checked);
+    void checked.then(() => this.unchecked.delete(checked));
     return buffer;
   }
 

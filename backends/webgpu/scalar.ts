@@ -1,19 +1,11 @@
 // Operations, conversions and constants of the loop IR as WGSL text, by scalar type. Numbers of the program are checked
 // here before they are printed.
 import { castValue, type DType, dtypeInfo, roundTo } from '../../ir/dtype.ts';
-import { ModelcError } from '../../ir/error.ts';
 import { type AluOp, binaryAlu, compareAlu, type ScalarType, unaryAlu } from '../../ir/loop.ts';
+import { ModelcError } from '../../ir/error.ts';
+import { malformed } from './malformed.ts';
 import { functionName, wgslType } from './prelude.ts';
 import { valueTypes } from './storage.ts';
-
-export function malformed(problem: string): ModelcError {
-  return new ModelcError('type', `malformed program: ${problem.slice(0, 200)}`);
-}
-
-export function integer(value: number, what: string): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value)) throw malformed(`${what} must be an integer`);
-  return value;
-}
 
 export const isScalarType = (name: string): name is ScalarType => Object.hasOwn(valueTypes, name);
 

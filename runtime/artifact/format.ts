@@ -1,61 +1,141 @@
-// What an artifact folder holds, shared by the writer and the loader. program.json names everything else:
+// What an artifact folder holds, shared by writers and loaders. program.json, the manifest, names everything else:
 //   index.js, index.d.ts, package.json   the module that programs import, and its types
-//   program.json                         this file: requirements, programs per instruction set, weight files
-//   runtime.node, kernels.ISA.node       native code: memory and threads, and the kernels of each program
-//   kernels.ISA.c                        their source
+//   program.json                         this file: programs, what each requires, and where weights are
+//   kernels.VARIANT.*                    the code of each program: native code and its source, or WGSL
+//   runtime.node                         native memory and threads (cpu)
 //   weights-NNNNN-of-NNNNN.safetensors   the weights as the kernels read them, at multiples of 64 bytes
 //   config.json, generation_config.json, tokenizer.json, …   as in the checkpoint
+// A target is a row of `TargetTypes` here, a row of `writers` in write.ts, a case in open.ts and an entry-TARGET.ts.
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { ModelInfo } from '../generation/model.ts';
+import { type DownloadTable, isCount, isObject, isPlainName, parseDownload } from './download-table.ts';
 
 export const formatName = 'modelc-artifact';
-export const formatVersion = 1;
+export const formatVersion = 2;
+export const manifestFile = 'program.json';
+export const runtimeFile = 'runtime.node';
 
-export interface ArtifactManifest {
-  readonly format: typeof formatName;
-  readonly version: typeof formatVersion;
-  /** What a machine must be to run it; the processor must also have one of the instruction sets of `programs`. */
-  readonly requires: { readonly platform: string; readonly arch: string; readonly nodeMajor: number };
-  readonly model: ModelInfo;
-  /** Best first. Kernels have no bodies here: they are in the native code. */
-  readonly programs: readonly { readonly isa: string; readonly binary: string; readonly program: Program }[];
-  readonly weightFiles: readonly string[];
+/** What differs between targets: what a program requires of a machine, and how weights are found. */
+interface TargetTypes {
+  readonly cpu: {
+    requires: { readonly platform: string; readonly arch: string; readonly nodeMajor: number; readonly isa: string };
+    /** Names of files, which are mapped. */
+    weights: readonly string[];
+  };
+  readonly webgpu: {
+    /** Features and the largest array that the adapter must allow; bytes of GPU memory without caches. */
+    requires: { readonly features: readonly string[]; readonly bindingBytes: number; readonly memoryBytes: number };
+    weights: DownloadTable;
+  };
+}
+export type ArtifactTarget = keyof TargetTypes;
+export type Requires<T extends ArtifactTarget> = TargetTypes[T]['requires'];
+
+/** A program with what it requires and the file of its code. Its kernels have no bodies: they are in that file. */
+export interface Variant<T extends ArtifactTarget> {
+  readonly name: string;
+  readonly requires: Requires<T>;
+  readonly code: string;
+  readonly program: Program;
 }
 
-export const runtimeFile = 'runtime.node';
-export const kernelsFile = (isa: string, extension: 'node' | 'c'): string => `kernels.${isa}.${extension}`;
+/** What the writer of a target contributes to the manifest. */
+export interface TargetPart<T extends ArtifactTarget> {
+  readonly target: T;
+  /** Best first. */
+  readonly variants: readonly Variant<T>[];
+  readonly weights: TargetTypes[T]['weights'];
+}
 
-/** Reads program.json's text. Throws ModelcError 'parse' if it is not what a writer of this version makes. */
-export function parseManifest(text: string, path: string): ArtifactManifest {
+export interface Manifest<T extends ArtifactTarget> extends TargetPart<T> {
+  readonly format: typeof formatName;
+  readonly version: typeof formatVersion;
+  readonly model: ModelInfo;
+}
+export type AnyManifest = { [T in ArtifactTarget]: Manifest<T> }[ArtifactTarget];
+export type AnyTargetPart = { [T in ArtifactTarget]: TargetPart<T> }[ArtifactTarget];
+
+export const kernelsFile = (variant: string, extension: 'node' | 'c' | 'wgsl'): string =>
+  `kernels.${variant}.${extension}`;
+
+const isTexts = (value: unknown): boolean => Array.isArray(value) && value.every((v) => typeof v === 'string');
+
+/** By target: whether requirements, and weights, are what a writer makes. */
+const checks: {
+  readonly [T in ArtifactTarget]: {
+    requires(value: Readonly<Record<string, unknown>>): boolean;
+    weights(value: unknown): boolean;
+  };
+} = {
+  cpu: {
+    requires: ({ platform, arch, nodeMajor, isa }) => isTexts([platform, arch, isa]) && isCount(nodeMajor),
+    weights: (value) => Array.isArray(value) && value.every(isPlainName),
+  },
+  webgpu: {
+    requires: ({ features, bindingBytes, memoryBytes }) =>
+      isTexts(features) && isCount(bindingBytes) && isCount(memoryBytes),
+    weights: (value) => parseDownload(value) !== undefined,
+  },
+};
+const isTarget = (name: unknown): name is ArtifactTarget => typeof name === 'string' && Object.hasOwn(checks, name);
+
+/** Reads the text of a manifest. Throws ModelcError 'parse' if it is not what a writer of this version makes. */
+export function parseManifest(text: string, path: string): AnyManifest {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (cause) {
     throw new ModelcError('parse', `${path} is not valid JSON; compile the artifact again`, { cause });
   }
-  const manifest = value as ArtifactManifest | null;
-  if (typeof manifest !== 'object' || manifest === null || manifest.format !== formatName) {
+  if (!isObject(value) || value.format !== formatName) {
     throw new ModelcError(
       'parse',
       `${path} does not describe a modelc artifact; name a folder that 'modelc compile' wrote`,
     );
   }
-  if (manifest.version !== formatVersion) {
+  if (value.version !== formatVersion) {
     throw new ModelcError(
       'unsupported',
-      `${path} has format version ${manifest.version}, this runtime reads ${formatVersion}; compile the artifact again`,
+      `${path} has format version ${JSON.stringify(value.version)}, this runtime reads ${formatVersion}; compile the artifact again`,
     );
   }
-  const { programs, weightFiles, requires, model } = manifest;
-  const isPlainName = (name: unknown): boolean => typeof name === 'string' && /^[\w-][\w.-]*$/.test(name);
+  const { target, model, variants, weights } = value;
+  const isVariant = (v: unknown): boolean =>
+    isObject(v) &&
+    isTarget(target) &&
+    isPlainName(v.name) &&
+    isPlainName(v.code) &&
+    isObject(v.program) &&
+    isObject(v.requires) &&
+    checks[target].requires(v.requires);
   const complete =
-    typeof requires === 'object' &&
-    typeof model === 'object' &&
-    Array.isArray(programs) &&
-    programs.every((p) => isPlainName(p?.binary) && typeof p.isa === 'string' && typeof p.program === 'object') &&
-    Array.isArray(weightFiles) &&
-    weightFiles.every(isPlainName);
+    isTarget(target) &&
+    isObject(model) &&
+    Array.isArray(variants) &&
+    variants.every(isVariant) &&
+    checks[target].weights(weights);
   if (!complete) throw new ModelcError('parse', `${path} is damaged; compile the artifact again`);
-  return manifest;
+  return value as unknown as AnyManifest;
+}
+
+/** Why a machine cannot run a variant, and what helps. */
+export interface Misfit {
+  readonly needs: string;
+  readonly wayOut: string;
+}
+
+/** The best variant that fits. Throws ModelcError 'unsupported' with what the least demanding one lacks. */
+export function chooseVariant<T extends ArtifactTarget>(
+  variants: readonly Variant<T>[],
+  where: string,
+  misfitOf: (requires: Requires<T>) => Misfit | undefined,
+): Variant<T> {
+  let last: Misfit = { needs: 'a program, but has none', wayOut: 'compile it again' };
+  for (const variant of variants) {
+    const misfit = misfitOf(variant.requires);
+    if (!misfit) return variant;
+    last = misfit;
+  }
+  throw new ModelcError('unsupported', `${where} needs ${last.needs}; ${last.wayOut}`);
 }

@@ -79,7 +79,13 @@ class Generation implements api.Generation {
 /** A model that is opened by `open`, once, when it is needed. */
 export function lazyModel(open: () => Promise<TextModel>): api.Model {
   let opened: Promise<TextModel> | undefined;
-  const get = (): Promise<TextModel> => (opened ??= open());
+  const get = (): Promise<TextModel> => {
+    opened ??= open().catch((error: unknown) => {
+      opened = undefined; // the next use tries again
+      throw error;
+    });
+    return opened;
+  };
   return {
     generate: (prompt, options = {}) => new Generation(get, prompt, options),
     encode: async (text) => (await get()).tokenizer.encode(text),

@@ -1,10 +1,16 @@
-// `modelc compile`: a checkpoint to an artifact; or, with --from, textual IR to program.json and C (the checkpoint, if
-// given too, has the data of the model's constants).
+// `modelc compile`: a checkpoint to an artifact; or, with --from, textual IR to program.json and source code (the
+// checkpoint, if given too, has the data of the model's constants).
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { printProgram as printC } from '../../backends/cpu/print.ts';
 import { hostTarget } from '../../backends/cpu/target.ts';
+import { joinModules } from '../../backends/webgpu/layout.ts';
+import { printProgram as printWgsl } from '../../backends/webgpu/print.ts';
+import { webgpuTarget } from '../../backends/webgpu/target.ts';
 import { ModelcError } from '../../ir/error.ts';
+import type { Program } from '../../ir/program.ts';
+import type { Target } from '../../ir/target.ts';
+import type { ArtifactTarget } from '../artifact/format.ts';
 import { writeArtifact } from '../artifact/write.ts';
 import { compile } from '../compiler.ts';
 import { withoutBodies } from '../program-cache.ts';
@@ -13,12 +19,21 @@ import { constantsOf, readGraph } from './source.ts';
 
 export interface CompileOptions {
   readonly output: string;
-  readonly target: 'cpu';
+  readonly target: ArtifactTarget;
   readonly cache: 'dynamic' | 'static';
   readonly dumpAfter?: string;
   readonly from?: string;
   readonly json?: boolean;
 }
+
+/** How --from prints the program of one graph. */
+const printers: Record<
+  ArtifactTarget,
+  { readonly target: () => Target; readonly file: string; readonly print: (program: Program) => string }
+> = {
+  cpu: { target: hostTarget, file: 'kernels.c', print: (program) => printC(program).source },
+  webgpu: { target: webgpuTarget, file: 'kernels.wgsl', print: (program) => joinModules(printWgsl(program)) },
+};
 
 export async function compileCommand(source: string | undefined, options: CompileOptions): Promise<void> {
   if (source === undefined && options.from === undefined) {
@@ -35,26 +50,33 @@ export async function compileCommand(source: string | undefined, options: Compil
   };
   if (options.from !== undefined) {
     const graph = readGraph(options.from, source === undefined ? new Map() : await constantsOf(source));
-    const program = compile(graph.name, { [graph.name]: graph.trace(graph.name) }, hostTarget(), {
+    const { target, file, print } = printers[options.target];
+    const program = compile(graph.name, { [graph.name]: graph.trace(graph.name) }, target(), {
       cache: graph.cache,
       ...(hooks ? { hooks } : {}),
     });
     const folder = resolve(options.output);
     await mkdir(folder, { recursive: true });
-    if ((await readdir(folder)).some((n) => n !== 'program.json' && n !== 'kernels.c')) {
+    if ((await readdir(folder)).some((n) => n !== 'program.json' && !/^kernels\.(c|wgsl)$/.test(n))) {
       throw new ModelcError('input', `${folder} holds other files; choose another folder with -o`);
     }
     await writeFile(join(folder, 'program.json'), JSON.stringify(withoutBodies(program)));
-    await writeFile(join(folder, 'kernels.c'), printC(program).source);
+    await writeFile(join(folder, file), print(program));
     done({ folder, kernels: program.kernels.length }, `${folder}: ${program.kernels.length} kernels`);
     return;
   }
   const written = await writeArtifact(source as string, options.output, {
+    target: options.target,
     cache_implementation: options.cache,
     ...(hooks ? { hooks } : {}),
     onProgress: progress,
     signal: interruptSignal(),
   });
-  const mib = (written.weightBytes / 2 ** 20).toFixed(1);
-  done(written, `${written.folder}: ${written.isas.join(', ')}; ${mib} MiB of weights`);
+  const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  const what = `${written.target} (${written.variants.join(', ')})`;
+  const sizes = `${mib(written.weightBytes)} of weights, ${mib(written.otherBytes)} of code, tokenizer and tables`;
+  done(written, `${written.folder}: ${what}; ${sizes}`);
+  if (!options.json && written.target === 'webgpu') {
+    note('pages import its index.js; serve the folder over https or from localhost');
+  }
 }

@@ -18,7 +18,8 @@ export interface GenerateOptions {
   readonly repetitionPenalty?: number;
   readonly seed?: number;
   readonly stop?: readonly string[];
-  readonly target: TargetName;
+  /** 'cpu' for a checkpoint; an artifact has its own. */
+  readonly target?: TargetName;
   readonly cache: 'dynamic' | 'static';
   readonly json?: boolean;
 }
@@ -69,11 +70,10 @@ function sampling(options: GenerateOptions): Parameters<PreTrainedModel['generat
 
 async function open(source: string, options: GenerateOptions) {
   if (await isArtifact(source)) {
-    if (options.target !== 'cpu') throw new ModelcError('input', `${source} is compiled for cpu: leave out --target`);
-    return openArtifact(source);
+    return openArtifact(source, { ...(options.target ? { target: options.target } : {}) });
   }
   const tokenizer = await AutoTokenizer.from_pretrained(source);
-  const load = { target: options.target, cache_implementation: options.cache };
+  const load = { target: options.target ?? 'cpu', cache_implementation: options.cache };
   return { tokenizer, model: await AutoModelForCausalLM.from_pretrained(source, load) };
 }
 

@@ -2,6 +2,7 @@
 // The command line: which commands and options exist, what they are called and which values they take. Each command's
 // work is in the file of its name, imported only when the command runs.
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import type { ArtifactTarget } from '../artifact/format.ts';
 import type { CompileOptions } from './compile.ts';
 import type { GenerateOptions } from './generate.ts';
 import type { InspectOptions } from './inspect.ts';
@@ -24,7 +25,7 @@ const collect = (value: string, all: string[] = []): string[] => [...all, value]
 const target = (): Option =>
   new Option('--target <target>', 'what runs the model: native code, a GPU, or the reference interpreter')
     .choices(['cpu', 'cuda', 'webgpu', 'reference'] satisfies TargetName[])
-    .default('cpu');
+    .default(undefined, 'cpu; an artifact runs where it was compiled for');
 const cache = (): Option =>
   new Option('--cache <kind>', 'KV cache: grows by doubling, or allocated once')
     .choices(['dynamic', 'static'])
@@ -59,13 +60,17 @@ program
 
 program
   .command('compile')
-  .description('compile a checkpoint to a folder that programs import: native code, weights, tokenizer, types')
+  .description('compile a checkpoint to a folder that programs and pages import: code, weights, tokenizer, types')
   .argument('[source]', 'checkpoint folder')
   .requiredOption('-o, --output <folder>', 'the artifact to write; an artifact that is there is replaced')
-  .addOption(new Option('--target <target>', 'what to compile for').choices(['cpu']).default('cpu'))
+  .addOption(
+    new Option('--target <target>', 'what to compile for: this processor, or GPUs in browsers and Node')
+      .choices(['cpu', 'webgpu'] satisfies ArtifactTarget[])
+      .default('cpu'),
+  )
   .addOption(cache())
   .option('--dump-after <pass>', 'print the graph after this pass to stderr')
-  .option('--from <file>', 'compile textual IR: writes program.json and C; constants come from the checkpoint')
+  .option('--from <file>', 'compile textual IR: writes program.json and C or WGSL; constants come from the checkpoint')
   .option('--json', 'print one object: folder, bytes and times')
   .action(async (source: string | undefined, options: CompileOptions) =>
     (await import('./compile.ts')).compileCommand(source, options),

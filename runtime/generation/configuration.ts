@@ -1,6 +1,7 @@
 // GenerationConfig: a set of generation parameters, unset until somebody sets them, and its JSON file. Defaults enter only
 // when a call is resolved (resolve.ts), so that a checkpoint's own values and a call's can be told from defaults.
 import { ModelcError } from '../../ir/error.ts';
+import { nodeFiles } from '../../backends/node-modules.ts';
 import {
   fail,
   type GenerationParameters,
@@ -84,7 +85,7 @@ export class GenerationConfig extends Fields {
       ...overrides
     }: GenerationParameters & { config_file_name?: string } = {},
   ): Promise<GenerationConfig> {
-    const { readFile } = await import('node:fs/promises');
+    const { readFile } = await nodeFiles();
     const path = `${directory}/${config_file_name}`;
     let text: string;
     try {
@@ -128,7 +129,7 @@ export class GenerationConfig extends Fields {
     { config_file_name = 'generation_config.json' }: { config_file_name?: string } = {},
   ): Promise<void> {
     this.validate({ strict: true });
-    const { mkdir, writeFile } = await import('node:fs/promises');
+    const { mkdir, writeFile } = await nodeFiles();
     await mkdir(directory, { recursive: true });
     await writeFile(`${directory}/${config_file_name}`, `${JSON.stringify(this.to_diff_dict(), null, 2)}\n`);
   }

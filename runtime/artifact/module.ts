@@ -1,0 +1,71 @@
+// What the index.js of every artifact does: finds program.json beside itself, and exports a model that is loaded on demand.
+// entry-TARGET.ts is the file that esbuild bundles, with all that it needs, into dist/; api.ts is its public face.
+import { ModelcError } from '../../ir/error.ts';
+import { throwIfAborted } from '../generation/decoder.ts';
+import type * as api from './api.ts';
+import { type AnyManifest, type ArtifactTarget, type Manifest, manifestFile, parseManifest } from './format.ts';
+import { lazyModel, type TextModel } from './lazy-model.ts';
+import { type Source, sourceOf } from './source.ts';
+
+export interface ArtifactModule {
+  readonly load: typeof api.load;
+  readonly model: api.Model;
+}
+
+/** `url` is that of index.js, `open` opens artifacts of this target. */
+export function artifactModule<T extends ArtifactTarget>(
+  url: string,
+  target: T,
+  open: (source: Source, manifest: Manifest<T>, options: api.LoadOptions) => Promise<TextModel>,
+): ArtifactModule {
+  const openNow = async (options: api.LoadOptions): Promise<TextModel> => {
+    checkOptions(options);
+    const source = sourceOf(new URL('.', url));
+    const manifest = await readManifest(source, options.signal);
+    if (!isFor(manifest, target)) {
+      throw new ModelcError(
+        'checkpoint',
+        `${source.where} mixes artifacts for ${target} and ${manifest.target}; compile it again`,
+      );
+    }
+    return open(source, manifest, options);
+  };
+  return {
+    load: async (options = {}) => {
+      const opened = await openNow(options);
+      return lazyModel(() => Promise.resolve(opened));
+    },
+    model: lazyModel(() => openNow({})),
+  };
+}
+
+function isFor<T extends ArtifactTarget>(
+  manifest: AnyManifest,
+  target: T,
+): manifest is Extract<AnyManifest, Manifest<T>> {
+  return manifest.target === target;
+}
+
+const optionNames: Record<keyof api.LoadOptions, true> = { progress_callback: true, signal: true, cache: true };
+
+function checkOptions(options: api.LoadOptions): void {
+  for (const name of Object.keys(options)) {
+    if (Object.hasOwn(optionNames, name)) continue;
+    const known = Object.keys(optionNames).join(', ');
+    throw new ModelcError('unsupported', `load() does not support the option \`${name}\`; it takes ${known}`);
+  }
+}
+
+/** Throws ModelcError 'checkpoint' where there is no manifest, 'parse' where it is damaged. */
+export async function readManifest(source: Source, signal: AbortSignal | undefined): Promise<AnyManifest> {
+  throwIfAborted(signal, 'loading');
+  const path = `${source.where}/${manifestFile}`;
+  const text = await source.text(manifestFile, signal).catch((error: unknown) => {
+    throwIfAborted(signal, 'loading');
+    throw error;
+  });
+  if (text === undefined) {
+    throw new ModelcError('checkpoint', `${path} cannot be read; name a folder that 'modelc compile' wrote`);
+  }
+  return parseManifest(text, path);
+}

@@ -1,0 +1,176 @@
+// Opens a webgpu artifact, in a browser or in Node: picks the best program that the graphics adapter runs, takes all the
+// memory that weights need, and only then downloads them, straight into that memory.
+import { createWebGpuDevice, findAdapter, type WebGpuDevice } from '../../backends/webgpu/device.ts';
+import { openGpu } from '../../backends/webgpu/gpu.ts';
+import { ModelcError } from '../../ir/error.ts';
+import type { Program } from '../../ir/program.ts';
+import type { Buffer } from '../device.ts';
+import { throwIfAborted } from '../generation/decoder.ts';
+import { byteSize } from '../planned-memory.ts';
+import { ProgramSession } from '../program-session.ts';
+import type { LoadOptions } from './api.ts';
+import { type ChunkStore, openChunkStore } from './chunk-store.ts';
+import { Download } from './download.ts';
+import { type DownloadTable, parseDownload } from './download-table.ts';
+import { chooseVariant, type Manifest, type Misfit, type Requires } from './format.ts';
+import type { TextModel } from './lazy-model.ts';
+import { openTextModel } from './text-model.ts';
+import type { Source } from './source.ts';
+
+/** What the platform gives; tests give their own. */
+export interface Platform {
+  readonly openGpu: () => Promise<GPU>;
+  readonly openStore: (artifact: string) => Promise<ChunkStore | undefined>;
+  /** Milliseconds before a broken download is tried again. */
+  readonly patience?: number;
+}
+const platformOfHost: Platform = { openGpu, openStore: openChunkStore };
+
+/** Throws ModelcError: 'unsupported' before anything large is read; 'checkpoint', 'network' or 'aborted' after. */
+export async function openWebGpuArtifact(
+  source: Source,
+  manifest: Manifest<'webgpu'>,
+  options: LoadOptions = {},
+  platform: Platform = platformOfHost,
+): Promise<TextModel> {
+  if (!globalThis.crypto?.subtle) {
+    throw new ModelcError(
+      'unsupported',
+      'this page is not secure, so downloads cannot be verified; serve it over https or from localhost',
+    );
+  }
+  const adapter = await findAdapter(await platform.openGpu());
+  const { program, code, requires } = chooseVariant(manifest.variants, source.where, (r) => misfitOf(r, adapter));
+  throwIfAborted(options.signal, 'loading');
+  const device = await createWebGpuDevice(adapter, { features: requires.features as GPUFeatureName[] });
+  const stop = new AbortController();
+  try {
+    const weights = await allocate(device, program, requires);
+    const table = parseDownload(manifest.weights)!;
+    const spans = spansOf(program, table, source);
+    const isCode = (name: string): boolean => manifest.variants.some((v) => v.code === name);
+    const texts = table.files.flatMap(({ name }, file) =>
+      name === code || (!isCode(name) && !spans.some((s) => s.file === file)) ? [file] : [],
+    );
+    const store = source.isLocal || options.cache === false ? undefined : await platform.openStore(source.where);
+    const download = new Download(
+      {
+        table,
+        source,
+        name: source.where.split('/').pop() ?? '',
+        signal: options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal,
+        ...(store ? { store } : {}),
+        ...(options.progress_callback ? { progress: options.progress_callback } : {}),
+        ...(platform.patience === undefined ? {} : { patience: platform.patience }),
+      },
+      [...texts.map((file) => ({ file, offset: 0, bytes: table.files[file].bytes })), ...spans],
+    );
+    download.begin();
+    const text = new Map<string, string>();
+    for (const file of texts) {
+      text.set(table.files[file].name, new TextDecoder().decode(await download.file(file)));
+    }
+    const [session] = await Promise.all([
+      ProgramSession.open({ program, device, binary: text.get(code)!, weight: ({ name }) => weights.get(name)! }),
+      fill(device, download, spans, weights),
+    ]);
+    const opened = await openTextModel(session, manifest.model, source.where, async (name) => text.get(name));
+    await download.end();
+    return opened;
+  } catch (error) {
+    stop.abort();
+    device.dispose();
+    throwIfAborted(options.signal, 'loading');
+    throw error;
+  } finally {
+    source.close();
+  }
+}
+
+function misfitOf({ features, bindingBytes }: Requires<'webgpu'>, { features: offered, limits }: GPUAdapter) {
+  const missing = features.filter((name) => !offered.has(name));
+  const again = 'use another graphics adapter or browser, or the model compiled for the target cpu in Node';
+  if (missing.length > 0) return { needs: `WebGPU with ${missing.join(', ')}`, wayOut: again } satisfies Misfit;
+  const limit = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
+  if (bindingBytes <= limit) return undefined;
+  const needs = `arrays of ${mib(bindingBytes)}, and this graphics adapter allows ${mib(limit)}`;
+  return { needs, wayOut: again } satisfies Misfit;
+}
+
+const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+
+/** Memory for every weight of the program. */
+async function allocate(
+  device: WebGpuDevice,
+  { weights }: Program,
+  { memoryBytes }: Requires<'webgpu'>,
+): Promise<ReadonlyMap<string, Buffer>> {
+  try {
+    const buffers = new Map(weights.map((w) => [w.name, device.alloc(byteSize(w, {}))]));
+    await device.settle();
+    return buffers;
+  } catch (cause) {
+    if (!(cause instanceof ModelcError)) throw cause;
+    throw new ModelcError(
+      'unsupported',
+      `the model needs about ${mib(memoryBytes)} of GPU memory, which this device does not give (${cause.message})`,
+      { cause },
+    );
+  }
+}
+
+/** A weight in a file. */
+interface WeightSpan {
+  readonly name: string;
+  readonly file: number;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+function spansOf({ weights }: Program, { spans }: DownloadTable, { where }: Source): WeightSpan[] {
+  return weights.map((weight) => {
+    const span = Object.hasOwn(spans, weight.name) ? spans[weight.name] : undefined;
+    if (span?.[2] !== byteSize(weight, {})) {
+      throw new ModelcError('checkpoint', `${where} lacks the weight ${weight.name}; compile the artifact again`);
+    }
+    return { name: weight.name, file: span[0], offset: span[1], bytes: span[2] };
+  });
+}
+
+/** Bytes that the GPU takes at a time: parts of weights that end elsewhere wait for what follows. */
+const wordBytes = 4;
+
+/** Streams the weights into their memory. */
+async function fill(
+  device: WebGpuDevice,
+  download: Download,
+  spans: readonly WeightSpan[],
+  buffers: ReadonlyMap<string, Buffer>,
+): Promise<void> {
+  const inOrder = [...spans].sort((a, b) => a.file - b.file || a.offset - b.offset);
+  const files = [...new Set(inOrder.map((s) => s.file))];
+  let rest = new Uint8Array(0);
+  for await (const { file, offset, bytes } of download.chunks(files)) {
+    for (const span of inOrder) {
+      const from = Math.max(offset, span.offset);
+      const to = Math.min(offset + bytes.length, span.offset + span.bytes);
+      if (span.file !== file || from >= to) continue;
+      if (from === span.offset) rest = new Uint8Array(0);
+      const part = bytes.subarray(from - offset, to - offset);
+      const data = rest.length === 0 ? part : concat(rest, part);
+      const at = from - span.offset - rest.length;
+      const isLast = to === span.offset + span.bytes;
+      const whole = isLast ? data.length : data.length - (data.length % wordBytes);
+      device.write(buffers.get(span.name)!, data.subarray(0, whole), at);
+      rest = data.slice(whole);
+    }
+    await device.settle();
+  }
+}
+
+function concat(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(a.length + b.length);
+  out.set(a);
+  out.set(b, a.length);
+  return out;
+}

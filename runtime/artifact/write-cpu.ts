@@ -1,0 +1,40 @@
+// The cpu part of an artifact: a program and native code for every instruction set of this machine's architecture.
+import { copyFile, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import { join } from 'node:path';
+import { buildProgram, buildRuntime } from '../../backends/cpu/build.ts';
+import { hostTarget, type Isa, isas } from '../../backends/cpu/target.ts';
+import type { Target } from '../../ir/target.ts';
+import { kernelsFile, runtimeFile, type TargetPart, type Variant } from './format.ts';
+import type { WriteJob } from './write.ts';
+import { writeWeights } from './write-weights.ts';
+
+const targetOf = (isa: Isa): Target => ({
+  ...hostTarget(),
+  features: [isa.name],
+  vectorBytes: isa.vectorBytes,
+  vectorRegisters: isa.vectorRegisters,
+});
+
+export async function writeCpu({ opened, draft, begin, compile }: WriteJob): Promise<TargetPart<'cpu'>> {
+  begin('compiling the runtime');
+  await copyFile(await buildRuntime(), join(draft, runtimeFile));
+  const variants: Variant<'cpu'>[] = [];
+  for (const isa of isas.filter((row) => row.needs.length === 0 || os.arch() === 'x64')) {
+    begin(`compiling for ${isa.name}`);
+    const program = compile(targetOf(isa));
+    const { binary, source } = await buildProgram(program);
+    const code = kernelsFile(isa.name, 'node');
+    await copyFile(binary, join(draft, code));
+    await writeFile(join(draft, kernelsFile(isa.name, 'c')), source);
+    const requires = { platform: os.platform(), arch: os.arch(), nodeMajor: 20, isa: isa.name };
+    variants.push({ name: isa.name, requires, code, program });
+  }
+  begin('writing weights');
+  const weights = await writeWeights(
+    opened,
+    variants.map((v) => v.program),
+    draft,
+  );
+  return { target: 'cpu', variants, weights };
+}

@@ -1,0 +1,77 @@
+// The webgpu part of an artifact: programs as WGSL text, and the table by which a loader downloads and verifies files.
+import { createHash } from 'node:crypto';
+import { open, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { joinModules } from '../../backends/webgpu/layout.ts';
+import { printProgram } from '../../backends/webgpu/print.ts';
+import { webgpuTarget } from '../../backends/webgpu/target.ts';
+import { readSafetensors } from '../../frontends/huggingface/index.ts';
+import type { Program } from '../../ir/program.ts';
+import type { Target } from '../../ir/target.ts';
+import { fixedBytes, largestArray, stateBytes } from '../planned-memory.ts';
+import type { DownloadFile, DownloadTable } from './download-table.ts';
+import { kernelsFile, type TargetPart, type Variant } from './format.ts';
+import type { WriteJob } from './write.ts';
+import { writeWeights } from './write-weights.ts';
+
+/** The programs of an artifact, best first: a name, what the adapter must have, and what to compile for. */
+const targets: readonly { readonly name: string; readonly features: readonly string[]; readonly target: Target }[] = [
+  { name: 'base', features: [], target: webgpuTarget() },
+];
+
+const chunkBytes = 2 ** 22;
+/** Positions of a cache that every use needs at least. */
+const someLength = 256;
+
+export async function writeWebGpu({ opened, draft, copied, begin, compile }: WriteJob): Promise<TargetPart<'webgpu'>> {
+  const variants: Variant<'webgpu'>[] = [];
+  for (const { name, features, target } of targets) {
+    begin(`compiling for WebGPU, ${name}`);
+    const program = compile(target);
+    const code = kernelsFile(name, 'wgsl');
+    await writeFile(join(draft, code), joinModules(printProgram(program)));
+    variants.push({ name, requires: { features, ...memoryOf(program, opened.limits.length) }, code, program });
+  }
+  begin('writing weights');
+  const weightFiles = await writeWeights(
+    opened,
+    variants.map((v) => v.program),
+    draft,
+  );
+  begin('computing digests');
+  const files: DownloadFile[] = [];
+  const spans: Record<string, readonly [number, number, number]> = {};
+  for (const name of [...copied, ...variants.map((v) => v.code), ...weightFiles]) {
+    if (weightFiles.includes(name)) {
+      const { tensors } = await readSafetensors(join(draft, name));
+      for (const [weight, { span }] of tensors) spans[weight] = [files.length, span.offset, span.bytes];
+    }
+    files.push(await digestsOf(draft, name));
+  }
+  const weights: DownloadTable = { chunkBytes, files, spans };
+  return { target: 'webgpu', variants, weights };
+}
+
+function memoryOf(program: Program, length: number): { bindingBytes: number; memoryBytes: number } {
+  const state = stateBytes(program, 1, Math.min(length, someLength));
+  return { bindingBytes: largestArray(program), memoryBytes: fixedBytes([program]) + state };
+}
+
+async function digestsOf(folder: string, name: string): Promise<DownloadFile> {
+  const file = await open(join(folder, name));
+  try {
+    const chunk = new Uint8Array(chunkBytes);
+    const digests: string[] = [];
+    let bytes = 0;
+    for (let size = 1; size > 0; bytes += size) {
+      size = 0;
+      for (let got = 1; got > 0 && size < chunkBytes; size += got) {
+        ({ bytesRead: got } = await file.read(chunk, size, chunkBytes - size, bytes + size));
+      }
+      if (size > 0) digests.push(createHash('sha256').update(chunk.subarray(0, size)).digest('hex'));
+    }
+    return { name, bytes, digests };
+  } finally {
+    await file.close();
+  }
+}
