@@ -2,7 +2,7 @@
 // here before they are printed.
 import { castValue, type DType, dtypeInfo, roundTo } from '../../ir/dtype.ts';
 import { type AluOp, binaryAlu, compareAlu, type ScalarType, unaryAlu } from '../../ir/loop.ts';
-import { ModelcError } from '../../ir/error.ts';
+import type { ModelcError } from '../../ir/error.ts';
 import { malformed } from './malformed.ts';
 import { functionName, wgslType } from './prelude.ts';
 import { valueTypes } from './storage.ts';
