@@ -31,9 +31,9 @@ const margin = 64;
 const pattern = 0xa5;
 
 /** The graph as regions, by the passes that a model goes through. */
-export function regionsOf(graph: Graph, device: CompilingDevice): RegionGraph {
+export function regionsOf(graph: Graph, target: Target): RegionGraph {
   const list = passes({ cache: { kind: 'dynamic', store: 'f32' }, bind: {}, keep: kernelComposites });
-  return fuse(runPasses(graph, device.target, list), device.target);
+  return fuse(runPasses(graph, target, list), target);
 }
 
 export async function openCpu(): Promise<TestDevice> {
@@ -50,7 +50,7 @@ export const runOnCpu = (
 /** The regions of a graph that has kernels for all of them; otherwise why it has not. */
 function lower(graph: Graph, device: CompilingDevice, check: Check): RegionGraph | Error {
   try {
-    const regions = regionsOf(graph, device);
+    const regions = regionsOf(graph, device.target);
     check(plan('test', new Map([['main', regions]]), new Map(), device.target));
     return regions;
   } catch (error) {

@@ -5,25 +5,9 @@ import { evaluate } from '../ir/eval.ts';
 import { type Graph, roots, topologicalOrder } from '../ir/graph.ts';
 import { difference } from './compare.ts';
 import { type DeviceResult, devices, isTooLong, type TestDevice } from './devices.ts';
-import { attentions } from './kernels/attention.ts';
-import { products } from './kernels/products.ts';
-import { ordering, reductions } from './kernels/rows.ts';
-import type { KernelCase } from './kernels/scene.ts';
-import { elementwise, empty, long } from './kernels/shapes.ts';
-import { tiles } from './kernels/tiles.ts';
+import { groups } from './kernels/index.ts';
 
 const { present, missing } = await devices();
-
-const groups: Readonly<Record<string, readonly KernelCase[]>> = {
-  'empty and single dimensions': empty,
-  elementwise,
-  'long rows': long,
-  reductions,
-  'orderings, scatters and scans': ordering,
-  products,
-  'products by tiles': tiles,
-  attention: attentions,
-};
 
 /** Whether a result depends on how many bits an i64 has: a shift takes its amount modulo that. */
 const counts = (graph: Graph, device: TestDevice): boolean =>

@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { dim, dimEval } from '../ir/dim.ts';
 import { ModelcError } from '../ir/error.ts';
 import { evaluate } from '../ir/eval.ts';
-import { type Graph, make, type Node, type OpName } from '../ir/graph.ts';
+import { make, type OpName } from '../ir/graph.ts';
 import { type NdArray, ndarray } from '../ir/ndarray.ts';
 import type { Attrs } from '../ir/ops/attrs.ts';
 import { opNames } from '../ir/ops/index.ts';
@@ -17,17 +17,8 @@ import type { Case, FailingCase } from './cases/case.ts';
 import { difference } from './compare.ts';
 import { type DeviceResult, devices, isTooLong } from './devices.ts';
 import { evaluateElements } from './element.ts';
+import { type Built, build, cases, failing, paramsOf } from './op-cases.ts';
 
-interface CaseFile {
-  readonly cases: readonly Case[];
-  readonly failing: readonly FailingCase[];
-}
-
-const folder = new URL('./cases/', import.meta.url);
-const families = readdirSync(folder).filter((name) => name.endsWith('.ts') && name !== 'case.ts');
-const files = await Promise.all(families.map((name): Promise<CaseFile> => import(new URL(name, folder).href)));
-const cases = files.flatMap((file) => file.cases);
-const failing = files.flatMap((file) => file.failing);
 const { present, missing } = await devices();
 
 const crossRank = 'a collective speaks to other ranks; programs of one rank are all that is compiled so far';
@@ -40,27 +31,6 @@ const withoutKernels: Partial<Record<OpName, string>> = {
   permute: crossRank,
   axis_index: crossRank,
 };
-
-interface Built {
-  readonly node: Node;
-  readonly graph: Graph;
-}
-
-/** The case as a graph of one op. */
-function build(c: Case): Built {
-  const params = c.args.map((x, i) =>
-    make('param', [], {
-      name: `p${i}`,
-      kind: 'input',
-      dtype: x.dtype,
-      shape: c.shapes?.[i] ?? x.shape.map((d) => dim(d)),
-    }),
-  );
-  const node = c.op === 'param' ? params[0] : make(c.op, c.leaf ? [] : params, c.attrs as Attrs[typeof c.op]);
-  return { node, graph: { name: 'case', params, results: new Map([['result', node]]), updates: new Map() } };
-}
-
-const paramsOf = (c: Case): Map<string, NdArray> => new Map(c.args.map((x, i) => [`p${i}`, x]));
 
 function interpret(c: Case, { graph }: Built): NdArray {
   return evaluate(graph, { params: paramsOf(c), dims: c.dims ?? {} }).results.get('result')!;

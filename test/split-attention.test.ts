@@ -176,7 +176,9 @@ describe.each(hostIsas().map((row) => row.name))('compiled for %s and eight thre
   beforeAll(async () => {
     const device = await deviceFor(isa, 8);
     for (const [name, { graph }] of cases) {
-      const anchors = regionsOf(graph, device).launches.map((regions) => regions.flatMap((r) => r.anchors)[0]?.op);
+      const anchors = regionsOf(graph, device.target).launches.map(
+        (regions) => regions.flatMap((r) => r.anchors)[0]?.op,
+      );
       expect(anchors, name).toEqual(['attention_split', undefined]);
     }
     results = await runOnCpu(device, cases.map(([, run]) => run)); // biome-ignore format: one row

@@ -1,0 +1,63 @@
+// All WGSL that the tests make is valid for two independent compilers: Tint, in Dawn's null backend, which has exactly the
+// limits that every implementation offers; and naga, which is Firefox's, in Deno. Warnings are failures.
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { beforeAll, expect, test } from 'vitest';
+import { openGpu } from '../backends/webgpu/gpu.ts';
+import { webgpuTarget } from '../backends/webgpu/target.ts';
+import { chooseDriver } from './webgpu-device.ts';
+import { check } from './wgsl/check.ts';
+import { type Source, sources } from './wgsl/sources.ts';
+
+/** Not WGSL; a checker that works reports it, and nothing else. */
+const broken: Source = { from: 'broken on purpose', code: 'fn main( {' };
+const onlyBroken = [expect.stringMatching(/^broken on purpose: .*1/)];
+let base: Source[] = [];
+beforeAll(async () => {
+  base = await sources(webgpuTarget());
+}, 240_000);
+
+test('there are modules of all kinds', () => {
+  expect(base.length).toBeGreaterThan(1000);
+  console.log(`wgsl: ${base.length} modules`);
+});
+
+test('Tint takes all modules, at default limits', { timeout: 120_000 }, async (context) => {
+  const gpu = await openGpu(['backend=null']).catch((error: Error) => error);
+  if (gpu instanceof Error) return context.skip(gpu.message);
+  expect(await check(gpu, [...base, broken], { pipelines: true })).toEqual(onlyBroken);
+});
+
+/** The program of npm's `deno`, or undefined where it is not installed. */
+function denoPath(): string | undefined {
+  const { platform, arch } = process;
+  try {
+    const packages = createRequire(createRequire(import.meta.url).resolve('deno/package.json'));
+    const name = `@deno/${platform}-${arch}${platform === 'linux' ? '-glibc' : ''}`;
+    return join(packages.resolve(`${name}/package.json`), `../deno${platform === 'win32' ? '.exe' : ''}`);
+  } catch {
+    return undefined;
+  }
+}
+
+test('naga takes all modules of the base variant', { timeout: 240_000 }, async (context) => {
+  chooseDriver();
+  const deno = denoPath();
+  if (!deno || !existsSync(deno)) return context.skip('npm deno is not installed');
+  if (!process.env.VK_ICD_FILENAMES) return context.skip('there is no software driver; install chromium');
+  const folder = mkdtempSync(join(tmpdir(), 'modelc-wgsl-'));
+  try {
+    const [from, to] = [join(folder, 'modules.json'), join(folder, 'problems.json')];
+    writeFileSync(from, JSON.stringify([...base, broken]));
+    const script = fileURLToPath(new URL('wgsl/check.ts', import.meta.url));
+    await promisify(execFile)(deno, ['run', '-A', '--no-config', script, from, to]);
+    expect(JSON.parse(readFileSync(to, 'utf8'))).toEqual(onlyBroken);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
