@@ -1,22 +1,29 @@
 // An artifact for WebGPU: index.js needs nothing of Node, and Node runs it from an empty folder with the npm package
-// `webgpu` beside it. Budget: 60 s, nearly all for the software driver's compilation of pipelines.
+// `webgpu` beside it; it loads from a server that misbehaves, and fails early where it cannot run.
+// Budget: 90 s, nearly all for the software driver's compilation of pipelines.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'; // biome-ignore format: one row
 import { builtinModules } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { WebGpuDevice } from '../backends/webgpu/device.ts';
+import { openGpu } from '../backends/webgpu/gpu.ts';
 import type { FileProgress, ProgressInfo } from '../runtime/artifact/api.ts';
+import { type Manifest, parseManifest } from '../runtime/artifact/format.ts';
+import { openWebGpuArtifact } from '../runtime/artifact/open-webgpu.ts';
+import { sourceOf } from '../runtime/artifact/source.ts';
+import { upload } from '../runtime/artifact/upload.ts';
 import { writeArtifact } from '../runtime/artifact/write.ts';
 import { AutoModelForCausalLM, AutoTokenizer } from '../runtime/index.ts';
-import { example, root } from './command.ts';
+import { example, modelc, root } from './command.ts';
+import { breakOff, type FileServer, serveFiles } from './file-server.ts';
+import { MemoryStore, tableOf } from './memory-store.ts';
 import { chooseDriver, openWebGpuDevice } from './webgpu-device.ts';
 
 chooseDriver();
-const missing = await openWebGpuDevice().then(
-  () => undefined,
-  (error: unknown) => (error instanceof Error ? error.message : String(error)),
-);
+const device: WebGpuDevice | string = await openWebGpuDevice().catch((error: unknown) => String(error));
+const missing = typeof device === 'string' ? device : undefined;
 if (missing) console.warn(`web artifacts are not run: ${missing}`);
 
 let scratch = '';
@@ -84,4 +91,168 @@ describe.skipIf(missing)('in Node', () => {
     expect(ready).toMatchObject({ name: 'model', progress: 100, from: 'cache', loaded: ready.total });
     expect(existsSync(join(app, 'node_modules', 'modelc'))).toBe(false);
   }, 240_000);
+});
+
+/** The artifact on a server, its files in small chunks. */
+async function serve(): Promise<{ server: FileServer; manifest: Manifest<'webgpu'> }> {
+  const manifest = parseManifest(readFileSync(join(artifact, 'program.json'), 'utf8'), 'program.json');
+  if (manifest.target !== 'webgpu') throw new Error('the artifact is for another target');
+  const { files, spans } = manifest.weights;
+  const contents = new Map(files.map(({ name }) => [name, new Uint8Array(readFileSync(join(artifact, name)))]));
+  return { server: await serveFiles(contents), manifest: { ...manifest, weights: tableOf(contents, 2 ** 15, spans) } };
+}
+
+describe('from a server', () => {
+  let server: FileServer;
+  let manifest: Manifest<'webgpu'>;
+  beforeEach(async () => {
+    ({ server, manifest } = await serve());
+  });
+  afterEach(() => server.close());
+
+  test.skipIf(missing)(
+    'what can go wrong and pass does, and the text is that of the CPU',
+    async () => {
+      const store = new MemoryStore(7);
+      const weights = manifest.weights.files.find((f) => f.name.startsWith('weights-'))!;
+      const kept = new Uint8Array(readFileSync(join(artifact, weights.name)));
+      for (const i of [0, 1, 2]) await store.put(weights.digests[i], kept.subarray(i * 2 ** 15, (i + 1) * 2 ** 15));
+      store.chunks.get(weights.digests[1])![0] ^= 1;
+      let count = 0;
+      server.tamper = (body, _, response) => {
+        count++;
+        if (count === 3) return breakOff(body, response);
+        if (count === 9) body[0] ^= 1;
+        return body;
+      };
+      const reports: ProgressInfo[] = [];
+      const devices: GPUDevice[] = [];
+      const opened = await openWebGpuArtifact(
+        sourceOf(server.url),
+        manifest,
+        { progress_callback: (info) => reports.push(info) },
+        { openGpu: async () => keepDevices(await openGpu(), devices), openStore: async () => store, patience: 1 },
+      );
+      const { tokenizer, model } = opened;
+      const input_ids = [tokenizer.encode('Once upon a time')];
+      const output = await model.generate({ input_ids, max_new_tokens: 20, do_sample: false });
+      expect(tokenizer.decode(Array.from(output.data, Number), { skip_special_tokens: true })).toBe(await onCpu());
+      expect(reports.filter((r) => r.status === 'warning')).toHaveLength(1);
+      expect(server.requests.some((r) => r.name === weights.name && r.start === 0)).toBe(false);
+      // a device that goes away is the caller's news
+      devices[0].destroy();
+      await expect(model.generate({ input_ids, max_new_tokens: 4 })).rejects.toMatchObject({
+        name: 'ModelcError',
+        code: 'unsupported',
+        message: expect.stringMatching(/WebGPU/),
+      });
+    },
+    240_000,
+  );
+
+  /** How loading fails on an adapter; nothing may have been asked of the server. */
+  async function failure(openFake: () => Promise<GPU>): Promise<unknown> {
+    const platform = { openGpu: openFake, openStore: async () => undefined };
+    const error = await openWebGpuArtifact(sourceOf(server.url), manifest, {}, platform).catch((e: unknown) => e);
+    expect(server.requests).toEqual([]);
+    return error;
+  }
+  const adapterWith = (limits: object, features: string[]): (() => Promise<GPU>) => {
+    const adapter = { limits, features: new Set(features) };
+    return async () => ({ requestAdapter: async () => adapter }) as unknown as GPU;
+  };
+  const plenty = { maxBufferSize: 2 ** 30, maxStorageBufferBindingSize: 2 ** 30 };
+
+  test('nothing is downloaded where there is no adapter', async () => {
+    expect(await failure(async () => ({ requestAdapter: async () => null }) as unknown as GPU)).toMatchObject({
+      code: 'unsupported',
+      message: expect.stringMatching(/no graphics adapter.*install a driver/),
+    });
+  });
+
+  test('nothing is downloaded where arrays are too large for the adapter', async () => {
+    const small = { ...plenty, maxStorageBufferBindingSize: 2 ** 16 };
+    expect(await failure(adapterWith(small, []))).toMatchObject({
+      code: 'unsupported',
+      message: expect.stringMatching(/needs arrays of \d+ MiB, and this graphics adapter allows 1 MiB; use another/),
+    });
+  });
+
+  test('nothing is downloaded where the adapter lacks a feature', async () => {
+    const requires = { ...manifest.variants[0].requires, features: ['shader-f16', 'subgroups'] };
+    manifest = { ...manifest, variants: [{ ...manifest.variants[0], requires }] };
+    expect(await failure(adapterWith(plenty, ['subgroups']))).toMatchObject({
+      code: 'unsupported',
+      message: expect.stringMatching(/needs WebGPU with shader-f16; use another/),
+    });
+  });
+
+  test.skipIf(missing)('nothing is downloaded where memory does not suffice', async () => {
+    const exhausted = async (): Promise<GPU> => {
+      const devices: GPUDevice[] = [];
+      const fail = (gpu: GPUDevice): void => {
+        gpu.popErrorScope = async () => ({ message: 'out of memory' });
+      };
+      return keepDevices(await openGpu(['backend=null']), devices, fail);
+    };
+    expect(await failure(exhausted)).toMatchObject({
+      code: 'unsupported',
+      message: expect.stringMatching(/the model needs about \d+ MiB of GPU memory, which this device does not give/),
+    });
+  });
+});
+
+/** A GPU whose devices are kept, and changed by `prepare`. */
+function keepDevices(gpu: GPU, devices: GPUDevice[], prepare?: (device: GPUDevice) => void): GPU {
+  const requestAdapter: GPU['requestAdapter'] = async (options) => {
+    const adapter = await gpu.requestAdapter(options);
+    if (!adapter) return null;
+    const requestDevice: GPUAdapter['requestDevice'] = async (descriptor) => {
+      const device = await adapter.requestDevice(descriptor);
+      prepare?.(device);
+      devices.push(device);
+      return device;
+    };
+    return { features: adapter.features, limits: adapter.limits, info: adapter.info, requestDevice } as GPUAdapter;
+  };
+  return { ...gpu, requestAdapter } as GPU;
+}
+
+test.skipIf(missing)('weights reach their memory whatever their sizes and places in chunks', async () => {
+  if (typeof device === 'string') return;
+  const content = Uint8Array.from({ length: 101 }, (_, i) => i + 1);
+  const weights = [
+    { name: 'a', file: 0, offset: 5, bytes: 1 },
+    { name: 'b', file: 0, offset: 6, bytes: 41 },
+    { name: 'c', file: 0, offset: 47, bytes: 2 },
+    { name: 'd', file: 0, offset: 49, bytes: 52 },
+  ];
+  for (const size of [4, 12, 48, 128]) {
+    const buffers = new Map(weights.map((w) => [w.name, device.alloc(w.bytes)]));
+    const chunks = async function* () {
+      for (let at = 0; at < content.length; at += size) {
+        yield { file: 0, offset: at, bytes: content.subarray(at, at + size) };
+      }
+    };
+    await upload(device, chunks(), weights, buffers);
+    for (const { name, offset, bytes } of weights) {
+      const read = await device.read(buffers.get(name)!, 0, bytes);
+      expect([...read], `${name} in chunks of ${size}`).toEqual([...content.subarray(offset, offset + bytes)]);
+    }
+  }
+});
+
+describe('the command line', () => {
+  test('says what was written', () => {
+    const { stderr, status } = modelc(['compile', example, '--target', 'webgpu', '-o', artifact]);
+    expect(stderr).toMatch(/model: webgpu \(base\); 0\.4 MiB of weights, \d\.\d MiB of code, tokenizer and tables, in/);
+    expect(stderr).toMatch(/serve the folder over https or from localhost/);
+    expect(status).toBe(0);
+  });
+
+  test('does not run it on another target', () => {
+    const { stderr, status } = modelc(['generate', artifact, '-p', 'Once', '--target', 'cuda']);
+    expect(stderr).toMatch(/is compiled for webgpu: leave out --target/);
+    expect(status).toBe(1);
+  });
 });

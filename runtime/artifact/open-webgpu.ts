@@ -16,6 +16,7 @@ import { chooseVariant, type Manifest, type Misfit, type Requires } from './form
 import type { TextModel } from './lazy-model.ts';
 import { openTextModel } from './text-model.ts';
 import type { Source } from './source.ts';
+import { upload, type WeightSpan } from './upload.ts';
 
 /** What the platform gives; tests give their own. */
 export interface Platform {
@@ -72,7 +73,7 @@ export async function openWebGpuArtifact(
     }
     const [session] = await Promise.all([
       ProgramSession.open({ program, device, binary: text.get(code)!, weight: ({ name }) => weights.get(name)! }),
-      fill(device, download, spans, weights),
+      upload(device, download.chunks(unique(spans.map((s) => s.file))), spans, weights),
     ]);
     const opened = await openTextModel(session, manifest.model, source.where, async (name) => text.get(name));
     await download.end();
@@ -97,6 +98,7 @@ function misfitOf({ features, bindingBytes }: Requires<'webgpu'>, { features: of
   return { needs, wayOut: again } satisfies Misfit;
 }
 
+const unique = (files: readonly number[]): number[] => [...new Set(files)].sort((a, b) => a - b);
 const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 
 /** Memory for every weight of the program. */
@@ -119,14 +121,6 @@ async function allocate(
   }
 }
 
-/** A weight in a file. */
-interface WeightSpan {
-  readonly name: string;
-  readonly file: number;
-  readonly offset: number;
-  readonly bytes: number;
-}
-
 function spansOf({ weights }: Program, { spans }: DownloadTable, { where }: Source): WeightSpan[] {
   return weights.map((weight) => {
     const span = Object.hasOwn(spans, weight.name) ? spans[weight.name] : undefined;
@@ -135,42 +129,4 @@ function spansOf({ weights }: Program, { spans }: DownloadTable, { where }: Sour
     }
     return { name: weight.name, file: span[0], offset: span[1], bytes: span[2] };
   });
-}
-
-/** Bytes that the GPU takes at a time: parts of weights that end elsewhere wait for what follows. */
-const wordBytes = 4;
-
-/** Streams the weights into their memory. */
-async function fill(
-  device: WebGpuDevice,
-  download: Download,
-  spans: readonly WeightSpan[],
-  buffers: ReadonlyMap<string, Buffer>,
-): Promise<void> {
-  const inOrder = [...spans].sort((a, b) => a.file - b.file || a.offset - b.offset);
-  const files = [...new Set(inOrder.map((s) => s.file))];
-  let rest = new Uint8Array(0);
-  for await (const { file, offset, bytes } of download.chunks(files)) {
-    for (const span of inOrder) {
-      const from = Math.max(offset, span.offset);
-      const to = Math.min(offset + bytes.length, span.offset + span.bytes);
-      if (span.file !== file || from >= to) continue;
-      if (from === span.offset) rest = new Uint8Array(0);
-      const part = bytes.subarray(from - offset, to - offset);
-      const data = rest.length === 0 ? part : concat(rest, part);
-      const at = from - span.offset - rest.length;
-      const isLast = to === span.offset + span.bytes;
-      const whole = isLast ? data.length : data.length - (data.length % wordBytes);
-      device.write(buffers.get(span.name)!, data.subarray(0, whole), at);
-      rest = data.slice(whole);
-    }
-    await device.settle();
-  }
-}
-
-function concat(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
-  const out = new Uint8Array(a.length + b.length);
-  out.set(a);
-  out.set(b, a.length);
-  return out;
 }
