@@ -1,11 +1,12 @@
 // defineModel: what a file named *.model.ts default-exports. Here the model is compiled in this process at its first use;
 // the build plugins (runtime/plugin/) instead read the definition at build time and put a compiled artifact in its place.
-import { dirname, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ModelcError } from '../ir/error.ts';
 import type { Model } from './artifact/api.ts';
 import { lazyModel } from './artifact/lazy-model.ts';
 import { type DeviceName, deviceNames } from './devices.ts';
+import { throwIfAborted } from './generation/decoder.ts';
 import { AutoModelForCausalLM, type LoadOptions } from './models.ts';
 import { AutoTokenizer } from './tokenization/index.ts';
 
@@ -41,12 +42,16 @@ const definitions = new WeakMap<object, ModelDefinition>();
 export function defineModel(definition: ModelDefinition): Model {
   check(definition);
   const file = callerOf(defineModel);
-  const model = lazyModel(async () => {
+  const model = lazyModel(async ({ signal, progress_callback }) => {
     const { folder, target = 'cpu', options } = compilation(definition, file);
+    throwIfAborted(signal, 'loading');
     const [tokenizer, causal] = await Promise.all([
       AutoTokenizer.from_pretrained(folder),
       AutoModelForCausalLM.from_pretrained(folder, { ...options, target }),
     ]);
+    // nothing is downloaded, so there are no files to report
+    const none = { file: '', progress: 100, loaded: 0, total: 0, from: 'cache' } as const;
+    progress_callback?.({ status: 'ready', name: basename(folder), ...none });
     return { tokenizer, model: causal };
   });
   definitions.set(model, definition);

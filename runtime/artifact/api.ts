@@ -51,6 +51,11 @@ export interface GenerateOutput {
 export interface Generation extends AsyncIterable<string>, PromiseLike<GenerateOutput> {}
 
 export interface Model {
+  /**
+   * Loads the model now rather than at its first use, with the options and errors of the function `load`. A model that
+   * loads already, or is loaded, is only waited for.
+   */
+  load(options?: LoadOptions): Promise<void>;
   /** Continues a text, or token ids. The pieces are of the continuation, without the prompt: joined, they are `new_text`. */
   generate(prompt: string | readonly number[], options?: GenerateOptions): Generation;
   /** Token ids of a text, special tokens included. */

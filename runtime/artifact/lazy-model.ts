@@ -1,5 +1,6 @@
 // The Model that apps hold: one that is opened at its first use. What opens it differs, a compiled artifact or a
 // definition that is compiled in this process; how text is generated does not.
+import { ModelcError } from '../../ir/error.ts';
 import type { PreTrainedModel } from '../generation/model.ts';
 import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
 import type * as api from './api.ts';
@@ -77,16 +78,20 @@ class Generation implements api.Generation {
 }
 
 /** A model that is opened by `open`, once, when it is needed. */
-export function lazyModel(open: () => Promise<TextModel>): api.Model {
+export function lazyModel(open: (options: api.LoadOptions) => Promise<TextModel>): api.Model {
   let opened: Promise<TextModel> | undefined;
-  const get = (): Promise<TextModel> => {
-    opened ??= open().catch((error: unknown) => {
+  const get = (options: api.LoadOptions = {}): Promise<TextModel> => {
+    opened ??= open(options).catch((error: unknown) => {
       opened = undefined; // the next use tries again
       throw error;
     });
     return opened;
   };
   return {
+    load: async (options = {}) => {
+      checkOptions(options);
+      await get(options);
+    },
     generate: (prompt, options = {}) => new Generation(get, prompt, options),
     encode: async (text) => (await get()).tokenizer.encode(text),
     decode: async (ids) => (await get()).tokenizer.decode(ids, { skip_special_tokens: true }),
@@ -94,4 +99,14 @@ export function lazyModel(open: () => Promise<TextModel>): api.Model {
       if (opened) (await opened).model.dispose();
     },
   };
+}
+
+const optionNames: Record<keyof api.LoadOptions, true> = { progress_callback: true, signal: true, cache: true };
+
+function checkOptions(options: api.LoadOptions): void {
+  for (const name of Object.keys(options)) {
+    if (Object.hasOwn(optionNames, name)) continue;
+    const known = Object.keys(optionNames).join(', ');
+    throw new ModelcError('unsupported', `load() does not support the option \`${name}\`; it takes ${known}`);
+  }
 }

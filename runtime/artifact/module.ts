@@ -19,7 +19,6 @@ export function artifactModule<T extends ArtifactTarget>(
   open: (source: Source, manifest: Manifest<T>, options: api.LoadOptions) => Promise<TextModel>,
 ): ArtifactModule {
   const openNow = async (options: api.LoadOptions): Promise<TextModel> => {
-    checkOptions(options);
     const source = sourceOf(new URL('.', url));
     const manifest = await readManifest(source, options.signal);
     if (!isFor(manifest, target)) {
@@ -31,11 +30,12 @@ export function artifactModule<T extends ArtifactTarget>(
     return open(source, manifest, options);
   };
   return {
-    load: async (options = {}) => {
-      const opened = await openNow(options);
-      return lazyModel(() => Promise.resolve(opened));
+    load: async (options) => {
+      const model = lazyModel(openNow);
+      await model.load(options);
+      return model;
     },
-    model: lazyModel(() => openNow({})),
+    model: lazyModel(openNow),
   };
 }
 
@@ -44,16 +44,6 @@ function isFor<T extends ArtifactTarget>(
   target: T,
 ): manifest is Extract<AnyManifest, Manifest<T>> {
   return manifest.target === target;
-}
-
-const optionNames: Record<keyof api.LoadOptions, true> = { progress_callback: true, signal: true, cache: true };
-
-function checkOptions(options: api.LoadOptions): void {
-  for (const name of Object.keys(options)) {
-    if (Object.hasOwn(optionNames, name)) continue;
-    const known = Object.keys(optionNames).join(', ');
-    throw new ModelcError('unsupported', `load() does not support the option \`${name}\`; it takes ${known}`);
-  }
 }
 
 /** Throws ModelcError 'checkpoint' where there is no manifest, 'parse' where it is damaged. */

@@ -7,7 +7,8 @@ import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import os from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
-import { entries, writeArtifact } from '../artifact/write.ts';
+import type { ArtifactTarget } from '../artifact/format.ts';
+import { artifactTargets, entries, writeArtifact } from '../artifact/write.ts';
 import { compilation, definitionOf } from '../define-model.ts';
 import { architectureDigest, openModel } from '../models.ts';
 import { compilerBuild } from '../program-cache.ts';
@@ -64,10 +65,11 @@ export async function compileModel(file: string, build: Build): Promise<Compiled
     if (build.place === 'browser' && target !== 'webgpu') {
       throw new ModelcError('unsupported', `target '${target}' does not run in a browser; set target: 'webgpu'`);
     }
-    if (target !== 'cpu') {
+    if (!isArtifactTarget(target)) {
+      const problem = `target '${target}' runs only in the process that compiles it`;
       throw new ModelcError(
         'unsupported',
-        `an artifact for target '${target}' cannot be written yet; use target 'cpu'`,
+        `${problem}; set one of ${artifactTargets.join(', ')}, or leave the plugin out`,
       );
     }
     const opened = await openModel(checkpoint, options);
@@ -80,7 +82,7 @@ export async function compileModel(file: string, build: Build): Promise<Compiled
     let compiling = running.get(folder);
     if (!compiling) {
       const log = (stage: string): void => build.log(`${shown}: ${stage}`);
-      const compile = (draft: string) => writeArtifact(checkpoint, draft, { ...options, onProgress: log });
+      const compile = (draft: string) => writeArtifact(checkpoint, draft, { ...options, target, onProgress: log });
       compiling = keep(folder, compile).finally(() => running.delete(folder));
       running.set(folder, compiling);
     }
@@ -96,6 +98,8 @@ export async function compileModel(file: string, build: Build): Promise<Compiled
     throw new ModelcError(cause.code, `${shown}: ${cause.message}`, { cause });
   }
 }
+
+const isArtifactTarget = (name: string): name is ArtifactTarget => (artifactTargets as string[]).includes(name);
 
 async function evaluate(file: string, build: Build): Promise<Evaluated> {
   try {

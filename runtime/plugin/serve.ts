@@ -5,19 +5,19 @@ import { stat } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { extname, join } from 'node:path';
 import { pipeline } from 'node:stream';
+import { isPlainName } from '../artifact/download-table.ts';
 
 const types: Readonly<Record<string, string>> = { '.js': 'text/javascript', '.json': 'application/json' };
 
-/** Answers a request for the file `name` of `folder`. */
+/** Answers a request for the file `name` of `folder`, which there may not be. */
 export async function serveFile(
-  folder: string,
+  folder: string | undefined,
   name: string,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const path = join(folder, name);
-  const isPlainName = /^[\w-][\w.-]*$/.test(name);
-  const info = isPlainName ? await stat(path).catch(() => undefined) : undefined;
+  const path = join(folder ?? '', name);
+  const info = folder !== undefined && isPlainName(name) ? await stat(path).catch(() => undefined) : undefined;
   if (!info?.isFile()) return end(response, 404);
   const etag = `"${info.size.toString(16)}-${info.mtimeMs.toString(16)}"`;
   const { range, 'if-range': ifRange, 'if-none-match': ifNoneMatch } = request.headers;

@@ -86,10 +86,10 @@ export default function modelc(): Plugin {
       const prefix = `${config.base}${served}`;
       middlewares.use((request, response, next) => {
         const path = (request.url ?? '').replace(/[?#].*/, '');
-        const [name, file, ...rest] = path.slice(prefix.length).split('/');
-        const model = path.startsWith(prefix) && rest.length === 0 ? modelsOf.browser.get(name) : undefined;
-        if (model) serveFile(model.folder, file ?? '', request, response).catch(next);
-        else next();
+        if (!path.startsWith(prefix)) return next();
+        const [name, file = '', ...rest] = path.slice(prefix.length).split('/');
+        const model = rest.length === 0 ? modelsOf.browser.get(name) : undefined;
+        serveFile(model?.folder, file, request, response).catch(next);
       });
     },
 
