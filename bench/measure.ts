@@ -1,11 +1,10 @@
-// What a measuring process does: opens a model of random weights, generates, and notes when each token came. All but the
-// place of the weights is what a user's program does, so the figures are those that it would see.
+// What a measuring process does: opens a model of random weights and generates, as a user's program does. Prefill is the
+// time of one new token, decoding that of many less that of one: tokens may come in bursts, so when each came says little.
 import { hostTarget } from '../backends/cpu/target.ts';
 import { dtypeInfo } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import type { Device } from '../runtime/device.ts';
 import { devices } from '../runtime/devices.ts';
-import { BaseStreamer } from '../runtime/index.ts';
 import { loadModel, modelOf, type OpenedModel, type PreTrainedModel } from '../runtime/models.ts';
 import { peakMemoryMb } from '../runtime/peak-memory.ts';
 import { checkpoint } from './checkpoint.ts';
@@ -21,27 +20,13 @@ function now(): Moment {
   const { user, system } = process.cpuUsage();
   return { ms: performance.now(), cpu: (user + system) / 1000 };
 }
-/** Elapsed milliseconds, and the share of this machine's threads that this process used meanwhile. */
-interface Span {
-  readonly ms: number;
-  readonly cpuShare: number;
-}
+/** The same, of a stretch of time. */
+type Span = Moment;
+const less = (a: Moment, b: Moment): Span => ({ ms: a.ms - b.ms, cpu: a.cpu - b.cpu });
 
-function between(start: Moment, end: Moment): Span {
-  const ms = end.ms - start.ms;
-  return { ms, cpuShare: (end.cpu - start.cpu) / (ms * hostTarget().threads) };
-}
-
-/** Notes the moment of every new token. */
-class Stopwatch extends BaseStreamer {
-  readonly tokens: Moment[] = [];
-  private isPrompt = true;
-  override put(): void {
-    if (!this.isPrompt) this.tokens.push(now());
-    this.isPrompt = false;
-  }
-  override end(): void {}
-}
+/** The share of this machine's threads that this process used. */
+const cpuShare = ({ ms, cpu }: Span): number => cpu / (ms * hostTarget().threads);
+const speed = (span: Span, tokens: number) => ({ msPerToken: span.ms / tokens, cpuShare: cpuShare(span) });
 
 const prompt = (tokens: number, vocab: number): number[] =>
   Array.from({ length: tokens }, (_, i) => 300 + ((i * 7919) % (vocab - 300)));
@@ -76,7 +61,7 @@ async function load(plan: RowPlan): Promise<Loaded> {
   const start = now();
   const opened = modelOf(checkpoint(plan.shape, plan.dtype), plan.load);
   const model = await loadModel(opened, plan.target, device);
-  return { device, opened, model, ready: between(start, now()), weightsMs, free };
+  return { device, opened, model, ready: less(now(), start), weightsMs, free };
 }
 
 /**
@@ -88,16 +73,16 @@ export async function measureGenerate(plan: RowPlan, turn: () => Promise<void>):
   const { device, opened, model, free } = await load(plan);
   const { vocab } = shapes[plan.shape];
   const seen = new Map<string, string>();
-  const run = async (promptTokens: number, newTokens: number): Promise<Moment[]> => {
-    const streamer = new Stopwatch();
+  const run = async (promptTokens: number, newTokens: number): Promise<Span> => {
     const start = now();
-    const options = { max_new_tokens: newTokens, do_sample: false, streamer };
+    const options = { max_new_tokens: newTokens, do_sample: false };
     const { data } = await model.generate({ input_ids: [prompt(promptTokens, vocab)], ...options });
+    const span = less(now(), start);
     const key = `${promptTokens} ${newTokens}`;
     const ids = data.join();
     if ((seen.get(key) ?? ids) !== ids) throw void_(plan, 'repetitions of one prompt give different tokens');
     seen.set(key, ids);
-    return [start, ...streamer.tokens];
+    return span;
   };
   await checkLogits(plan, model);
   await run(plan.promptTokens, 1); // pages of the weights, threads, clocks
@@ -105,14 +90,10 @@ export async function measureGenerate(plan: RowPlan, turn: () => Promise<void>):
   let least = free;
   for (let i = 0; i < plan.reps; i++) {
     await turn();
-    const decoding = await run(plan.contextTokens, plan.newTokens + 1);
-    const reading = plan.promptTokens === plan.contextTokens ? decoding : await run(plan.promptTokens, 1);
-    const p = between(reading[0], reading[1]);
-    const d = between(decoding[1], decoding[decoding.length - 1]);
-    repetitions.push({
-      prefill: { msPerToken: p.ms / plan.promptTokens, cpuShare: p.cpuShare },
-      decode: { msPerToken: d.ms / plan.newTokens, cpuShare: d.cpuShare },
-    });
+    const reading = await run(plan.promptTokens, 1);
+    const first = plan.promptTokens === plan.contextTokens ? reading : await run(plan.contextTokens, 1);
+    const all = await run(plan.contextTokens, plan.newTokens + 1);
+    repetitions.push({ prefill: speed(reading, plan.promptTokens), decode: speed(less(all, first), plan.newTokens) });
     if (least !== undefined) least = Math.min(least, device.freeMemory?.() ?? least);
   }
   await turn();
@@ -149,10 +130,10 @@ async function checkLogits(plan: RowPlan, model: PreTrainedModel): Promise<void>
 /** From the start of the process to the first token of a 16-token prompt. */
 export async function measureStart(plan: RowPlan): Promise<Measured> {
   const { model, ready, weightsMs } = await load(plan);
-  const streamer = new Stopwatch();
   const input_ids = [prompt(16, shapes[plan.shape].vocab)];
-  await model.generate({ input_ids, max_new_tokens: 1, do_sample: false, streamer });
-  const firstTokenMs = streamer.tokens[0].ms; // performance.now() counts from the start of the process
+  await model.generate({ input_ids, max_new_tokens: 1, do_sample: false });
+  const firstTokenMs = performance.now(); // it counts from the start of the process
   model.dispose();
-  return { peakRssMb: peakMemoryMb(), ready: { ...ready, ms: ready.ms - weightsMs }, weightsMs, firstTokenMs };
+  const compiling = { ms: ready.ms - weightsMs, cpuShare: cpuShare(ready) };
+  return { peakRssMb: peakMemoryMb(), ready: compiling, weightsMs, firstTokenMs };
 }
