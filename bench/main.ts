@@ -83,6 +83,7 @@ function* plans(workload: string | undefined, options: BenchOptions): Generator<
     reps: options.reps ?? (options.smoke ? 1 : 3),
     tolerance: 0.1, // a machine that others use too
     load: {},
+    limitMs: 60 * 60_000,
     smoke: Boolean(options.smoke),
   } as const;
   for (const shape of shapes) {

@@ -17,14 +17,17 @@ export interface PeerResult {
 /** Longest time of a shape: compiling takes most of it. */
 const limitMs = 150_000;
 
-export function peerResult(plan: RowPlan): PeerResult {
+/** `leftMs`: what is left of the time for everything. */
+export function peerResult(plan: RowPlan, leftMs: number): PeerResult {
   const { shape, promptTokens, contextTokens, newTokens } = plan;
   const absent = (note: string): PeerResult => ({ shape, note: `transformers was not measured: ${note}` });
   const script = repositoryFile('bench/peer.py');
   if (!script) return absent('its script is in the repository only');
+  const timeout = Math.min(limitMs, leftMs - 10_000);
+  if (timeout < 20_000) return absent('no time was left');
   const { config } = checkpoint(shape, plan.dtype);
   const task = JSON.stringify({ config, promptTokens, contextTokens, newTokens });
-  const options = { input: task, encoding: 'utf8', timeout: limitMs, maxBuffer: 2 ** 24 } as const;
+  const options = { input: task, encoding: 'utf8', timeout, maxBuffer: 2 ** 24 } as const;
   const { status, stdout, stderr, error } = spawnSync('python3', [script], options);
   if (error) return absent(`python3 did not end well (${error.message})`);
   const last = stdout.trim().split('\n').at(-1) ?? '';

@@ -35,13 +35,18 @@ export async function measureRows(plan: RowPlan, prober: Prober): Promise<Row[]>
 
 const command = (plan: RowPlan): string[] => [process.argv[1], 'bench', '--row', JSON.stringify(plan)];
 const failed = (plan: RowPlan): ModelcError =>
-  new ModelcError('input', `measuring ${plan.workload} ${plan.shape} ${plan.dtype} failed: see the line above`);
+  new ModelcError(
+    'input',
+    `measuring ${plan.workload} ${plan.shape} ${plan.dtype} failed or took more than ${plan.limitMs / 1000} s: see the line above`,
+  );
 
 function inProcess(plan: RowPlan, env: NodeJS.ProcessEnv): Measured {
   const child = spawnSync(process.execPath, command(plan), {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
     env,
+    timeout: plan.limitMs,
+    killSignal: 'SIGKILL', // a process that waits for a driver hears nothing else
   });
   if (child.status !== 0) throw failed(plan);
   return JSON.parse(child.stdout) as Measured;
@@ -50,12 +55,17 @@ function inProcess(plan: RowPlan, env: NodeJS.ProcessEnv): Measured {
 async function speedRows(plan: RowPlan, prober: Prober): Promise<Row[]> {
   inProcess({ ...plan, workload: 'compile' }, process.env); // compiles, so that what is measured is running
   const child = spawn(process.execPath, command(plan), { stdio: ['pipe', 'pipe', 'inherit'] });
+  const limit = setTimeout(() => child.kill('SIGKILL'), plan.limitMs);
   const probes: Probe[] = [];
   for await (const line of createInterface({ input: child.stdout })) {
-    if (line !== yourTurn) return generateRows(plan, JSON.parse(line) as Measured, probes);
+    if (line !== yourTurn) {
+      clearTimeout(limit);
+      return generateRows(plan, JSON.parse(line) as Measured, probes);
+    }
     probes.push(await prober.probe());
     child.stdin.write('\n');
   }
+  clearTimeout(limit);
   throw failed(plan);
 }
 

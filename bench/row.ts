@@ -21,6 +21,8 @@ export interface RowPlan {
   /** How much the probes around a repetition may differ. */
   readonly tolerance: number;
   readonly load: LoadOptions;
+  /** Longest time of a measuring process. */
+  readonly limitMs: number;
   /** Probe as little as possible: the times mean nothing. */
   readonly smoke: boolean;
 }

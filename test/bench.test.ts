@@ -22,6 +22,7 @@ const plan: RowPlan = {
   reps: 3,
   tolerance: 0.03,
   load: {},
+  limitMs: 1000,
   smoke: false,
 };
 const probe = (gigabytes: number) => ({
