@@ -1,6 +1,6 @@
 // Regions: a graph cut into kernels-to-be. A region computes one node (`root`) from nodes that are in memory
 // (`inputs`), with everything between them inlined; its `anchors` are the nodes inside that decide its template.
-import { dim, shapeEquals } from './dim.ts';
+import { dim, dimConst, shapeEquals } from './dim.ts';
 import { type Graph, isOp, type Node } from './graph.ts';
 import { elementwise } from './ops/elementwise.ts';
 
@@ -44,3 +44,35 @@ export const keepsRows = (n: Node): boolean =>
   (isOp(n, 'broadcast') &&
     n.attrs.axes.every((axis, i) => axis === i) &&
     n.type.shape.length <= n.attrs.axes.length + 1);
+
+/** Whether the node is a state with a part replaced: its argument 1. */
+export const isUpdate = (n: Node): n is Node<'cache_update'> | Node<'dynamic_update_slice'> =>
+  isOp(n, 'cache_update') || isOp(n, 'dynamic_update_slice');
+
+/** Whether elements stand in the same row-major order in `n` as in its argument. */
+export const keepsOrder = (n: Node): boolean =>
+  n.op === 'reshape' || (isOp(n, 'transpose') && movesOnlyUnits(n.attrs.perm, n.args[0].type.shape.map(dimConst)));
+
+const movesOnlyUnits = (perm: readonly number[], sizes: readonly (number | undefined)[]): boolean => {
+  const moved = perm.filter((axis) => sizes[axis] !== 1);
+  return moved.every((axis, i) => i === 0 || moved[i - 1] < axis);
+};
+
+/**
+ * How the root of a region lies in memory, seen from its parts: a root that writes a part of a state lies in that state,
+ * and a concat of equal shapes has each argument at its own place. `frame` holds the nodes above the parts, root first.
+ */
+export function partsOf(root: Node): { readonly frame: readonly Node[]; readonly parts: readonly Node[] } {
+  const frame: Node[] = [];
+  let n = root;
+  if (isUpdate(n)) {
+    frame.push(n);
+    n = n.args[1];
+  }
+  const values = n;
+  const views: Node[] = [];
+  for (; keepsOrder(n); n = n.args[0]) views.push(n);
+  const isSplit = isOp(n, 'concat') && n.args.every((a) => shapeEquals(a.type.shape, n.args[0].type.shape));
+  if (isSplit) return { frame: [...frame, ...views, n], parts: n.args };
+  return { frame, parts: [values] };
+}

@@ -9,6 +9,8 @@
 //   - reductions over the last axis whose rows are the root's rows: they stay on chip (row regions).
 // Below a contraction, the right operand takes in whatever is made of weights alone (conversion, dequantisation) and the
 // left operand takes in free nodes; with few rows it also takes in row reductions such as norms, computed once per task.
+// Where tasks are groups of threads, a contraction with few rows may also have its results in parts of the root: side by
+// side in a concat (the halves of a rotation), or in the part of a state that the root writes (a cache append).
 import { dimEquals, dimProduct, shapeEquals } from '../ir/dim.ts';
 import { isFloat } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
@@ -17,7 +19,7 @@ import { contraction } from '../ir/ops/contraction.ts';
 import { elementwise } from '../ir/ops/elementwise.ts';
 import { opOf } from '../ir/ops/index.ts';
 import { reduction } from '../ir/ops/reduction.ts';
-import { isRowReduction, keepsRows, type Region, type RegionGraph, type RegionKind } from '../ir/region.ts';
+import { isRowReduction, isUpdate, keepsOrder, keepsRows, partsOf, type Region, type RegionGraph, type RegionKind } from '../ir/region.ts'; // biome-ignore format: one row
 import type { Target } from '../ir/target.ts';
 import { launchesOf } from './launches.ts';
 import { isPartialUpdate, separateOutputs } from './outputs.ts';
@@ -67,6 +69,9 @@ export function isMatrixProduct(n: Node): n is Node<'dot_general'> {
 /** Rows on the left of a matrix product. */
 export const productRows = (n: Node<'dot_general'>) => dimProduct(n.args[0].type.shape.slice(0, -1));
 
+/** Whether a matrix product is a matvec. */
+export const hasFewRows = (n: Node<'dot_general'>): boolean => productRows(n).max <= maxMatvecRows;
+
 /** The graph, with its outputs separated, as regions in launches. */
 export function fuse(graph: Graph, target: Target): RegionGraph {
   const copied = new Set<Node>(); // states that cannot be updated in place
@@ -103,6 +108,9 @@ function regionsOf(graph: Graph, target: Target): Region[] {
     const candidates = new Set<Node>();
     const ways = new Map<Node, ReadonlySet<string>>([[root, new Set([''])]]);
     let kind: RegionKind = 'map';
+    /** What lies between the root and the parts in which a product's results may come; see `partsOf`. */
+    const hasParts = target.groupThreads > 1 && (inPlace.has(root) || !isUpdate(root));
+    const frame: ReadonlySet<Node> = new Set(hasParts ? partsOf(root).frame : []);
 
     const input = (n: Node) => {
       if (!inputs.includes(n)) inputs.push(n);
@@ -152,14 +160,13 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       candidates.delete(a);
       decide(a);
     }
-    if (anchors.length > 0 && isMatrixProduct(anchors[0])) {
-      const few = productRows(anchors[0]).max <= maxMatvecRows;
-      kind = few ? 'matvec' : 'matmul';
-      const products = anchors as Node<'dot_general'>[];
-      placeLeft(products[0].args[0], few);
-      for (const p of products) placeRight(p.args[1]);
-    }
-    return { kind, root, anchors, inputs, interior };
+    const products = anchors.filter(isMatrixProduct);
+    if (products.length === 0) return { kind, root, anchors, inputs, interior };
+    const few = hasFewRows(products[0]);
+    const rows = productRows(products[0]);
+    placeLeft(products[0].args[0]);
+    for (const p of products) placeRight(p.args[1]);
+    return { kind: few ? 'matvec' : 'matmul', root, anchors: products, inputs, interior };
 
     function decide(a: Node): void {
       const cls = classOf(a);
@@ -173,7 +180,7 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       const cheap =
         sameSize || kind === 'row' || kind === 'update' || !transcendental.has(a.op) || (hasRows(a) && normOperand(a));
       if (cls === 'map' && cheap) return take(a);
-      if (kind === 'map' && isMatrixProduct(a) && isAligned(a) && joins(a)) {
+      if ((kind === 'map' || kind === 'update') && isMatrixProduct(a) && isAligned(a) && joins(a)) {
         interior.add(a);
         anchors.push(a);
         return;
@@ -199,23 +206,27 @@ function regionsOf(graph: Graph, target: Target): Region[] {
     }
 
     /** Whether every way from the root down to `a` leads through users that `passes` accepts. */
-    function isReached(a: Node, passes: (u: Node) => boolean): boolean {
+    function isReached(a: Node, passes: (u: Node, arg: Node) => boolean): boolean {
       const seen = new Set<Node>([root]);
       const stack = [a];
       for (let n = stack.pop(); n; n = stack.pop()) {
         if (seen.has(n)) continue;
         seen.add(n);
         for (const u of users.get(n)!) {
-          if (!interior.has(u) || !passes(u)) return false;
+          if (!interior.has(u) || !passes(u, n)) return false;
           stack.push(u);
         }
       }
       return true;
     }
 
-    /** Whether `a` is computed at the root's own index: only elementwise nodes and reshapes lie between. */
-    function isAligned(a: Node): boolean {
-      return isReached(a, (u) => isElementwise(u) || u.op === 'reshape');
+    /** Whether `a` is computed at the own index of the root, or of its parts: nothing in between moves elements. */
+    function isAligned(a: Node<'dot_general'>): boolean {
+      const inParts = hasFewRows(a);
+      return isReached(a, (u, arg) => {
+        if (isElementwise(u) || keepsOrder(u)) return true;
+        return inParts && frame.has(u) && (u.op === 'concat' || u.args.every((b, i) => (b === arg) === (i === 1)));
+      });
     }
 
     /** Whether the root needs `a` once for each of its rows: nothing in between moves elements to another row. */
@@ -225,7 +236,7 @@ function regionsOf(graph: Graph, target: Target): Region[] {
 
     /** Contractions of one region read the same left operand and give results of one shape. */
     function joins(a: Node<'dot_general'>): boolean {
-      const first = anchors[0];
+      const first = anchors.find(isMatrixProduct);
       return first === undefined || (a.args[0] === first.args[0] && shapeEquals(a.type.shape, first.type.shape));
     }
 
@@ -247,23 +258,20 @@ function regionsOf(graph: Graph, target: Target): Region[] {
 
     /**
      * Below the left operand. With few rows, what leads to a row reduction or follows from one is computed by every task
-     * for itself, where a task is one thread (groups have too little memory of their own to keep such rows, and too
-     * little work each to repay it); a node that has to be in memory anyway, or that can be the epilogue of another
-     * product, is read.
+     * for itself; a node that has to be in memory anyway, or that can be the epilogue of another product, is read.
      */
-    function placeLeft(a: Node, few: boolean, belowReduction = false): void {
+    function placeLeft(a: Node, belowReduction = false): void {
       if (interior.has(a)) return;
       const cls = classOf(a);
-      const small = dimEquals(dimProduct(a.type.shape), productRows(anchors[0] as Node<'dot_general'>));
+      const small = dimEquals(dimProduct(a.type.shape), rows);
       const perRow = small && (cls === 'map' || isRowReduction(a));
       const perElement = isElementwise(a) && !transcendental.has(a.op) && (belowReduction ? inside(a) : normOperand(a));
-      const computed =
-        few && target.groupThreads === 1 && !needed.has(a) && !a.args.some(leadsToProduct) && (perRow || perElement);
+      const computed = few && !needed.has(a) && !a.args.some(leadsToProduct) && (perRow || perElement);
       // Tiles want rows in memory in their own type: what computes them converts them too
       const isOperand = !few && isOp(a, 'cast') && target.tiles.some((t) => t.operands === a.type.dtype);
       if ((cls === 'free' && !isOperand) || computed) {
         interior.add(a);
-        for (const b of a.args) placeLeft(b, few, belowReduction || isRowReduction(a));
+        for (const b of a.args) placeLeft(b, belowReduction || isRowReduction(a));
       } else input(a);
     }
 

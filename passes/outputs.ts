@@ -2,12 +2,11 @@
 // reads of a run see the states from before it. An update that writes a part of its state may happen in the state's own
 // memory; every other new value is computed elsewhere and then copied, by a `mark` that no other node reads.
 import { type Graph, isOp, make, type Node } from '../ir/graph.ts';
+import { isUpdate } from '../ir/region.ts';
 
 /** Whether the new value of a state is its old value with a part replaced. */
 export const isPartialUpdate = (param: Node, value: Node): boolean =>
-  param.type.shape.length > 0 &&
-  (isOp(value, 'cache_update') || isOp(value, 'dynamic_update_slice')) &&
-  value.args[0] === param;
+  param.type.shape.length > 0 && isUpdate(value) && value.args[0] === param;
 
 /** The graph with copies where outputs need them. Partial updates of the states in `copied` do not happen in place. */
 export function separateOutputs(graph: Graph, copied: ReadonlySet<Node>): Graph {

@@ -13,6 +13,7 @@ import { pack } from './pack.ts';
 import type { Pass } from './pass.ts';
 import { precision } from './precision.ts';
 import { simplify } from './simplify.ts';
+import { sliceProducts } from './slice-products.ts';
 import { splitAttention } from './split-attention.ts';
 import { splitWeights } from './split-weights.ts';
 
@@ -35,6 +36,7 @@ export function passes(options: PassOptions): Pass[] {
     pack, // weights into the layout that contractions read
     precision, // products in the type of their weights
     splitWeights, // weights into parts that the target can bind
+    sliceProducts, // products whose columns are taken apart and put together again
   ];
 }
 

@@ -27,6 +27,7 @@ import { precision } from '../passes/precision.ts';
 import { passes, runPasses } from '../passes/pipeline.ts';
 import { recipeName, recipeOf } from '../passes/recipe.ts';
 import { simplify } from '../passes/simplify.ts';
+import { sliceProducts } from '../passes/slice-products.ts';
 import { splitAttention } from '../passes/split-attention.ts';
 import { splitWeights } from '../passes/split-weights.ts';
 import { randomGraph } from './random-graph.ts';
@@ -57,6 +58,8 @@ function passOf(line: string): Pass {
       return pack;
     case 'precision':
       return { name, run: (graph, t) => precision.run(graph, { ...t, tiles: mmaTiles }) };
+    case 'slice-products':
+      return { name, run: (graph, t) => sliceProducts.run(graph, { ...t, groupThreads: numbers.threads }) };
     case 'split-attention':
       return { name, run: (graph, t) => splitAttention.run(graph, { ...t, threads: numbers.threads }) };
     case 'split-weights':

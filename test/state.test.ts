@@ -49,6 +49,26 @@ const cases: readonly StateCase[] = [
     },
   },
   {
+    name: 'a product that is rotated and appended to a cache, and one that is only appended',
+    states: { keys: uniform([2, 3, 7, 8], 9), values: uniform([2, 3, 7, 8], 10), position: i32([], 3) },
+    inputs: {
+      x: uniform([2, 1, 20], 4), w: uniform([24, 20], 5), v: uniform([24, 20], 6), cos: uniform([2, 1, 4], 7), sin: uniform([2, 1, 4], 8),
+    }, // biome-ignore format: one row
+    build: ({ keys, values, position, x, w, v, cos, sin }) => {
+      const heads = (weight: Node): Node => {
+        const y = make('dot_general', [x, weight], { batch: [[], []], contract: [[2], [1]], acc: 'f32' });
+        const split = make('reshape', [y], { shape: [2, 1, 3, 8].map((n) => dim(n)) });
+        return make('transpose', [split], { perm: [0, 2, 1, 3] });
+      };
+      const append = (state: Node, y: Node): Node => make('cache_update', [state, y, position], { axis: 2 });
+      const grown = append(keys, make('rope', [heads(w), cos, sin], { style: 'half' }));
+      return {
+        updates: { keys: grown, values: append(values, heads(v)), position: add(position, at(2)) },
+        results: { reversed: reverse(grown) },
+      };
+    },
+  },
+  {
     name: 'an elementwise update whose old value is a result too',
     states: { a: matrix },
     build: ({ a }) => ({ updates: { a: add(a, one(a)) }, results: { old: a, doubled: add(a, a) } }),

@@ -1,8 +1,40 @@
 // Matrix products: rows around the register tiles and the boundary between few and many, columns and depth around lanes
 // and strips, and everything that is fused with them.
-import { dim, dimVar } from '../../ir/dim.ts';
-import { make } from '../../ir/graph.ts';
-import { type KernelCase, scene, add, mul, castTo, spread, silu, linear, norm, reduce, seq, batch } from './scene.ts';
+import { type Dim, dim, dimVar } from '../../ir/dim.ts';
+import { make, type Node } from '../../ir/graph.ts';
+import {
+  type KernelCase,
+  type Scene,
+  scene,
+  add,
+  mul,
+  castTo,
+  spread,
+  silu,
+  linear,
+  norm,
+  reduce,
+  seq,
+  batch,
+} from './scene.ts';
+
+/** [B, 1, heads * D] as heads [B, heads, 1, D]. */
+const splitHeads = (y: Node, heads: number): Node => {
+  const [b, s, n] = y.type.shape;
+  const shape = [b, s, dim(heads), dim(n.min / heads)];
+  return make('transpose', [make('reshape', [y], { shape })], { perm: [0, 2, 1, 3] });
+};
+/** Products below a norm, rotated by heads, as queries are. */
+const rotated = (
+  s: Scene,
+  rows: Dim,
+  options: { style: 'half' | 'interleaved'; pairs?: number; bias?: boolean },
+): Node => {
+  const { style, pairs = 5, bias } = options;
+  const y = linear(norm(s.input([rows, 1, 48]), s.input([48])), s.input([30, 48]));
+  const heads = splitHeads(bias ? add(y, spread(s.input([30]), y, [2])) : y, 3);
+  return make('rope', [heads, s.input([rows, 1, pairs]), s.input([rows, 1, pairs])], { style });
+};
 
 const rowCounts = [1, 2, 3, 4, 5, 7, 63, 64, 65, 300];
 export const products: KernelCase[] = [
@@ -81,6 +113,19 @@ export const products: KernelCase[] = [
   ]),
   ...[1, 2, 3, 4].map((m) =>
     scene(`at most four rows: ${m}`, (s) => linear(norm(s.input([dimVar('few', 1, 4), 48]), s.input([48])), s.input([20, 48])), { dims: { few: m } })),
+  ...[1, 3, 9].flatMap((m) => [
+    scene(`norms of several kinds, ${m} rows`, (s) => {
+      const x = s.input([dimVar('few', 1, 9), 1, 40]);
+      const y = mul(silu(linear(norm(x, s.input([40])), s.input([37, 40]))), linear(norm(x, s.input([40]), 'layer'), s.input([37, 40])));
+      return { y, z: add(x, linear(y, s.input([40, 37]))) };
+    }, { dims: { few: m } }),
+    scene(`a deep norm, ${m} rows`, (s) => linear(norm(s.input([m, 1000]), s.input([1000])), s.input([21, 1000]))),
+    ...(['half', 'interleaved'] as const).flatMap((style) => [
+      scene(`rotated, ${style}, ${m} rows`, (s) => rotated(s, dimVar('few', 1, 9), { style }), { dims: { few: m } }),
+      scene(`rotated with a bias, ${style}, ${m} rows`, (s) => rotated(s, dim(m), { style, bias: true })),
+      scene(`rotated in part, ${style}, ${m} rows`, (s) => rotated(s, dim(m), { style, pairs: 3 })),
+    ]),
+  ]),
   scene('a deep product in slices', (s) => linear(s.input([70, 5000]), s.input([20, 5000])), { tolerance: 1e-4 }),
   scene('a deep gated unit in slices', (s) => {
     const x = s.input([70, 4100]);

@@ -9,6 +9,7 @@ import { type GroupMatvecTile, groupMatvecTile, lanesOf } from '../schedule.ts';
 import { taskIndex } from '../templates/map.ts';
 import { emitResult, type Products, productsOf } from '../templates/product.ts';
 import { threadIndex } from './map.ts';
+import { emitReductions } from './row.ts';
 
 export function matvecKernel(emitter: Emitter, target: Target): Expr {
   const { builder } = emitter;
@@ -62,6 +63,7 @@ function emitBlock(emitter: Emitter, products: Products, tile: GroupMatvecTile, 
     products.row(b.rows === 1 ? b.m0 : builder.let(alu('min', add(b.m0, index(r)), lastRow))),
   );
   const size = split * columns;
+  for (const row of rows) emitReductions(emitter, products.lhs, row);
   products.nodes.forEach((node, p) => {
     const parts = emitParts(emitter, node.args[1], products, rows, tile, b);
     parts.forEach((value, r) => builder.store(b.sums, add(index((p * b.rows + r) * size), b.place), value));

@@ -41,11 +41,7 @@ export function rowKernel(emitter: Emitter, target: Target): Expr {
     once(builder, () => builder.store(out, row, emitter.element(root, at)));
     return grid;
   }
-  // What is one number per row is computed once, before the loop over the row.
-  for (const n of topologicalOrder([root])) {
-    const isRowValue = shapeEquals(n.type.shape, rowShape);
-    if (region.interior.has(n) && n !== root && n.args.length > 0 && isRowValue) emitter.element(n, at);
-  }
+  emitRowValues(emitter, root, at);
   const size = builder.size(shape[shape.length - 1]);
   const base = builder.let(mul(row, size));
   builder.for(
@@ -60,6 +56,25 @@ export function rowKernel(emitter: Emitter, target: Target): Expr {
 }
 
 const lastAxis = (n: Node) => n.type.shape[n.type.shape.length - 1];
+
+/**
+ * The reductions over the rows of `root` that groups combine, computed for the row `at` and defined for what follows.
+ */
+export function emitReductions(emitter: Emitter, root: Node, at: readonly Expr[]): void {
+  const rowShape = root.type.shape.slice(0, -1);
+  const own = rowReductions(emitter, root).filter((r) => shapeEquals(r.type.shape, rowShape) && isCombined(r));
+  for (const reduce of own) emitReduction(emitter, reduce, at);
+  emitRowValues(emitter, root, at);
+}
+
+/** What is one number per row is computed once, before the loops over the row. */
+function emitRowValues(emitter: Emitter, root: Node, at: readonly Expr[]): void {
+  const rowShape = root.type.shape.slice(0, -1);
+  for (const n of topologicalOrder([root])) {
+    const isRowValue = n !== root && n.args.length > 0 && shapeEquals(n.type.shape, rowShape);
+    if (emitter.region.interior.has(n) && isRowValue) emitter.element(n, at);
+  }
+}
 
 /** Whether groups combine such a reduction: the sums and maxima of 32-bit numbers. */
 const isCombined = ({ attrs: { op, acc } }: Node<'reduce'>): boolean =>

@@ -3,31 +3,25 @@
 import { dimProduct } from '../../../ir/dim.ts';
 import { ModelcError } from '../../../ir/error.ts';
 import { isOp } from '../../../ir/graph.ts';
-import { add, alu, cast, type Expr, index } from '../../../ir/loop.ts';
+import { alu, cast, type Expr, index } from '../../../ir/loop.ts';
 import type { Target } from '../../../ir/target.ts';
 import { combine, delinear, linear } from '../builder.ts';
 import type { Emitter } from '../emit.ts';
 import { elementsPerThread } from '../schedule.ts';
-import { scanLine, updateOrigin } from '../templates/update.ts';
+import { scanLine, storeInState, updateOrigin } from '../templates/update.ts';
 import { overItems } from './map.ts';
 
 /** Writes the new values of a cache_update or dynamic_update_slice into the state's own memory. */
 export function updateKernel(emitter: Emitter, target: Target): Expr {
   const { builder, region } = emitter;
   const { root } = region;
-  const [state, values] = root.args;
+  const values = root.args[1];
   const { shape } = values.type;
   const out = builder.buffer(root, 'write');
   const origin = updateOrigin(emitter);
   return overItems(builder, target, builder.size(dimProduct(shape)), elementsPerThread, (e) => {
     const at = delinear(builder, shape, e);
-    const place = at.map((i, axis) => builder.let(add(origin[axis], i)));
-    const write = () => builder.store(out, linear(builder, state.type.shape, place), emitter.element(values, at));
-    if (!isOp(root, 'cache_update')) return write();
-    // cache_update drops positions outside of the state.
-    const { axis } = root.attrs;
-    const size = builder.size(state.type.shape[axis]);
-    builder.if(alu('and', alu('ge', place[axis], index(0)), alu('lt', place[axis], size)), write);
+    storeInState(emitter, origin, at, (place) => builder.store(out, place, emitter.element(values, at)));
   });
 }
 

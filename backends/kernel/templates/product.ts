@@ -1,10 +1,12 @@
 // What the two matrix product templates share: the region's products y[m, n] = sum over k of x[m, k] * w[n, k], seen as
 // flat rows m and columns n, and the epilogue that turns sums in private memory into results.
-import { dimProduct, shapeEquals } from '../../../ir/dim.ts';
-import type { Node } from '../../../ir/graph.ts';
+import { type Dim, dim, dimAdd, dimProduct, shapeEquals } from '../../../ir/dim.ts';
+import { isOp, type Node } from '../../../ir/graph.ts';
 import { add, cast, type Expr, mul } from '../../../ir/loop.ts';
-import { delinear } from '../builder.ts';
+import { keepsOrder, partsOf } from '../../../ir/region.ts';
+import { delinear, linear } from '../builder.ts';
 import { type Emitter, vectorLoop } from '../emit.ts';
+import { storeInState, updateOrigin } from './update.ts';
 
 export interface Products {
   readonly nodes: readonly Node<'dot_general'>[];
@@ -75,17 +77,43 @@ export function emitEpilogue(
   });
 }
 
-/** The result at row m, column n, from the sum of each product. */
+/** The results at row m, column n, from the sum of each product: one, or one in each part of the root. */
 export function emitResult(emitter: Emitter, products: Products, m: Expr, n: Expr, sums: readonly Expr[]): void {
   const { builder, region } = emitter;
-  const { root } = region;
-  const out = builder.buffer(root, 'write');
+  const out = builder.buffer(region.root, 'write');
+  const { frame, parts } = partsOf(region.root);
   const place = builder.let(add(mul(m, products.n), n));
-  const sameShape = shapeEquals(root.type.shape, products.nodes[0].type.shape);
-  const at = sameShape ? [...products.row(m), ...products.column(n)] : delinear(builder, root.type.shape, place);
+  const sameShape = shapeEquals(parts[0].type.shape, products.nodes[0].type.shape);
+  const at = sameShape ? [...products.row(m), ...products.column(n)] : delinear(builder, parts[0].type.shape, place);
   products.nodes.forEach((node, p) => {
     emitter.given.set(node, () => cast(sums[p], node.type.dtype));
   });
-  builder.store(out, place, emitter.element(root, at));
+  parts.forEach((part, i) => {
+    const value = emitter.element(part, at);
+    if (frame.length === 0) builder.store(out, place, value);
+    else storeInFrame(emitter, frame, at, i, (to) => builder.store(out, to, value));
+  });
   for (const node of products.nodes) emitter.given.delete(node);
+}
+
+/** Hands over where the element `at` of part `i` lies in the root, if it does. */
+function storeInFrame(
+  emitter: Emitter,
+  frame: readonly Node[],
+  at: readonly Expr[],
+  i: number,
+  store: (place: Expr) => void,
+): void {
+  const { builder } = emitter;
+  let to = [...at];
+  for (const n of [...frame].reverse()) {
+    if (isOp(n, 'concat')) {
+      const { axis } = n.attrs;
+      const before = n.args.slice(0, i).reduce<Dim>((sum, a) => dimAdd(sum, a.type.shape[axis]), dim(0));
+      to = to.map((e, a) => (a === axis ? add(e, builder.size(before)) : e));
+    } else if (keepsOrder(n)) {
+      to = delinear(builder, n.type.shape, builder.let(linear(builder, n.args[0].type.shape, to)));
+    } else return storeInState(emitter, updateOrigin(emitter), to, store);
+  }
+  store(linear(builder, frame[0].type.shape, to));
 }

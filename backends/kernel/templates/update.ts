@@ -24,6 +24,24 @@ export function updateOrigin(emitter: Emitter): Expr[] {
   });
 }
 
+/** Hands over where in the state the element `at` of the values lies; cache_update drops positions outside of it. */
+export function storeInState(
+  emitter: Emitter,
+  origin: readonly Expr[],
+  at: readonly Expr[],
+  store: (place: Expr) => void,
+): void {
+  const { builder, region } = emitter;
+  const { root } = region;
+  const { shape } = root.type;
+  const place = at.map((i, axis) => builder.let(add(origin[axis], i)));
+  const write = () => store(linear(builder, shape, place));
+  if (!isOp(root, 'cache_update')) return write();
+  const { axis } = root.attrs;
+  const size = builder.size(shape[axis]);
+  builder.if(alu('and', alu('ge', place[axis], index(0)), alu('lt', place[axis], size)), write);
+}
+
 /** Writes the new values of a cache_update or dynamic_update_slice into the state's own memory. */
 export function updateKernel(emitter: Emitter, lanes: number): Expr {
   const { builder, region } = emitter;
