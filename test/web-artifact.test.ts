@@ -150,6 +150,37 @@ describe('from a server', () => {
     240_000,
   );
 
+  const nullGpu = (): Promise<GPU> => openGpu(['backend=null']); // compiles and executes nothing
+
+  test.skipIf(missing)('a download that breaks ends loading, and the next one goes on', async () => {
+    const store = new MemoryStore();
+    const platform = { openGpu: nullGpu, openStore: async () => store, patience: 1 };
+    const load = () => openWebGpuArtifact(sourceOf(server.url), manifest, {}, platform);
+    let left = 12;
+    server.tamper = (body, _, response) => (left-- > 0 ? body : breakOff(body, response));
+    await expect(load()).rejects.toMatchObject({ code: 'network', message: expect.stringMatching(/load\(\) again/) });
+    expect(store.chunks.size).toBe(12);
+    server.tamper = (body) => body;
+    server.requests.length = 0;
+    (await load()).model.dispose();
+    const total = manifest.weights.files.reduce((n, f) => n + f.digests.length, 0);
+    expect(server.requests.filter((r) => r.start < r.end).length).toBeLessThanOrEqual(total - 12 + 6);
+    expect(store.chunks.size).toBe(total);
+  });
+
+  test.skipIf(missing)('a signal ends loading, whatever is under way', async () => {
+    for (const last of [/weights/, /tokenizer/]) {
+      const stop = new AbortController();
+      server.tamper = (body, name) => {
+        if (last.test(name)) stop.abort();
+        return body;
+      };
+      const platform = { openGpu: nullGpu, openStore: async () => undefined };
+      const loading = openWebGpuArtifact(sourceOf(server.url), manifest, { signal: stop.signal }, platform);
+      await expect(loading).rejects.toMatchObject({ code: 'aborted', message: 'loading was aborted by its signal' });
+    }
+  });
+
   /** How loading fails on an adapter; nothing may have been asked of the server. */
   async function failure(openFake: () => Promise<GPU>): Promise<unknown> {
     const platform = { openGpu: openFake, openStore: async () => undefined };
@@ -166,7 +197,7 @@ describe('from a server', () => {
   test('nothing is downloaded where there is no adapter', async () => {
     expect(await failure(async () => ({ requestAdapter: async () => null }) as unknown as GPU)).toMatchObject({
       code: 'unsupported',
-      message: expect.stringMatching(/no graphics adapter.*install a driver/),
+      message: expect.stringMatching(/no graphics adapter.*install a graphics driver/),
     });
   });
 

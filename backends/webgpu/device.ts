@@ -27,7 +27,7 @@ export async function findAdapter(gpu: GPU): Promise<GPUAdapter> {
   if (!adapter) {
     throw new ModelcError(
       'unsupported',
-      'WebGPU finds no graphics adapter here; install a driver or use another target',
+      'WebGPU finds no graphics adapter here; install a graphics driver, allow hardware acceleration, or use the target cpu',
     );
   }
   return adapter;
@@ -80,7 +80,7 @@ export class WebGpuDevice implements Device {
     this.target = webgpuTarget(gpu.limits.maxStorageBufferBindingSize);
     gpu.onuncapturederror = ({ error }) => this.fail(error.message);
     void gpu.lost.then(({ reason, message }) => {
-      if (reason !== 'destroyed') this.fail(`the graphics device was lost: ${message}`);
+      if (reason !== 'destroyed') this.fail(`the graphics device was lost (${message.trim()}); load the model again`);
     });
   }
 

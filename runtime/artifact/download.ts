@@ -2,10 +2,10 @@
 // from. A few chunks are under way at once and come out in order, so memory stays bounded. What breaks is tried again a
 // few times; what was verified is kept, so that a later download goes on where this one ended.
 import { ModelcError } from '../../ir/error.ts';
-import { throwIfAborted } from '../generation/decoder.ts';
 import type { FileProgress, ProgressInfo } from './api.ts';
 import type { ChunkStore } from './chunk-store.ts';
 import type { DownloadFile, DownloadTable } from './download-table.ts';
+import { retrying } from './retry.ts';
 import type { Source } from './source.ts';
 
 export interface DownloadOptions {
@@ -16,7 +16,7 @@ export interface DownloadOptions {
   readonly store?: ChunkStore;
   readonly progress?: (info: ProgressInfo) => void;
   readonly signal?: AbortSignal;
-  /** Milliseconds before the first retry; each next one waits twice as long. */
+  /** Milliseconds before what failed is tried again. */
   readonly patience?: number;
 }
 
@@ -34,9 +34,7 @@ interface Ticket {
 }
 
 /** Chunks under way at once. */
-const inFlight = 4;
-const tries = 5;
-const defaultPatience = 500;
+const inFlight = 6;
 
 interface Report {
   loaded: number;
@@ -74,25 +72,24 @@ export class Download {
     for (const file of this.reports.keys()) this.report('initiate', file);
   }
 
-  /** A whole file. */
-  async file(file: number): Promise<Uint8Array> {
-    const out = new Uint8Array(this.options.table.files[file].bytes);
-    for await (const { offset, bytes } of this.chunks([file])) out.set(bytes, offset);
-    return out;
+  /** Whole files, as text, by name. */
+  async texts(files: readonly number[]): Promise<Map<string, string>> {
+    const all = this.options.table.files;
+    const contents = new Map(files.map((file) => [file, new Uint8Array(all[file].bytes)]));
+    for await (const { file, offset, bytes } of this.chunks(files)) contents.get(file)!.set(bytes, offset);
+    return new Map([...contents].map(([file, bytes]) => [all[file].name, new TextDecoder().decode(bytes)]));
   }
 
   /** The wanted chunks of these files, in order. */
   async *chunks(files: readonly number[]): AsyncGenerator<Chunk, void, undefined> {
-    const { signal } = this.options;
     const wanted = this.tickets.filter(({ file }) => files.includes(file));
     const stop = new AbortController();
-    const both = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
     const pending: Promise<Chunk & { readonly from: FileProgress['from'] }>[] = [];
     try {
       for (const [i, { file }] of wanted.entries()) {
         if (i === 0 || wanted[i - 1].file !== file) this.report('download', file);
         while (pending.length < inFlight && i + pending.length < wanted.length) {
-          const chunk = this.fetch(wanted[i + pending.length], both);
+          const chunk = this.fetch(wanted[i + pending.length], stop.signal);
           chunk.catch(() => undefined); // its turn to be awaited may never come
           pending.push(chunk);
         }
@@ -137,7 +134,7 @@ export class Download {
 
   private async fetch(
     { file, index }: Ticket,
-    signal: AbortSignal,
+    stop: AbortSignal,
   ): Promise<Chunk & { readonly from: FileProgress['from'] }> {
     const { table, source } = this.options;
     const entry = table.files[file];
@@ -147,7 +144,7 @@ export class Download {
     if (kept) return { file, offset, bytes: kept, from: 'cache' };
     const size = sizeOf(table, entry, index);
     for (let attempt = 1; ; attempt++) {
-      const bytes = await this.retrying(() => source.read(entry.name, offset, size, signal), signal);
+      const bytes = await this.read(entry.name, offset, size, stop);
       if ((await sha256(bytes)) === digest) {
         await this.keep(digest, bytes);
         return { file, offset, bytes, from: source.isLocal ? 'cache' : 'network' };
@@ -159,6 +156,18 @@ export class Download {
         );
       }
     }
+  }
+
+  private read(name: string, offset: number, bytes: number, stop: AbortSignal): Promise<Uint8Array> {
+    const { source, signal, patience } = this.options;
+    const either = signal ? AbortSignal.any([signal, stop]) : stop;
+    const wayOut = (): string => (this.isStoring ? 'load() again goes on where this ended' : 'call load() again');
+    return retrying(() => source.read(name, offset, bytes, either), {
+      stop,
+      wayOut,
+      ...(signal ? { signal } : {}),
+      ...(patience === undefined ? {} : { patience }),
+    });
   }
 
   /** The chunk from the store, if it is sound. */
@@ -181,25 +190,6 @@ export class Download {
       progress?.({ status: 'warning', name, file: '', message });
     }
   }
-
-  /** Tries again what may pass: a broken connection, a busy server. */
-  private async retrying<T>(read: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    let wait = this.options.patience ?? defaultPatience;
-    for (let attempt = 1; ; attempt++, wait *= 2) {
-      throwIfAborted(this.options.signal, 'loading');
-      try {
-        return await read();
-      } catch (error) {
-        throwIfAborted(this.options.signal, 'loading');
-        if (signal.aborted || !(error instanceof ModelcError && error.code === 'network')) throw error;
-        if (attempt === tries) {
-          const next = this.isStoring ? 'load() again goes on where this ended' : 'call load() again';
-          throw new ModelcError('network', `${error.message}; check the connection, then ${next}`, { cause: error });
-        }
-      }
-      await sleep(wait, signal);
-    }
-  }
 }
 
 const sizeOf = ({ chunkBytes }: DownloadTable, { bytes }: DownloadFile, index: number): number =>
@@ -208,17 +198,4 @@ const sizeOf = ({ chunkBytes }: DownloadTable, { bytes }: DownloadFile, index: n
 async function sha256(bytes: Uint8Array): Promise<string> {
   const digest = await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>);
   return Array.from(new Uint8Array(digest), (b) => b.toString(16).padStart(2, '0')).join('');
-}
-
-/** Ends early when the signal fires. */
-async function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let wake = (): void => undefined;
-  await new Promise<void>((resolve) => {
-    wake = resolve;
-    timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener('abort', wake);
-  });
-  clearTimeout(timer);
-  signal.removeEventListener('abort', wake);
 }

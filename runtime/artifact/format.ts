@@ -101,6 +101,12 @@ export function parseManifest(text: string, path: string): AnyManifest {
     );
   }
   const { target, model, variants, weights } = value;
+  if (typeof target === 'string' && !isTarget(target)) {
+    throw new ModelcError(
+      'unsupported',
+      `${path} is compiled for the target ${JSON.stringify(target)}, which this runtime does not have; update modelc`,
+    );
+  }
   const isVariant = (v: unknown): boolean =>
     isObject(v) &&
     isTarget(target) &&

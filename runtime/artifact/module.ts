@@ -1,10 +1,10 @@
 // What the index.js of every artifact does: finds program.json beside itself, and exports a model that is loaded on demand.
 // entry-TARGET.ts is the file that esbuild bundles, with all that it needs, into dist/; api.ts is its public face.
 import { ModelcError } from '../../ir/error.ts';
-import { throwIfAborted } from '../generation/decoder.ts';
 import type * as api from './api.ts';
 import { type AnyManifest, type ArtifactTarget, type Manifest, manifestFile, parseManifest } from './format.ts';
 import { lazyModel, type TextModel } from './lazy-model.ts';
+import { retrying } from './retry.ts';
 import { type Source, sourceOf } from './source.ts';
 
 export interface ArtifactModule {
@@ -48,11 +48,10 @@ function isFor<T extends ArtifactTarget>(
 
 /** Throws ModelcError 'checkpoint' where there is no manifest, 'parse' where it is damaged. */
 export async function readManifest(source: Source, signal: AbortSignal | undefined): Promise<AnyManifest> {
-  throwIfAborted(signal, 'loading');
   const path = `${source.where}/${manifestFile}`;
-  const text = await source.text(manifestFile, signal).catch((error: unknown) => {
-    throwIfAborted(signal, 'loading');
-    throw error;
+  const text = await retrying(() => source.text(manifestFile, signal), {
+    wayOut: () => 'call load() again',
+    ...(signal ? { signal } : {}),
   });
   if (text === undefined) {
     throw new ModelcError('checkpoint', `${path} cannot be read; name a folder that 'modelc compile' wrote`);

@@ -67,14 +67,12 @@ export async function openWebGpuArtifact(
       [...texts.map((file) => ({ file, offset: 0, bytes: table.files[file].bytes })), ...spans],
     );
     download.begin();
-    const text = new Map<string, string>();
-    for (const file of texts) {
-      text.set(table.files[file].name, new TextDecoder().decode(await download.file(file)));
-    }
-    const [session] = await Promise.all([
+    const text = await download.texts(texts);
+    const working = Promise.all([
       ProgramSession.open({ program, device, binary: text.get(code)!, weight: ({ name }) => weights.get(name)! }),
       upload(device, download.chunks(unique(spans.map((s) => s.file))), spans, weights),
     ]);
+    const [session] = await untilAborted(working, options.signal);
     const opened = await openTextModel(session, manifest.model, source.where, async (name) => text.get(name));
     await download.end();
     return opened;
@@ -85,6 +83,22 @@ export async function openWebGpuArtifact(
     throw error;
   } finally {
     source.close();
+  }
+}
+
+/** The result of work that need not notice a signal itself. */
+async function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  let stop = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    if (signal.aborted) stop();
+    else signal.addEventListener('abort', stop);
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
   }
 }
 
@@ -101,7 +115,7 @@ function misfitOf({ features, bindingBytes }: Requires<'webgpu'>, { features: of
 const unique = (files: readonly number[]): number[] => [...new Set(files)].sort((a, b) => a - b);
 const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 
-/** Memory for every weight of the program. */
+/** Memory for every weight of the program, once it is known that the rest of what the program plans for fits too. */
 async function allocate(
   device: WebGpuDevice,
   { weights }: Program,
@@ -109,7 +123,11 @@ async function allocate(
 ): Promise<ReadonlyMap<string, Buffer>> {
   try {
     const buffers = new Map(weights.map((w) => [w.name, device.alloc(byteSize(w, {}))]));
+    const rest = memoryBytes - weights.reduce((bytes, w) => bytes + byteSize(w, {}), 0);
+    const { maxBufferSize, maxStorageBufferBindingSize } = device.gpu.limits;
+    const probe = device.alloc(Math.max(0, Math.min(rest, maxBufferSize, maxStorageBufferBindingSize)));
     await device.settle();
+    device.free(probe);
     return buffers;
   } catch (cause) {
     if (!(cause instanceof ModelcError)) throw cause;

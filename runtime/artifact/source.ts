@@ -68,6 +68,8 @@ class FolderSource implements Source {
 
 /** Milliseconds without a byte after which a connection counts as broken. */
 const stallMilliseconds = 30_000;
+const stopIfStalled = (stop: AbortController): ReturnType<typeof setTimeout> =>
+  setTimeout(() => stop.abort(new Error('the server sends nothing')), stallMilliseconds);
 
 /** The bytes of an answer from `position` on. */
 class Body {
@@ -96,7 +98,7 @@ class Body {
   }
 
   private async next(): Promise<Uint8Array | undefined> {
-    const stall = setTimeout(() => this.stop.abort(new Error('the server sends nothing more')), stallMilliseconds);
+    const stall = stopIfStalled(this.stop);
     try {
       const { value, done } = await this.reader.read();
       return done ? undefined : value;
@@ -174,11 +176,12 @@ class HttpSource implements Source {
 
   private async request(file: string, offset: number, bytes: number, signal?: AbortSignal): Promise<Body> {
     const stop = new AbortController();
+    const stall = stopIfStalled(stop);
     const response = await fetch(new URL(file, this.url), {
       headers: { Range: `bytes=${offset}-${offset + bytes - 1}` },
       cache: 'no-store', // what is verified is kept elsewhere
       signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
-    });
+    }).finally(() => clearTimeout(stall));
     if (!response.ok || !response.body) {
       stop.abort();
       throw refusal(this.where, file, response);

@@ -1,6 +1,6 @@
 // The webgpu part of an artifact: programs as WGSL text, and the table by which a loader downloads and verifies files.
 import { createHash } from 'node:crypto';
-import { open, writeFile } from 'node:fs/promises';
+import { open, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { joinModules } from '../../backends/webgpu/layout.ts';
 import { printProgram } from '../../backends/webgpu/print.ts';
@@ -19,7 +19,8 @@ const targets: readonly { readonly name: string; readonly features: readonly str
   { name: 'base', features: [], target: webgpuTarget() },
 ];
 
-const chunkBytes = 2 ** 22;
+/** Files are verified and kept in chunks: small enough for steady progress, so large that there are not too many. */
+const chunkLimits = { least: 2 ** 16, most: 2 ** 22, wanted: 256 } as const;
 /** Positions of a cache that every use needs at least. */
 const someLength = 256;
 
@@ -39,6 +40,8 @@ export async function writeWebGpu({ opened, draft, copied, begin, compile }: Wri
     draft,
   );
   begin('computing digests');
+  const sizes = await Promise.all(weightFiles.map((name) => stat(join(draft, name))));
+  const chunkBytes = chunkSize(sizes.reduce((n, { size }) => n + size, 0));
   const files: DownloadFile[] = [];
   const spans: Record<string, readonly [number, number, number]> = {};
   for (const name of [...copied, ...variants.map((v) => v.code), ...weightFiles]) {
@@ -46,7 +49,7 @@ export async function writeWebGpu({ opened, draft, copied, begin, compile }: Wri
       const { tensors } = await readSafetensors(join(draft, name));
       for (const [weight, { span }] of tensors) spans[weight] = [files.length, span.offset, span.bytes];
     }
-    files.push(await digestsOf(draft, name));
+    files.push(await digestsOf(draft, name, chunkBytes));
   }
   const weights: DownloadTable = { chunkBytes, files, spans };
   return { target: 'webgpu', variants, weights };
@@ -57,7 +60,14 @@ function memoryOf(program: Program, length: number): { bindingBytes: number; mem
   return { bindingBytes: largestArray(program), memoryBytes: fixedBytes([program]) + state };
 }
 
-async function digestsOf(folder: string, name: string): Promise<DownloadFile> {
+/** A power of two. */
+function chunkSize(bytes: number): number {
+  let size: number = chunkLimits.least;
+  while (size < chunkLimits.most && bytes / size > chunkLimits.wanted) size *= 2;
+  return size;
+}
+
+async function digestsOf(folder: string, name: string, chunkBytes: number): Promise<DownloadFile> {
   const file = await open(join(folder, name));
   try {
     const chunk = new Uint8Array(chunkBytes);
