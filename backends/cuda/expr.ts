@@ -203,12 +203,19 @@ export class BodyPrinter {
     const c = this.fresh('j'); // not i, as i8 and i32 are types
     const end = this.fresh('n');
     const start = this.index(s.start);
-    this.line(`const ${this.ix} ${end} = ${this.index(s.end)};`);
+    // A loop that gives every thread as many iterations is counted, so that compilers can unroll it
+    const size = s.start.kind === 'const' && s.end.kind === 'const' ? s.end.value - s.start.value : 0;
+    const each = size / (step * this.groupThreads);
+    const isCounted = isGroup && each > 1 && Number.isInteger(each);
     const from = isGroup ? `${start} + thread${step === 1 ? '' : ` * ${step}`}` : start;
     const by = isGroup ? step * this.groupThreads : step;
+    if (!isCounted) this.line(`const ${this.ix} ${end} = ${this.index(s.end)};`);
+    const head = isCounted
+      ? `for (${this.ix} ${c} = ${from}, ${end} = 0; ${end} < ${each}; ${end}++, ${c} += ${by})`
+      : `for (${this.ix} ${c} = ${from}; ${c} < ${end}; ${c} += ${by})`;
     const outer = this.inGroupLoop;
     this.inGroupLoop ||= isGroup;
-    this.block(`for (${this.ix} ${c} = ${from}; ${c} < ${end}; ${c} += ${by})`, s.body, (scope) => {
+    this.block(head, s.body, (scope) => {
       scope.variables.set(s.name, { c, dtype: 'index', lanes: 1, mutable: false });
       scope.factors.set(s.name, factorOf(s.start, this.scope.factors, step));
     });

@@ -59,7 +59,7 @@ export function printTile(s: TileStmt, p: TileContext): void {
       if (p.factor(s.row) < 16 || p.factor(s.column) < 16) throw malformed('a tile lies across tiles of its panel');
       const row = `(${p.index(s.row)}) * ${s.pitch}`;
       const column = s.column.kind === 'const' ? `${s.column.value * 2}` : `((i32)(${p.index(s.column)}) * 2)`;
-      p.line(`ldmatrix(${c}, (const u8 *)(${panel.c} + ${row}) + (panel_lane(${bytes}) ^ ${column}));`);
+      p.line(`ldmatrix(${c}, (const u8 *)(${panel.c} + ${row}) + (${role}_lane(${bytes}) ^ ${column}));`);
       return;
     }
     case 'tile_multiply': {
@@ -129,7 +129,7 @@ const multiply = (operands: string): string => {
     return (
       `  asm("mma.sync.aligned.m16n8k16.row.col.f32.${operands}.${operands}.f32 {%0, %1, %2, %3}, ` +
       `{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" : ${sums} : ` +
-      `"r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[${half}]), "r"(b[${half + 2}]));`
+      `"r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[${2 * half}]), "r"(b[${2 * half + 1}]));`
     );
   };
   return `DEVICE void mma_${operands}(f32 *d, const u32 *a, const u32 *b) {\n${one(0)}\n${one(1)}\n}`;
@@ -157,14 +157,19 @@ export const tileInstructions: readonly { readonly name: string; readonly text: 
   { name: 'copy_wait', text: '#define copy_wait(n) asm volatile("cp.async.wait_group %0;" : : "n"(n) : "memory")' },
 ];
 
+const lane = (role: string, row: string, piece: string): { readonly name: string; readonly text: string } => ({
+  name: `${role}_lane`,
+  text:
+    `DEVICE i32 ${role}_lane(i32 bytes) {\n  const i32 lane = (i32)threadIdx.x % 32, row = (${row}) * bytes;\n` +
+    `  return row + ((${piece} ^ row / 128 % (bytes / 16)) * 16);\n}`,
+});
+
 export const tileFunctions: readonly { readonly name: string; readonly text: string }[] = [
-  {
-    // The row of a 16 x 16 operand that a lane names to ldmatrix: the lane's byte in a panel with rows of so many bytes
-    name: 'panel_lane',
-    text:
-      'DEVICE i32 panel_lane(i32 bytes) {\n  const i32 lane = (i32)threadIdx.x % 32, row = lane % 16 * bytes;\n' +
-      '  return row + ((lane / 16 ^ row / 128 % (bytes / 16)) * 16);\n}',
-  },
+  // Which 8 elements of a 16 x 16 operand a lane names to ldmatrix, as a byte of a panel with rows of so many bytes. The
+  // four matrices are, of a left operand, the upper and lower half of the first 8 columns, then of the others; of a right
+  // one, the upper half's columns, then the lower half's: each instruction of the tile takes two neighbouring registers.
+  lane('left', 'lane % 16', 'lane / 16'),
+  lane('right', 'lane % 8 + lane / 16 * 8', 'lane / 8 % 2'),
   {
     // Two sums of m16n8: a lane has two neighbours of row lane / 4, and the two that are 8 rows below
     name: 'tile_store',

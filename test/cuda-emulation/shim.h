@@ -147,8 +147,8 @@ static struct matrices { float a[16][16], b[8][16]; } matrices_of[MAX_THREADS / 
     warp_pass();                                                                           \
   }                                                                                        \
   static inline void name(float *d, const unsigned *a, const unsigned *b) {                \
-    name##_m16n8k16(d, a, b[0], b[2]);                                                     \
-    name##_m16n8k16(d + 4, a, b[1], b[3]);                                                 \
+    name##_m16n8k16(d, a, b[0], b[1]);                                                     \
+    name##_m16n8k16(d + 4, a, b[2], b[3]);                                                 \
   }
 MMA(mma_bf16, f32_of_bf16)
 MMA(mma_f16, f32_from_f16_1)
