@@ -113,7 +113,10 @@ export type FragmentRole = 'left' | 'right' | 'sum';
 export type TileStmt =
   /** Declares a fragment: one operand of a tile, or its sum, which starts at 0. */
   | { readonly kind: 'fragment'; readonly name: string; readonly tile: string; readonly role: FragmentRole }
-  /** Makes a fragment the operand whose first element is at (row, column) of a panel. */
+  /**
+   * Makes a fragment the operand whose first element is at (row, column) of a panel; its rows are the panel's, or the
+   * panel's columns where it is `transposed`.
+   */
   | {
       readonly kind: 'tile_load';
       readonly fragment: string;
@@ -121,9 +124,12 @@ export type TileStmt =
       readonly pitch: number;
       readonly row: Expr;
       readonly column: Expr;
+      readonly transposed: boolean;
     }
   /** sum += left * right, transposed. */
   | { readonly kind: 'tile_multiply'; readonly sum: string; readonly left: string; readonly right: string }
+  /** Multiplies row i of a sum by buffer[index + i], an f32 in group memory. */
+  | { readonly kind: 'tile_scale'; readonly sum: string; readonly buffer: string; readonly index: Expr }
   /** Stores a sum in group memory: element (i, j) at index + i * pitch + j. */
   | {
       readonly kind: 'tile_store';

@@ -172,6 +172,7 @@ export class BodyPrinter {
       case 'fragment':
       case 'tile_load':
       case 'tile_multiply':
+      case 'tile_scale':
       case 'tile_store':
       case 'copy':
       case 'copy_batch':
@@ -213,6 +214,7 @@ export class BodyPrinter {
     const head = isCounted
       ? `for (${this.ix} ${c} = ${from}, ${end} = 0; ${end} < ${each}; ${end}++, ${c} += ${by})`
       : `for (${this.ix} ${c} = ${from}; ${c} < ${end}; ${c} += ${by})`;
+    if (isCounted) this.line(`#pragma unroll ${Math.min(each, 4)}`); // and no more: kernels stay small
     const outer = this.inGroupLoop;
     this.inGroupLoop ||= isGroup;
     this.block(head, s.body, (scope) => {

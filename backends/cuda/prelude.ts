@@ -29,6 +29,7 @@ const instructions = `
 #define DEVICE static __device__ __forceinline__
 DEVICE f32 f32_from_f16_1(u16 x) { f32 r; asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(x)); return r; }
 DEVICE u16 f16_from_f32_1(f32 x) { u16 r; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(x)); return r; }
+DEVICE u16 bf16_from_f32_1(f32 x) { u16 r; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r) : "f"(x)); return r; }
 DEVICE void prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" : : "l"(p)); }
 #endif
 `;
@@ -62,13 +63,6 @@ function conversions(): Item[] {
     define('f32', 'float_of_1', 'u32 x', 'return __uint_as_float(x);'),
     define('u32', 'bits_of_1', 'f32 x', 'return __float_as_uint(x);'),
     define('f32', 'f32_from_bf16_1', 'u16 x', 'return __uint_as_float((u32)x << 16);'),
-    define(
-      'u16',
-      'bf16_from_f32_1',
-      'f32 x',
-      // To nearest even; a NaN stays one
-      'const u32 b = __float_as_uint(x); return (u16)(x != x ? (b >> 16) | 0x40 : (b + 0x7fff + ((b >> 16) & 1)) >> 16);',
-    ),
     saturate('i32', '-0x1p31f', '0x1p31f', '(-2147483647 - 1)', '2147483647'),
     saturate('u32', '0.0f', '0x1p32f', '0u', '4294967295u'),
     saturate('i64', '-0x1p63f', '0x1p63f', '(-9223372036854775807LL - 1)', '9223372036854775807LL'),

@@ -129,6 +129,7 @@ function usesGroup(s: Stmt): boolean {
     case 'fragment':
     case 'tile_load':
     case 'tile_multiply':
+    case 'tile_scale':
     case 'tile_store':
     case 'copy':
     case 'copy_batch':

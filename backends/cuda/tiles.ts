@@ -44,7 +44,7 @@ export function printTile(s: TileStmt, p: TileContext): void {
     case 'fragment': {
       const tile = mmaTiles.find(({ name }) => name === s.tile);
       if (!tile) throw malformed(`the target has no tile '${s.tile}'`);
-      const c = p.fresh('f');
+      const c = p.fresh('m'); // not f, as f32 is a type
       p.fragments().set(s.name, { c, tile, role: s.role });
       p.line(s.role === 'sum' ? `f32 ${c}[8] = {0};` : `u32 ${c}[4];`);
       return;
@@ -59,7 +59,10 @@ export function printTile(s: TileStmt, p: TileContext): void {
       if (p.factor(s.row) < 16 || p.factor(s.column) < 16) throw malformed('a tile lies across tiles of its panel');
       const row = `(${p.index(s.row)}) * ${s.pitch}`;
       const column = s.column.kind === 'const' ? `${s.column.value * 2}` : `((i32)(${p.index(s.column)}) * 2)`;
-      p.line(`ldmatrix(${c}, (const u8 *)(${panel.c} + ${row}) + (${role}_lane(${bytes}) ^ ${column}));`);
+      // Transposed, an operand's matrices come in the other order: as those of the other role
+      const lanes = `${s.transposed === (role === 'left') ? 'right' : 'left'}_lane(${bytes})`;
+      const load = s.transposed ? 'ldmatrix_transposed' : 'ldmatrix';
+      p.line(`${load}(${c}, (const u8 *)(${panel.c} + ${row}) + (${lanes} ^ ${column}));`);
       return;
     }
     case 'tile_multiply': {
@@ -69,6 +72,15 @@ export function printTile(s: TileStmt, p: TileContext): void {
         throw malformed('a tile multiplies operands that are not its own');
       }
       p.line(`${sum.tile.name}(${sum.c}, ${left.c}, ${right.c});`);
+      return;
+    }
+    case 'tile_scale': {
+      const { c, role } = fragment(p, s.sum);
+      const memory = p.memory(s.buffer);
+      if (role !== 'sum' || memory.space !== 'group' || memory.dtype !== 'f32') {
+        throw malformed('a tile scales something else than a sum');
+      }
+      p.line(`tile_scale(${c}, ${memory.c} + ${p.index(s.index)});`);
       return;
     }
     case 'tile_store': {
@@ -135,15 +147,18 @@ const multiply = (operands: string): string => {
   return `DEVICE void mma_${operands}(f32 *d, const u32 *a, const u32 *b) {\n${one(0)}\n${one(1)}\n}`;
 };
 
+const matrices = (name: string, order: string): { readonly name: string; readonly text: string } => ({
+  name,
+  text:
+    `DEVICE void ${name}(u32 *r, const void *p) {\n` +
+    `  asm volatile("ldmatrix.sync.aligned.m8n8.x4${order}.shared.b16 {%0, %1, %2, %3}, [%4];" : ` +
+    '"=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"((u32)__cvta_generic_to_shared(p)) : "memory");\n}',
+});
+
 /** What the statements call: instructions that only PTX can say, by name, and functions in C. */
 export const tileInstructions: readonly { readonly name: string; readonly text: string }[] = [
-  {
-    name: 'ldmatrix',
-    text:
-      'DEVICE void ldmatrix(u32 *r, const void *p) {\n' +
-      '  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];" : ' +
-      '"=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"((u32)__cvta_generic_to_shared(p)) : "memory");\n}',
-  },
+  matrices('ldmatrix', ''),
+  matrices('ldmatrix_transposed', '.trans'),
   { name: 'mma_bf16', text: multiply('bf16') },
   { name: 'mma_f16', text: multiply('f16') },
   {
@@ -170,6 +185,13 @@ export const tileFunctions: readonly { readonly name: string; readonly text: str
   // one, the upper half's columns, then the lower half's: each instruction of the tile takes two neighbouring registers.
   lane('left', 'lane % 16', 'lane / 16'),
   lane('right', 'lane % 8 + lane / 16 * 8', 'lane / 8 % 2'),
+  {
+    name: 'tile_scale',
+    text:
+      'DEVICE void tile_scale(f32 *sum, const f32 *rows) {\n  rows += (i32)threadIdx.x % 32 / 4;\n' +
+      '  const f32 upper = rows[0], lower = rows[8];\n' +
+      '  for (i32 i = 0; i < 8; i++) sum[i] *= i % 4 < 2 ? upper : lower;\n}',
+  },
   {
     // Two sums of m16n8: a lane has two neighbours of row lane / 4, and the two that are 8 rows below
     name: 'tile_store',

@@ -183,3 +183,41 @@ export function groupAttentionTile(
   const heads = Math.min(perGroup, rows);
   return { heads, queries: Math.max(1, Math.min(seq.max, Math.floor(rows / heads))), keys };
 }
+
+export interface TiledAttention {
+  readonly tile: Tile;
+  /** Query heads (of those that share keys) and query positions of a group, and rows of its tiles. */
+  readonly heads: number;
+  readonly queries: number;
+  readonly rows: number;
+  /** Keys of a block. */
+  readonly keys: number;
+  /** Columns of a panel. */
+  readonly pitch: number;
+  /** Columns of the output that leave through group memory at a time. */
+  readonly staged: number;
+}
+/** A tile of rows a team, and as long a block of keys as fits. Undefined when tiles do not suit the sizes or the target. */
+export function tiledAttention(
+  target: Target,
+  operands: DType,
+  queries: number,
+  perGroup: number,
+  depth: number,
+  width: number,
+): TiledAttention | undefined {
+  const tile = target.tiles.find((t) => t.operands === operands && t.accumulator === 'f32');
+  const bytes = dtypeInfo[operands].bytes;
+  const pitch = tile && [128, 64, 32].map((b) => b / bytes).find((p) => depth % p === 0 && width % p === 0);
+  if (!pitch || queries * perGroup < tile.m || depth * width === 0) return undefined;
+  const rows = (target.groupThreads / tile.threads) * tile.m;
+  const heads = Math.min(perGroup, rows);
+  const plan = { tile, rows, pitch, heads, queries: Math.floor(rows / heads) };
+  const sums = (rows * width) / target.groupThreads;
+  return [64, 32, 16].flatMap((keys): TiledAttention[] => {
+    const panels = (rows * depth + keys * (depth + width)) * bytes;
+    const shared = panels + rows * keys * bytes + 4 * (rows * (keys + 4) + target.groupThreads + rows);
+    const staged = [64, 32, 16].find((c) => width % c === 0 && 4 * rows * (c + 4) <= panels);
+    return staged && sums <= 128 && shared <= target.groupBytes ? [{ ...plan, keys, staged }] : [];
+  })[0];
+}

@@ -118,6 +118,7 @@ export class BodyPrinter {
       case 'fragment':
       case 'tile_load':
       case 'tile_multiply':
+      case 'tile_scale':
       case 'tile_store':
       case 'copy':
       case 'copy_batch':

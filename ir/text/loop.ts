@@ -87,10 +87,15 @@ function statement(s: Stmt, lines: string[], indent: string): void {
       lines.push(`${indent}${s.role} ${s.name}: ${s.tile}`);
       return;
     case 'tile_load':
-      lines.push(`${indent}${s.fragment} = ${s.panel}[${exprText(s.row)}, ${exprText(s.column)}; pitch ${s.pitch}]`);
+      lines.push(
+        `${indent}${s.fragment} = ${s.panel}[${exprText(s.row)}, ${exprText(s.column)}; pitch ${s.pitch}]${s.transposed ? ' transposed' : ''}`,
+      );
       return;
     case 'tile_multiply':
       lines.push(`${indent}${s.sum} += ${s.left} * ${s.right}`);
+      return;
+    case 'tile_scale':
+      lines.push(`${indent}${s.sum} *= rows ${s.buffer}[${exprText(s.index)}]`);
       return;
     case 'tile_store':
       lines.push(`${indent}${s.buffer}[${exprText(s.index)}; pitch ${s.pitch}] = ${s.fragment}`);

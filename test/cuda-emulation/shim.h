@@ -105,19 +105,32 @@ static inline unsigned short f16_from_f32_1(float x) {
   return (unsigned short)(r | (b >> 16 & 0x8000));
 }
 
+static inline unsigned short bf16_from_f32_1(float x) {  // to nearest even; every NaN becomes the same one
+  unsigned b = __float_as_uint(x);
+  return x != x ? 0x7fff : (b + 0x7fff + ((b >> 16) & 1)) >> 16;
+}
+
 // ---- tensor cores and asynchronous copies, by the definitions of the PTX instructions ----
 
 static const void *rows_of[MAX_THREADS];
 
-// ldmatrix .m8n8 .x4: lane 8 i + r names row r of matrix i; of every matrix, lane t gets two elements of row t / 4.
-static inline void ldmatrix(unsigned *r, const void *row) {
+// ldmatrix .m8n8 .x4: lane 8 i + r names row r of matrix i; of every matrix, lane t gets elements 2 (t % 4) and the next of
+// row t / 4, or, transposed, of column t / 4.
+static void load_matrices(unsigned *r, const void *row, int transposed) {
   if ((unsigned long)row % 16) __builtin_trap();
   rows_of[threadIdx.x] = row;
   warp_pass();
-  const void **rows = &rows_of[threadIdx.x / WARP * WARP];
-  for (unsigned i = 0; i < 4; i++) memcpy(&r[i], (const char *)rows[8 * i + LANE / 4] + LANE % 4 * 4, 4);
+  const unsigned short **rows = (const unsigned short **)&rows_of[threadIdx.x / WARP * WARP];
+  for (unsigned i = 0; i < 4; i++, rows += 8) {
+    unsigned line = LANE / 4, place = 2 * (LANE % 4);
+    unsigned first = transposed ? rows[place][line] : rows[line][place];
+    unsigned second = transposed ? rows[place + 1][line] : rows[line][place + 1];
+    r[i] = first | second << 16;
+  }
   warp_pass();
 }
+static inline void ldmatrix(unsigned *r, const void *row) { load_matrices(r, row, 0); }
+static inline void ldmatrix_transposed(unsigned *r, const void *row) { load_matrices(r, row, 1); }
 
 static inline float f32_of_bf16(unsigned short x) { return __uint_as_float((unsigned)x << 16); }
 

@@ -1,9 +1,10 @@
 // Matrix products of 16-bit floats summed in f32, which targets with matrix instructions compute by tiles: sizes around the
 // blocks of a group and the slices of k, operands that are copied and operands that are computed, everything fused.
-import { dim } from '../../ir/dim.ts';
+import { dim, dimAdd } from '../../ir/dim.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { make, type Node } from '../../ir/graph.ts';
-import { type KernelCase, scene, add, mul, castTo, spread, silu, norm, seq, batch } from './scene.ts';
+import { attention, merged, step } from './attention.ts';
+import { type KernelCase, scene, add, mul, castTo, spread, silu, norm, seq, batch, past } from './scene.ts';
 
 /** x [.., K] times w [N, K], in f32. */
 const product = (x: Node, w: Node): Node =>
@@ -55,5 +56,26 @@ export const tiles: KernelCase[] = [
     const y = product(s.input([2, 65, 24], 'bf16'), s.input([32, 24], 'bf16'));
     return make('transpose', [make('reshape', [y], { shape: [2, 65, 4, 8].map((d) => dim(d)) })], { perm: [0, 2, 1, 3] });
   }),
+  ...([
+    ['one head', { batch: 1, heads: 1, groups: 1, queries: 16, keys: 16, width: 16 }, {}],
+    ['many queries, heads that share keys', { batch: 2, heads: 8, groups: 2, queries: 70, keys: 133, width: 64 }, {}],
+    ['a wide head', { batch: 1, heads: 3, groups: 1, queries: 40, keys: 90, width: 128 }, {}],
+    ['the widest head that fits', { batch: 1, heads: 2, groups: 1, queries: 20, keys: 50, width: 160, values: 64 }, {}],
+    ['other values', { batch: 1, heads: 5, groups: 1, queries: 33, keys: 65, width: 48, values: 80 }, { causal: false }],
+    ['a window', { batch: 1, heads: 4, groups: 2, queries: 140, keys: 200, width: 32 }, { window: 40 }],
+    ['a mask and a softcap', { batch: 2, heads: 4, groups: 2, queries: 30, keys: 65, width: 32 }, { operands: ['mask'], softcap: 2 }],
+    ['a bias and sinks', { batch: 2, heads: 2, groups: 2, queries: 30, keys: 65, width: 32 }, { operands: ['bias', 'sinks'], causal: false }],
+    ['more queries than keys', { batch: 1, heads: 2, groups: 1, queries: 90, keys: 5, width: 16 }, {}],
+  ] as const).flatMap(([name, sizes, options]) =>
+    (['bf16', 'f16'] as const).map((dtype) =>
+      scene(`${dtype} attention: ${name}`, (s) => merged(attention(s, { ...sizes, dtype }, options)), { tolerance: step[dtype] }))),
+  ...[[1, 30], [16, 0], [100, 47]].map(([queries, before]) =>
+    scene(`attention, ${queries} queries after ${before}`, (s) =>
+      merged(attention(s, { batch, heads: 4, groups: 2, queries: seq, keys: dimAdd(past, seq), width: 32, dtype: 'bf16' })),
+      { dims: { batch: 2, seq: queries, past: before }, tolerance: step.bf16 })),
+  scene('attention to keys and values that are rounded', (s) => {
+    const [q, k, v] = [4, 2, 2].map((heads) => castTo(s.input([2, heads, 50, 32]), 'bf16'));
+    return merged(make('attention', [q, k, v], { scale: 0.2, causal: true, window: 0, softcap: 0, operands: [] }));
+  }, { tolerance: step.bf16 }),
   scene('a right operand of three axes', (s) => product(s.input([65, 24], 'bf16'), s.input([3, 5, 24], 'bf16'))),
 ]; // biome-ignore format: a table

@@ -2,16 +2,18 @@
 // of query positions: its rows are (head, position) pairs, whose queries and outputs are in group memory. Keys go by in
 // blocks: scores of all rows and keys of a block, a pair a thread; new maxima, weights and sums, a row a thread; outputs,
 // an element a thread. The score matrix never exists. A split attention has a group per run of keys as well, and stores
-// out, maximum and sum of each row as they are.
+// out, maximum and sum of each row as they are. Many queries of a type that the target has a tile for take another way
+// (tiled-attention.ts).
 import { dimConst } from '../../../ir/dim.ts';
 import { isOp, type Node } from '../../../ir/graph.ts';
 import { add, alu, cast, ceilDiv, constant, type Expr, floorDiv, index, modulo, mul, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
 import type { Target } from '../../../ir/target.ts';
 import { linear } from '../builder.ts';
 import type { Emitter } from '../emit.ts';
-import { groupAttentionTile } from '../schedule.ts';
+import { groupAttentionTile, tiledAttention } from '../schedule.ts';
 import { fixed, resultOffset } from '../templates/attention.ts';
 import { taskIndex } from '../templates/map.ts';
+import { tiledAttentionKernel } from './tiled-attention.ts';
 
 const f32 = (value: number): Expr => constant(value, 'f32');
 
@@ -29,6 +31,8 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
   const perGroup = fixed(heads, 'heads') / groups;
   const depth = fixed(depthDim, 'head size');
   const width = fixed(v.type.shape[3], 'value size');
+  const tiled = tiledAttention(target, q.type.dtype, seq.max, perGroup, depth, width);
+  if (tiled && isOp(node, 'attention')) return tiledAttentionKernel(emitter, target, node, tiled);
   const tile = groupAttentionTile(target, seq, perGroup, depth, width);
   const s = builder.size(seq);
   const total = builder.size(k.type.shape[2]);

@@ -5,23 +5,14 @@
 // through the panels' memory, so that the epilogue is ordinary code that touches rows of the result in order.
 import { dtypeInfo } from '../../../ir/dtype.ts';
 import type { Node } from '../../../ir/graph.ts';
-import { add, alu, below, ceilDiv, constant, type Expr, floorDiv, index, lessThan, modulo, mul, panelPieceBytes, panelPlace, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
+import { add, alu, below, ceilDiv, type Expr, floorDiv, index, lessThan, modulo, mul, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
 import type { Target } from '../../../ir/target.ts';
-import { type Emitter, NotVectorisable } from '../emit.ts';
+import type { Emitter } from '../emit.ts';
 import { lanesOf, sides, type TiledMatmul } from '../schedule.ts';
 import { taskIndex } from '../templates/map.ts';
 import { emitEpilogue, type Products } from '../templates/product.ts';
 import { threadIndex } from './map.ts';
-
-/** Where a slice of an operand goes: `extent` lines of a panel, of which line i holds row first + i, below `limit`. */
-interface Slice {
-  readonly operand: Node;
-  readonly line: number;
-  readonly extent: number;
-  readonly first: Expr;
-  readonly limit: Expr;
-  at(flat: Expr): Expr[];
-}
+import { bringRows, type PanelRows } from './panels.ts';
 
 export function tiledMatmulKernel(emitter: Emitter, target: Target, products: Products, plan: TiledMatmul): Expr {
   const { builder } = emitter;
@@ -38,23 +29,21 @@ export function tiledMatmulKernel(emitter: Emitter, target: Target, products: Pr
   const row0 = builder.let(mul(floorDiv(team, index(across[1])), index(rows * tile.m)));
   const column0 = builder.let(mul(modulo(team, index(across[1])), index(columns * tile.n)));
 
-  const slices: Slice[] = [
-    { operand: lhs, line: 0, extent: height, first: m0, limit: m, at: products.row },
-    ...nodes.map((node, p) => ({
-      operand: node.args[1],
-      line: height + p * width,
-      extent: width,
-      first: n0,
-      limit: n,
-      at: products.column,
-    })),
-  ];
+  const rowsOf = (operand: Node, count: number, first: Expr, limit: Expr, at: (flat: Expr) => Expr[]): PanelRows => ({
+    operand,
+    count,
+    size: k,
+    at: (i) => at(builder.let(alu('min', add(first, i), sub(limit, index(1))))),
+  });
+  const left = rowsOf(lhs, height, m0, m, products.row);
+  const right = nodes.map((node) => rowsOf(node.args[1], width, n0, n, products.column));
   const lines = height + nodes.length * width;
   const panels = builder.alloc(tile.operands, stages * lines * depth, 'group');
   const bring = (step: Expr): void => {
     const line = builder.let(mul(modulo(step, index(stages)), index(lines)));
     const k0 = builder.let(mul(step, index(depth)));
-    for (const slice of slices) bringSlice(emitter, slice, panels, add(line, index(slice.line)), k, k0, depth);
+    bringRows(emitter, left, k0, panels, line, depth);
+    right.forEach((r, p) => bringRows(emitter, r, k0, panels, add(line, index(height + p * width)), depth));
   };
   const sums = nodes.map(() => grate(rows, columns, () => builder.fragment(tile.name, 'sum')));
 
@@ -73,7 +62,15 @@ export function tiledMatmulKernel(emitter: Emitter, target: Target, products: Pr
     builder.for(index(0), index(depth), tile.k, (column) => {
       const operand = (role: 'left' | 'right', row: Expr): string => {
         const fragment = builder.fragment(tile.name, role);
-        builder.emit({ kind: 'tile_load', fragment, panel: panels, pitch: depth, row: add(line, row), column });
+        builder.emit({
+          kind: 'tile_load',
+          fragment,
+          panel: panels,
+          pitch: depth,
+          row: add(line, row),
+          column,
+          transposed: false,
+        });
         return fragment;
       };
       const left = sums[0].map((_, i) => operand('left', add(row0, index(i * tile.m))));
@@ -135,78 +132,3 @@ export function tiledMatmulKernel(emitter: Emitter, target: Target, products: Pr
 
 const grate = <T>(rows: number, columns: number, make: () => T): T[][] =>
   Array.from({ length: rows }, () => Array.from({ length: columns }, make));
-
-/**
- * Lines `line` and following of the panels = a slice of an operand from k0 on, 0 where that is beyond k. Pieces that lie
- * in memory as they are wanted are copied; others are computed.
- */
-function bringSlice(
-  emitter: Emitter,
-  { operand, extent, first, limit, at }: Slice,
-  panels: string,
-  line: Expr,
-  k: Expr,
-  k0: Expr,
-  depth: number,
-): void {
-  const { builder } = emitter;
-  const { dtype } = operand.type;
-  const { bytes } = dtypeInfo[dtype];
-  const isWhole = k.kind === 'const' && k.value % depth === 0;
-  const each = (lanes: number, body: (place: Expr, row: Expr[], along: Expr, inside: Expr) => void): void => {
-    const pieces = depth / lanes;
-    builder.for(
-      index(0),
-      index(extent * pieces),
-      1,
-      (e) => {
-        const i = builder.let(floorDiv(e, index(pieces)));
-        const j = builder.let(mul(modulo(e, index(pieces)), index(lanes)));
-        const place = builder.let(add(mul(line, index(depth)), panelPlace(depth, bytes, i, j)));
-        const row = at(builder.let(alu('min', add(first, i), sub(limit, index(1)))));
-        const along = add(k0, j);
-        const last = sub(k, index(lanes));
-        const inside = isWhole ? constant(1, 'bool') : lessThan(along, k);
-        body(place, row, builder.let(isWhole ? along : alu('min', along, last)), inside);
-      },
-      'group',
-    );
-  };
-  const guarded = (inside: Expr, value: Expr): Expr =>
-    isWhole ? value : select(inside, value, constant(0, dtype, value.lanes));
-  const scalars = (): void =>
-    each(1, (place, row, along, inside) =>
-      builder.store(panels, place, guarded(inside, emitter.element(operand, [...row, along]))),
-    );
-  const lanes = panelPieceBytes / bytes;
-  if (!(k.kind === 'const' && k.value % lanes === 0)) return scalars();
-  try {
-    builder.attempt(() =>
-      each(lanes, (place, row, along, inside) => {
-        const whole = (): Expr =>
-          emitter.vector(lanes, (lane) => emitter.full(emitter.element(operand, [...row, add(along, lane)])));
-        const source = sourceOf(emitter, whole);
-        if (!source) return builder.store(panels, place, guarded(inside, whole()));
-        const { buffer: from, index: place0 } = source;
-        builder.emit({ kind: 'copy', to: panels, at: place, from, index: place0, lanes, inside });
-      }),
-    );
-  } catch (error) {
-    if (!(error instanceof NotVectorisable)) throw error;
-    scalars();
-  }
-}
-
-/** The load that `build` comes down to, if it computes nothing but indices; those are emitted then. */
-function sourceOf({ builder }: Emitter, build: () => Expr): (Expr & { kind: 'load' }) | undefined {
-  let value: Expr | undefined;
-  const block = builder.block(() => {
-    value = build();
-  });
-  const indices = block.filter((s) => s.kind === 'let' && s.value.dtype === 'index');
-  const [own] = block.filter((s) => s.kind === 'let' && value?.kind === 'var' && s.name === value.name);
-  const found = own?.kind === 'let' ? own.value : value;
-  if (found?.kind !== 'load' || block.length !== indices.length + (own ? 1 : 0)) return undefined;
-  for (const s of indices) builder.emit(s);
-  return found;
-}

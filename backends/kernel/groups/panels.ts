@@ -1,0 +1,87 @@
+// Operands of tiles as panels in group memory. Pieces of a row that lie in memory as they are wanted come by copies, which
+// the caller waits for; others are computed (converted, dequantized) and stored.
+import { dtypeInfo } from '../../../ir/dtype.ts';
+import type { Node } from '../../../ir/graph.ts';
+import { add, alu, constant, type Expr, floorDiv, index, lessThan, modulo, mul, panelPieceBytes, panelPlace, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
+import { type Emitter, NotVectorisable } from '../emit.ts';
+
+/** Rows of an operand, to be lines of a panel. */
+export interface PanelRows {
+  readonly operand: Node;
+  readonly count: number;
+  /** The index of row i, but for the last axis. */
+  at(i: Expr): Expr[];
+  /** The size of the last axis. */
+  readonly size: Expr;
+}
+
+/**
+ * Lines `line` and following of a panel = `pitch` elements of rows from `start` on, 0 where that is beyond their end.
+ * `line` is a multiple of 16.
+ */
+export function bringRows(
+  emitter: Emitter,
+  { operand, count, at, size }: PanelRows,
+  start: Expr,
+  panel: string,
+  line: Expr,
+  pitch: number,
+): void {
+  const { builder } = emitter;
+  const { dtype } = operand.type;
+  const { bytes } = dtypeInfo[dtype];
+  const isWhole = size.kind === 'const' && size.value % pitch === 0;
+  const each = (lanes: number, body: (place: Expr, row: Expr[], along: Expr, inside: Expr) => void): void => {
+    const pieces = pitch / lanes;
+    builder.for(
+      index(0),
+      index(count * pieces),
+      1,
+      (e) => {
+        const i = builder.let(floorDiv(e, index(pieces)));
+        const j = builder.let(mul(modulo(e, index(pieces)), index(lanes)));
+        const place = builder.let(add(mul(line, index(pitch)), panelPlace(pitch, bytes, i, j)));
+        const along = add(start, j);
+        const inside = isWhole ? constant(1, 'bool') : lessThan(along, size);
+        body(place, at(i), builder.let(isWhole ? along : alu('min', along, sub(size, index(lanes)))), inside);
+      },
+      'group',
+    );
+  };
+  const guarded = (inside: Expr, value: Expr): Expr =>
+    isWhole ? value : select(inside, value, constant(0, dtype, value.lanes));
+  const scalars = (): void =>
+    each(1, (place, row, along, inside) =>
+      builder.store(panel, place, guarded(inside, emitter.element(operand, [...row, along]))),
+    );
+  const lanes = panelPieceBytes / bytes;
+  if (!(size.kind === 'const' && size.value % lanes === 0)) return scalars();
+  try {
+    builder.attempt(() =>
+      each(lanes, (place, row, along, inside) => {
+        const piece = (): Expr =>
+          emitter.vector(lanes, (lane) => emitter.full(emitter.element(operand, [...row, add(along, lane)])));
+        const source = sourceOf(emitter, piece);
+        if (!source) return builder.store(panel, place, guarded(inside, piece()));
+        builder.emit({ kind: 'copy', to: panel, at: place, from: source.buffer, index: source.index, lanes, inside });
+      }),
+    );
+  } catch (error) {
+    if (!(error instanceof NotVectorisable)) throw error;
+    scalars();
+  }
+}
+
+/** The load that `build` comes down to, if it computes nothing but indices; those are emitted then. */
+function sourceOf({ builder }: Emitter, build: () => Expr): (Expr & { kind: 'load' }) | undefined {
+  let value: Expr | undefined;
+  const block = builder.block(() => {
+    value = build();
+  });
+  const indices = block.filter((s) => s.kind === 'let' && s.value.dtype === 'index');
+  const [own] = block.filter((s) => s.kind === 'let' && value?.kind === 'var' && s.name === value.name);
+  const found = own?.kind === 'let' ? own.value : value;
+  if (found?.kind !== 'load' || block.length !== indices.length + (own ? 1 : 0)) return undefined;
+  for (const s of indices) builder.emit(s);
+  return found;
+}
