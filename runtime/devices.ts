@@ -3,6 +3,7 @@ import { buildProgram as buildCpu } from '../backends/cpu/build.ts';
 import { createCpuDevice } from '../backends/cpu/device.ts';
 import { buildProgram as buildCuda, createCudaDevice } from '../backends/cuda/device.ts';
 import { createNodeWebGpuDevice } from '../backends/webgpu/node.ts';
+import type { CausalEntry } from '../frontends/dsl/index.ts';
 import { ModelcError } from '../ir/error.ts';
 import type { Program } from '../ir/program.ts';
 import type { Device } from './device.ts';
@@ -13,7 +14,12 @@ interface DeviceRow {
   open(): Promise<Device>;
   /** A program by `key` (plain data), with a binary where the device loads one that was built before. */
   build(key: unknown, make: () => Program): Promise<{ readonly program: Program; readonly binary?: string }>;
+  /** Entries that generation uses: a device that goes on by itself draws tokens too. */
+  readonly entries: readonly CausalEntry[];
 }
+
+const byHost = ['prefill', 'decode'] as const;
+const onDevice = [...byHost, 'decode_sample'] as const;
 
 /** The device compiles the program itself when it loads it. */
 const compiledByDevice: DeviceRow['build'] = async (_key, make) => ({ program: make() });
@@ -24,9 +30,13 @@ const compiledTo =
     cachedProgram(key, make, build);
 
 export const devices = {
-  cpu: { open: () => createCpuDevice(), build: compiledTo(async (program) => (await buildCpu(program)).binary) },
-  cuda: { open: () => createCudaDevice(), build: compiledTo(buildCuda) },
-  webgpu: { open: () => createNodeWebGpuDevice(), build: compiledByDevice },
+  cpu: {
+    open: () => createCpuDevice(),
+    build: compiledTo(async (program) => (await buildCpu(program)).binary),
+    entries: byHost,
+  },
+  cuda: { open: () => createCudaDevice(), build: compiledTo(buildCuda), entries: onDevice },
+  webgpu: { open: () => createNodeWebGpuDevice(), build: compiledByDevice, entries: onDevice },
 } as const satisfies Record<string, DeviceRow>;
 
 export type DeviceName = keyof typeof devices;

@@ -1,7 +1,7 @@
 // AutoModelForCausalLM: a checkpoint folder to a model that runs. The model is compiled in this process for the
 // CPU or a GPU, or with `target: 'reference'` interpreted. The entry `forward` (all positions' logits) is compiled at its first use.
 import { createHash } from 'node:crypto';
-import type { Traced } from '../frontends/dsl/index.ts';
+import { causalEntries, type Traced } from '../frontends/dsl/index.ts';
 import {
   type Architecture,
   type CausalLM,
@@ -198,10 +198,11 @@ function tracer(model: CausalLM, { batch, length, chunk }: SessionLimits): (entr
   return (entry) => {
     let graph = traced.get(entry);
     if (!graph) {
-      if (entry !== 'prefill' && entry !== 'decode' && entry !== 'forward') {
-        throw new ModelcError('input', `the model has no entry '${entry}'; it has prefill, decode and forward`);
+      const known = causalEntries.find((e) => e === entry);
+      if (!known) {
+        throw new ModelcError('input', `the model has no entry '${entry}'; it has ${causalEntries.join(', ')}`);
       }
-      graph = model.graph(entry, { maxBatch: batch, maxLength: length, chunk });
+      graph = model.graph(known, { maxBatch: batch, maxLength: length, chunk });
       traced.set(entry, graph);
     }
     return graph;
@@ -237,7 +238,7 @@ function openReference({ checkpoint, limits, trace }: OpenedModel): Session {
 
 /** A model compiled for a device of this machine, now or by an earlier process. */
 async function openCompiled(opened: OpenedModel, target: DeviceName, given?: Device): Promise<Session> {
-  const { open, build } = devices[target];
+  const { open, build, entries } = devices[target];
   const device: Device = given ?? (await open());
   const fitted = fitChunk(opened, device.target);
   const { checkpoint, model, limits, cache, trace } = fitted;
@@ -250,7 +251,7 @@ async function openCompiled(opened: OpenedModel, target: DeviceName, given?: Dev
     );
   };
   return ProgramSession.open({
-    ...(await built('prefill', 'decode')),
+    ...(await built(...entries)),
     device,
     weight: (tensor) => weightSource(checkpoint, tensor),
     missing: (entry) => built(entry),

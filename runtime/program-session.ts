@@ -169,6 +169,11 @@ export class ProgramSession implements Session {
     }
   }
 
+  queues(entry: string): boolean {
+    const [part] = this.entries.values();
+    return Boolean(part?.loaded.repeat) && (this.entries.has(entry) || this.options.missing !== undefined);
+  }
+
   /** Does `job` when its turn comes. */
   private enqueue<T>(job: () => Promise<T>): Promise<T> {
     this.waiting++;

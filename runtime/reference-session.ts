@@ -72,6 +72,10 @@ export class ReferenceSession implements Session {
     return repeatByHost(this, entry, inputs, state, options);
   }
 
+  queues(): boolean {
+    return false;
+  }
+
   private async runNow(
     name: string,
     inputs: Readonly<Record<string, HostTensor>>,

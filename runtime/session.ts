@@ -92,5 +92,7 @@ export interface Session {
     state: State,
     options: RepeatOptions,
   ): AsyncGenerator<HostTensor, void, undefined>;
+  /** Whether the session has an entry that it repeats on the device, without the host. */
+  queues(entry: string): boolean;
   dispose(): void;
 }

@@ -10,6 +10,7 @@ import { type CudaDevice, createCudaDevice } from '../backends/cuda/device.ts';
 import { printProgram } from '../backends/cuda/print.ts';
 import { type Architecture, architectures } from '../backends/cuda/target.ts';
 import { bundle, hasNvcc, nvcc, type Toolchain } from '../backends/cuda/toolchain.ts';
+import type { CausalEntry } from '../frontends/dsl/index.ts';
 import type { PlanTensor, Program } from '../ir/program.ts';
 import { compile } from '../runtime/compiler.ts';
 import { GenerationConfig } from '../runtime/generation/configuration.ts';
@@ -73,10 +74,11 @@ export async function openCuda(): Promise<TestDevice> {
 export async function openEmulated(
   directory: string,
   options: LoadOptions = {},
+  entryNames: readonly CausalEntry[] = ['prefill', 'decode', 'forward'],
 ): Promise<{ model: PreTrainedModel; program: Program }> {
   const { checkpoint, info, model, cache, trace } = await openModel(directory, options);
   const device = await emulatedDevice();
-  const entries = { prefill: trace('prefill'), decode: trace('decode'), forward: trace('forward') };
+  const entries = Object.fromEntries(entryNames.map((entry) => [entry, trace(entry)]));
   const program = compile(model.config.modelType, entries, device.target, { cache });
   const weight = (tensor: PlanTensor) => weightSource(checkpoint, tensor);
   const session = await ProgramSession.open({ program, device, weight });

@@ -13,7 +13,7 @@ import {
   type Tensor,
 } from '../runtime/index.ts';
 import { loadModel, openModel } from '../runtime/models.ts';
-import { emulatedDevice } from './cuda-device.ts';
+import { openEmulated } from './cuda-device.ts';
 import { chooseDriver } from './webgpu-device.ts';
 
 const example = fileURLToPath(new URL('../examples/tiny-llama', import.meta.url));
@@ -26,13 +26,36 @@ const tokenizer = await AutoTokenizer.from_pretrained(example);
 const prompt = tokenizer.encode('Once upon a time');
 const short = prompt.slice(0, 3).toReversed();
 
+const padded = {
+  input_ids: [prompt, [...new Array<number>(prompt.length - short.length).fill(0), ...short]],
+  attention_mask: [prompt.map(() => 1), prompt.map((_, i) => (i < prompt.length - short.length ? 0 : 1))],
+};
+const drawing = {
+  ...padded,
+  max_new_tokens: 7,
+  do_sample: true,
+  temperature: 2,
+  top_k: 40,
+  top_p: 0.95,
+  min_p: 0.01,
+  seed: 5,
+};
+let interpreted: Promise<number[][]> | undefined;
+/** What the interpreter and the host draw. */
+const drawn = (): Promise<number[][]> => {
+  interpreted ??= targets[0]
+    .open()
+    .then(async (model) => rowsOf(await model.generate({ ...drawing, eos_token_id: null, pad_token_id: 0 })));
+  return interpreted;
+};
+
 /** One row a target: how its model is opened, or why it is not. */
 const targets: readonly { readonly name: string; readonly missing?: string; open(): Promise<PreTrainedModel> }[] = [
   { name: 'reference', open: async () => loadModel(await openModel(example, {}), 'reference') },
   { name: 'cpu', open: async () => loadModel(await openModel(example, {}), 'cpu') },
   {
     name: 'cuda (emulated)',
-    open: async () => loadModel(await openModel(example, {}), 'cuda', await emulatedDevice([])),
+    open: async () => (await openEmulated(example, {}, ['prefill', 'decode', 'decode_sample'])).model,
   },
   {
     name: 'webgpu',
@@ -55,14 +78,16 @@ for (const { name, missing, open } of targets) {
       const all = { do_sample: false, eos_token_id: null, pad_token_id: 0, ...options, ...look } as const;
       return rowsOf((await model.generate(all)).sequences);
     };
-    const padded = {
-      input_ids: [prompt, [...new Array<number>(prompt.length - short.length).fill(0), ...short]],
-      attention_mask: [prompt.map(() => 1), prompt.map((_, i) => (i < prompt.length - short.length ? 0 : 1))],
-    };
-
     test.each([1, 3])('rows of different length, %i tokens a submit', async (tokens_per_submit) => {
       const options = { ...padded, max_new_tokens: 8 };
       expect(await generate({ ...options, tokens_per_submit })).toEqual(await stepped(options));
+    });
+
+    test.each([1, 3])('tokens that are drawn are those of the interpreter, %i a submit', async (tokens_per_submit) => {
+      expect(await generate({ ...drawing, tokens_per_submit })).toEqual(await drawn());
+      const eos_token_id = (await drawn())[0][prompt.length + 3];
+      const ending = { ...drawing, eos_token_id, tokens_per_submit };
+      expect(await generate(ending)).toEqual(await stepped(ending));
     });
 
     test('a row that ends in the middle is padded, the other goes on; the cache holds the same', async () => {

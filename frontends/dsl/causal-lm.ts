@@ -1,11 +1,14 @@
 // The entry points of a decoder-only language model, from its forward pass: `prefill` reads a chunk of prompt, `decode`
-// one token, both giving the next token; `forward` gives logits and hidden states of every position, for evaluation.
+// one token, both giving the next token, the most likely one; `decode_sample` reads one token and draws the next at random;
+// `forward` gives logits and hidden states of every position, for evaluation.
 // Inputs are input_ids and position_ids i32 [batch, seq] and attention_mask bool [batch, seq], of the new tokens; earlier
 // ones are in the cache. Position ids alone place a token, so rows may be padded at the left.
 import type { Dim } from '../../ir/dim.ts';
 import { dimSub } from '../../ir/dim.ts';
 import { KVCache } from './cache.ts';
 import type { Module, WeightResolver } from './module.ts';
+import { sampleTokens } from './sampling.ts';
+import { samplingParameters } from './sampling-inputs.ts';
 import type { Tensor } from './tensor.ts';
 import { type Traced, trace } from './trace.ts';
 
@@ -27,7 +30,8 @@ export interface CausalModel extends Module {
   logits(hidden: Tensor): Tensor;
 }
 
-export type CausalEntry = 'prefill' | 'decode' | 'forward';
+export const causalEntries = ['prefill', 'decode', 'decode_sample', 'forward'] as const;
+export type CausalEntry = (typeof causalEntries)[number];
 
 /** Upper bounds of the dims: rows, positions in the cache, and new positions per run. */
 export interface CausalLimits {
@@ -38,7 +42,8 @@ export interface CausalLimits {
 
 /**
  * Graph of an entry. Results: prefill and decode `logits` f32 [batch, vocab] of the last position and `next_token`
- * i32 [batch], the most likely one; forward `logits` f32 [batch, seq, vocab] and `hidden_states.{i}`, as transformers
+ * i32 [batch], the most likely one; decode_sample `next_token`, drawn as sampling.ts says by its inputs `sampling` f32 [4]
+ * and `uniform` f32 [batch]; forward `logits` f32 [batch, seq, vocab] and `hidden_states.{i}`, as transformers
  * numbers them: the embeddings, then every layer, the last one after the final norm.
  */
 export function traceCausalLM(
@@ -49,7 +54,7 @@ export function traceCausalLM(
 ): Traced {
   return trace(entry, model, weights, (t) => {
     const batch = t.dim('batch', 1, limits.maxBatch);
-    const seq: Dim | 1 = entry === 'decode' ? 1 : t.dim('seq', 1, limits.chunk);
+    const seq: Dim | 1 = entry === 'decode' || entry === 'decode_sample' ? 1 : t.dim('seq', 1, limits.chunk);
     const past = t.dim('past', 0, limits.maxLength);
     const capacity = t.dim('capacity', 1, limits.maxLength);
     const inputIds = t.input('input_ids', 'i32', [batch, seq]);
@@ -59,13 +64,19 @@ export function traceCausalLM(
     const cache = new KVCache(t, { capacity, past, seq });
     const states = model.forward({ inputIds, positionIds, mask: cache.mask(attentionMask), cache });
     const last = states[states.length - 1];
+    // The last position is cut out before the norm and the head, whose cost is that of the vocabulary.
+    const nextLogits = (): Tensor => model.logits(model.finalNorm(last.slice(1, dimSub(seq, 1)).squeeze(1)));
     switch (entry) {
       case 'prefill':
       case 'decode': {
-        // The last position is cut out before the norm and the head, whose cost is that of the vocabulary.
-        const logits = model.logits(model.finalNorm(last.slice(1, dimSub(seq, 1)).squeeze(1)));
+        const logits = nextLogits();
         t.result('logits', logits);
         t.result('next_token', logits.argmax());
+        return;
+      }
+      case 'decode_sample': {
+        const sampling = t.input('sampling', 'f32', [samplingParameters.length]);
+        t.result('next_token', sampleTokens(nextLogits(), sampling, t.input('uniform', 'f32', [batch])));
         return;
       }
       case 'forward': {

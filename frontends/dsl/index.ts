@@ -7,5 +7,7 @@ export * from './causal-lm.ts';
 export * from './module.ts';
 export * from './nn.ts';
 export * from './rope.ts';
+export * from './sampling.ts';
+export * from './sampling-inputs.ts';
 export * from './tensor.ts';
 export * from './trace.ts';

@@ -9,6 +9,7 @@ import type { Target } from '../../ir/target.ts';
 import type { PassHooks } from '../../passes/pipeline.ts';
 import { compile } from '../compiler.ts';
 import { throwIfAborted } from '../generation/decoder.ts';
+import { devices } from '../devices.ts';
 import { type LoadOptions, type OpenedModel, fitChunk, openModel } from '../models.ts';
 import { withoutBodies } from '../program-cache.ts';
 import { type AnyTargetPart, type ArtifactTarget, formatName, formatVersion, manifestFile } from './format.ts';
@@ -63,8 +64,6 @@ const copyable = [
   'special_tokens_map.json',
   'chat_template.jinja',
 ];
-/** Entries that generation needs; `forward` is for evaluation and not part of an artifact. */
-export const entries = ['prefill', 'decode'] as const;
 
 /** Throws ModelcError 'input' when `output` is something other than an artifact, and what compiling throws. */
 export async function writeArtifact(
@@ -86,7 +85,7 @@ export async function writeArtifact(
     const present = await readdir(source);
     const copied = copyable.filter((name) => present.includes(name));
     for (const name of copied) await copyFile(join(source, name), join(draft, name));
-    const part = await writers[target]({ opened, draft, copied, begin, compile: compilerOf(opened, hooks) });
+    const part = await writers[target]({ opened, draft, copied, begin, compile: compilerOf(opened, target, hooks) });
     const variants = part.variants.map((v) => ({ ...v, program: withoutBodies(v.program) }));
     const manifest = { format: formatName, version: formatVersion, model: opened.info, ...part, variants };
     await writeFile(join(draft, manifestFile), JSON.stringify(manifest));
@@ -108,13 +107,14 @@ export async function writeArtifact(
   }
 }
 
-function compilerOf(opened: OpenedModel, hooks: PassHooks | undefined): WriteJob['compile'] {
+/** Compiles the entries that generation needs; `forward` is for evaluation and not part of an artifact. */
+function compilerOf(opened: OpenedModel, name: ArtifactTarget, hooks: PassHooks | undefined): WriteJob['compile'] {
   let isFirst = true;
   return (target) => {
     const { model, trace, cache } = fitChunk(opened, target);
     const dump = isFirst && hooks ? { hooks } : {};
     isFirst = false;
-    const traced = Object.fromEntries(entries.map((e) => [e, trace(e)]));
+    const traced = Object.fromEntries(devices[name].entries.map((e) => [e, trace(e)]));
     return compile(model.config.modelType, traced, target, { cache, ...dump });
   };
 }

@@ -17,6 +17,14 @@ export interface DecoderOptions {
   readonly together?: number;
 }
 
+/** How tokens are drawn at random on the device. */
+export interface Draws {
+  /** The input `sampling` of the entry decode_sample. */
+  readonly sampling: Float32Array;
+  /** Uniform numbers of a step, one a row; steps count from the first one that follows. */
+  uniform(step: number): Float32Array;
+}
+
 export type DecoderResult = 'logits' | 'next_token';
 
 export function throwIfAborted(signal: AbortSignal | undefined, what = 'generation'): void {
@@ -79,43 +87,56 @@ export class Decoder {
     return cache.bind(session, rows, cache.get_seq_length() + seq, positions);
   }
 
+  /** Whether a device can draw tokens and feed them to itself. */
+  get drawsAhead(): boolean {
+    return this.options.session.queues('decode_sample');
+  }
+
   /**
-   * The most likely tokens after `ids` (one of each row), `count` of them at most. Each is read in turn; a row that is not
-   * `live` reads its id again and again. Leaving the loop forgets what was computed ahead.
+   * The tokens after `ids` (one of each row), `count` of them at most: the most likely ones, or what is drawn. Each is
+   * read in turn; a row that is not `live` reads its id again and again. Leaving the loop forgets what was computed ahead.
    */
   async *follow(
     ids: readonly bigint[],
     live: readonly boolean[],
     count: number,
+    draws?: Draws,
   ): AsyncGenerator<Int32Array, void, undefined> {
     const { session, cache, signal, together } = this.options;
     const rows = ids.length;
     const column = (data: Int32Array): HostTensor => ({ dtype: 'i32', shape: [rows, 1], data });
     const input_ids = column(Int32Array.from(ids, Number));
     const attention_mask: HostTensor = { dtype: 'bool', shape: [rows, 1], data: new Uint8Array(rows).fill(1) };
+    const drawn = (step: number): Record<string, HostTensor> =>
+      draws ? { uniform: { dtype: 'f32', shape: [rows], data: draws.uniform(step) } } : {};
     throwIfAborted(signal);
-    for (let left = count; left > 0; ) {
+    for (let step = 0; step < count; ) {
+      const first = step;
       const state = this.room(rows, 1);
       const start = cache.positions;
       const after = (run: number): number[] => start.map((position) => position + run);
       const position_ids = (run: number): HostTensor => column(Int32Array.from(after(run)));
-      const inputs = { input_ids, attention_mask, position_ids: position_ids(0) };
-      const given = session.repeat('decode', inputs, state, {
-        count: Math.max(1, Math.min(left, state.dims.capacity - state.length)),
+      const inputs = {
+        input_ids,
+        attention_mask,
+        position_ids: position_ids(0),
+        ...(draws ? { sampling: { dtype: 'f32', shape: [draws.sampling.length], data: draws.sampling } as const } : {}),
+        ...drawn(first),
+      };
+      const given = session.repeat(draws ? 'decode_sample' : 'decode', inputs, state, {
+        count: Math.max(1, Math.min(count - first, state.dims.capacity - state.length)),
         result: 'next_token',
         feed: { input: 'input_ids', live },
-        inputs: (run) => ({ position_ids: position_ids(run) }),
+        inputs: (run) => ({ position_ids: position_ids(run), ...drawn(first + run) }),
         ...(together ? { together } : {}),
       });
-      let runs = 0;
       for await (const token of given) {
         const tokens = resultData({ next_token: token }, 'next_token') as Int32Array;
-        cache.positions = after(++runs);
+        cache.positions = after(++step - first);
         for (const [r, isLive] of live.entries()) if (isLive) (input_ids.data as Int32Array)[r] = tokens[r];
         yield tokens;
         throwIfAborted(signal);
       }
-      left -= runs;
     }
   }
 }

@@ -25,7 +25,8 @@ export function threefry(k0: number, k1: number, c0: number, c1: number): [numbe
 /** A stream of uniform numbers in [0, 1) with 53 random bits each. */
 export class RandomStream {
   readonly seed: number;
-  private counter = 0;
+  /** Numbers that were drawn: the place of the next one in the stream. */
+  drawn = 0;
 
   /** Without a seed, one is taken from the system; it can be read back from `seed`. */
   constructor(seed: number = Math.floor(Math.random() * 2 ** 53)) {
@@ -33,7 +34,11 @@ export class RandomStream {
   }
 
   next(): number {
-    const n = this.counter++;
+    return this.at(this.drawn++);
+  }
+
+  /** The number at a place of the stream. */
+  at(n: number): number {
     const [high, low] = threefry(
       this.seed >>> 0,
       Math.floor(this.seed / 2 ** 32) >>> 0,

@@ -1,6 +1,9 @@
 // Greedy search and sampling, one token per row and step (transformers' _sample). Where nobody looks at the scores, the
-// most likely token comes straight from the device, which goes on with it by itself.
+// tokens come straight from the device, which goes on with them by itself: the most likely ones, or such as it draws with
+// the uniform numbers that the host would take.
+import { largestTopK, largestUniform } from '../../frontends/dsl/sampling-inputs.ts';
 import { Tensor } from '../tensor.ts';
+import type { Draws } from './decoder.ts';
 import type { Scores } from './logits-processor.ts';
 import { rowOf } from './logits-processor.ts';
 import type { ResolvedCall } from './resolve.ts';
@@ -27,10 +30,8 @@ export async function sample(run: Run): Promise<Decoded> {
   const scores: Scores[] | undefined = g.return_dict_in_generate && g.output_scores ? [] : undefined;
   const logits: Scores[] | undefined = g.return_dict_in_generate && g.output_logits ? [] : undefined;
   const progress: Progress = { rows, done, scores, logits, work: undefined };
-  const needsScores = g.do_sample || run.processors.length > 0 || run.guide !== undefined || scores || logits;
-
   streamer?.put(rows.map((row) => [...row]));
-  for await (const tokens of needsScores ? chosenByHost(run, progress) : chosenByDevice(run, progress)) {
+  for await (const tokens of chosen(run, progress)) {
     const step = rows.map((row, i) => {
       const token = done[i] && padding !== undefined ? padding : BigInt(tokens[i]);
       row.push(token);
@@ -66,21 +67,67 @@ async function* chosenByHost(run: Run, progress: Progress): AsyncGenerator<Array
   }
 }
 
-/** The most likely token of each step. */
-async function* chosenByDevice(run: Run, { rows, done }: Progress): AsyncGenerator<Int32Array, void, undefined> {
-  const { call, decoder, cache } = run;
+/** The tokens of each step, chosen by the device where it can. */
+function chosen(run: Run, progress: Progress): AsyncGenerator<ArrayLike<number>, void, undefined> {
+  const isWatched = run.guide !== undefined || progress.scores !== undefined || progress.logits !== undefined;
+  if (isWatched) return chosenByHost(run, progress);
+  if (run.call.parameters.do_sample) {
+    const draws = drawsOf(run);
+    return draws ? chosenByDevice(run, progress, draws) : chosenByHost(run, progress);
+  }
+  return run.processors.length > 0 ? chosenByHost(run, progress) : chosenByDevice(run, progress);
+}
+
+/** The tokens of each step, which the device feeds to itself. */
+async function* chosenByDevice(
+  run: Run,
+  progress: Progress,
+  draws?: DrawsFrom,
+): AsyncGenerator<ArrayLike<number>, void, undefined> {
+  const { call, decoder, cache, random } = run;
+  const { rows, done } = progress;
   const padding = paddingOf(call);
-  yield await decoder.feed(unread(rows, cache), unreadMask(run), 'next_token');
+  if (draws) yield* firstByHost(run, progress);
+  else yield await decoder.feed(unread(rows, cache), unreadMask(run), 'next_token');
   for (;;) {
     const last = rows.map((row) => row[row.length - 1]);
     // A row that has ended goes on with padding, but first its last token is read, in a step of its own.
     const live = done.map((ended) => !ended || padding === undefined);
     const isSettled = live.every((isLive, i) => isLive || last[i] === padding);
-    for await (const tokens of decoder.follow(last, live, isSettled ? call.maxLength - rows[0].length : 1)) {
+    const count = isSettled ? call.maxLength - rows[0].length : 1;
+    for await (const tokens of decoder.follow(last, live, count, draws?.(random.drawn))) {
+      random.drawn += draws ? rows.length : 0;
       yield tokens;
       if (padding !== undefined && done.some((ended, i) => ended === live[i])) break;
     }
   }
+}
+
+/** The tokens after the prompt, whose scores come from another entry. */
+async function* firstByHost(run: Run, progress: Progress): AsyncGenerator<ArrayLike<number>, void, undefined> {
+  for await (const tokens of chosenByHost(run, progress)) {
+    progress.work = undefined;
+    yield tokens;
+    return;
+  }
+}
+
+/** Makes draws that begin at a place of the stream of random numbers. */
+type DrawsFrom = (place: number) => Draws;
+
+/** How the device draws what the host would; undefined where it cannot. */
+function drawsOf({ call, processors, prompt, random, decoder }: Run): DrawsFrom | undefined {
+  const { parameters: g, options } = call;
+  const used = [g.temperature !== 1, g.top_k !== 0, g.top_p < 1, g.min_p !== null].filter(Boolean);
+  const isPlain = processors.length === used.length && (options.logits_processor ?? null) === null;
+  if (!(isPlain && g.top_k >= 1 && g.top_k <= largestTopK && decoder.drawsAhead)) return undefined;
+  const sampling = Float32Array.of(g.temperature, g.top_k, g.top_p, g.min_p ?? 0);
+  const rows = prompt.length;
+  return (place) => ({
+    sampling,
+    uniform: (step) =>
+      Float32Array.from(prompt, (_, r) => Math.min(random.at(place + step * rows + r), largestUniform)),
+  });
 }
 
 /** The token that follows the end of a row; without an end-of-sequence token, whatever the model says. */

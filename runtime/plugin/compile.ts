@@ -8,8 +8,9 @@ import os from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
 import type { ArtifactTarget } from '../artifact/format.ts';
-import { artifactTargets, entries, writeArtifact } from '../artifact/write.ts';
+import { artifactTargets, writeArtifact } from '../artifact/write.ts';
 import { compilation, definitionOf } from '../define-model.ts';
+import { devices } from '../devices.ts';
 import { architectureDigest, openModel } from '../models.ts';
 import { compilerBuild } from '../program-cache.ts';
 
@@ -76,7 +77,14 @@ export async function compileModel(file: string, build: Build): Promise<Compiled
     const read = await statFiles(checkpoint);
     const machine = target === 'cpu' ? [os.platform(), os.arch()] : [];
     const { architecture: _, ...plain } = options;
-    const key = { compilerBuild, target, machine, plain, architecture: architectureDigest(opened, entries), read };
+    const key = {
+      compilerBuild,
+      target,
+      machine,
+      plain,
+      architecture: architectureDigest(opened, devices[target].entries),
+      read,
+    };
     const cache = artifactCache(file);
     const folder = join(cache, hash(JSON.stringify(key)));
     let compiling = running.get(folder);
