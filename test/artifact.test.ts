@@ -78,6 +78,39 @@ describe('an artifact', () => {
     expect(JSON.parse(stdout)).toEqual({ pieces: 3, text: 'Once', failure: 'aborted' });
   });
 
+  test('is loaded with a callback and a signal; a use after a failed one tries again', () => {
+    const source = `
+      import { renameSync } from 'node:fs';
+      import model, { load } from './model/index.js';
+      const statuses = [];
+      const loaded = await load({ progress_callback: ({ status, file, loaded, total }) => statuses.push([status, file !== '', loaded === total]) });
+      await loaded.dispose();
+      const failures = [];
+      for (const options of [{ signal: AbortSignal.abort() }, { progress: () => {} }]) {
+        await load(options).catch((e) => failures.push([e.code, e.message]));
+      }
+      renameSync('model/tokenizer.json', 'model/moved');
+      await model.encode('Once').catch((e) => failures.push([e.code]));
+      renameSync('model/moved', 'model/tokenizer.json');
+      console.log(JSON.stringify({ statuses, failures, ids: (await model.encode('Once')).length > 0 }));
+    `;
+    const { stdout, stderr } = run(source);
+    expect(stderr).toBe('');
+    expect(JSON.parse(stdout)).toEqual({
+      statuses: [
+        ['initiate', true, false],
+        ['done', true, true],
+        ['ready', false, true],
+      ],
+      failures: [
+        ['aborted', 'loading was aborted by its signal'],
+        ['unsupported', 'load() does not support the option `progress`; it takes progress_callback, signal, cache'],
+        ['checkpoint'],
+      ],
+      ids: true,
+    });
+  });
+
   test("is run by 'modelc generate'", async () => {
     const args = ['generate', artifact, '-p', 'Once upon a time', '--max-new-tokens', '20', '--greedy', '--json'];
     expect(JSON.parse(modelc(args).stdout).ids).toEqual(await inProcess());

@@ -186,6 +186,15 @@ describe('a download', () => {
     expect(store.chunks.size).toBe(4);
   });
 
+  test('takes the room of other versions where there is no other', async () => {
+    const store = new MemoryStore(22);
+    for (let i = 0; i < 20; i++) await store.put(sha256(bytesOf(10, i)), bytesOf(10, i));
+    const { reports, error } = await download({ store });
+    expect(error).toBeUndefined();
+    expect(reports.filter((r) => r.status === 'warning')).toEqual([]);
+    expect(store.chunks.size).toBe(22);
+  });
+
   test('drops chunks of other versions only when it is complete', async () => {
     const store = new MemoryStore();
     const old = bytesOf(10, 5);

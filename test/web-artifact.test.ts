@@ -1,6 +1,6 @@
 // An artifact for WebGPU: index.js needs nothing of Node, and Node runs it from an empty folder with the npm package
 // `webgpu` beside it; it loads from a server that misbehaves, and fails early where it cannot run.
-// Budget: 90 s, nearly all for the software driver's compilation of pipelines.
+// Budget: 110 s, nearly all for the software driver's compilation of pipelines.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'; // biome-ignore format: one row
 import { builtinModules } from 'node:module';
@@ -176,8 +176,12 @@ describe('from a server', () => {
         return body;
       };
       const platform = { openGpu: nullGpu, openStore: async () => undefined };
-      const loading = openWebGpuArtifact(sourceOf(server.url), manifest, { signal: stop.signal }, platform);
+      const warnings: ProgressInfo[] = [];
+      const progress_callback = (info: ProgressInfo): void => void (info.status === 'warning' && warnings.push(info));
+      const options = { signal: stop.signal, progress_callback };
+      const loading = openWebGpuArtifact(sourceOf(server.url), manifest, options, platform);
       await expect(loading).rejects.toMatchObject({ code: 'aborted', message: 'loading was aborted by its signal' });
+      expect(warnings).toMatchObject([{ message: expect.stringMatching(/may not store/) }]);
     }
   });
 
@@ -280,6 +284,15 @@ describe('the command line', () => {
     expect(stderr).toMatch(/serve the folder over https or from localhost/);
     expect(status).toBe(0);
   });
+
+  test.skipIf(missing)(
+    'runs it',
+    async () => {
+      const args = ['generate', artifact, '-p', 'Once upon a time', '--max-new-tokens', '20', '--greedy', '--json'];
+      expect(JSON.parse(modelc(args).stdout).text).toBe(await onCpu());
+    },
+    240_000,
+  );
 
   test('does not run it on another target', () => {
     const { stderr, status } = modelc(['generate', artifact, '-p', 'Once', '--target', 'cuda']);

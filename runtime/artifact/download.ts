@@ -108,8 +108,8 @@ export class Download {
 
   /** Reports the end, and drops what the store has of other versions. */
   async end(): Promise<void> {
-    const { store, table, progress, name } = this.options;
-    if (store) await store.retain(new Set(table.files.flatMap((f) => f.digests))).catch(() => undefined);
+    const { store, progress, name } = this.options;
+    if (store) await this.dropOthers(store).catch(() => undefined); // they do no harm
     const all = [...this.reports.values()];
     const sum = (of: (report: Report) => number): number => all.reduce((n, report) => n + of(report), 0);
     const from = all.some((report) => report.from === 'network') ? 'network' : 'cache';
@@ -150,9 +150,10 @@ export class Download {
         return { file, offset, bytes, from: source.isLocal ? 'cache' : 'network' };
       }
       if (attempt === 2) {
+        const wayOut = source.isLocal ? 'compile the artifact again' : 'upload the whole artifact again';
         throw new ModelcError(
           'checkpoint',
-          `${source.where}/${entry.name} is not the file that was compiled: bytes ${offset} to ${offset + size} differ; upload the whole artifact again`,
+          `${source.where}/${entry.name} is not the file that was compiled: bytes ${offset} to ${offset + size} differ; ${wayOut}`,
         );
       }
     }
@@ -176,11 +177,15 @@ export class Download {
     return bytes && (await sha256(bytes)) === digest ? bytes : undefined;
   }
 
+  /** Keeps a chunk; where there is no room, first in place of other versions' chunks, then not at all. */
   private async keep(digest: string, bytes: Uint8Array): Promise<void> {
     const { store, progress, name } = this.options;
     if (!store || !this.isStoring) return;
     try {
-      await store.put(digest, bytes);
+      await store.put(digest, bytes).catch(async () => {
+        await this.dropOthers(store);
+        await store.put(digest, bytes);
+      });
     } catch (error) {
       if (!this.isStoring) return;
       this.isStoring = false;
@@ -189,6 +194,11 @@ export class Download {
       const message = `${why}: the model works, but the next load downloads again what does not fit; free some space`;
       progress?.({ status: 'warning', name, file: '', message });
     }
+  }
+
+  /** Drops what the store has of other versions. */
+  private dropOthers(store: ChunkStore): Promise<void> {
+    return store.retain(new Set(this.options.table.files.flatMap((f) => f.digests)));
   }
 }
 

@@ -40,6 +40,7 @@ export async function openWebGpuArtifact(
       'this page is not secure, so downloads cannot be verified; serve it over https or from localhost',
     );
   }
+  const name = source.where.split('/').pop() ?? '';
   const adapter = await findAdapter(await platform.openGpu());
   const { program, code, requires } = chooseVariant(manifest.variants, source.where, (r) => misfitOf(r, adapter));
   throwIfAborted(options.signal, 'loading');
@@ -53,12 +54,18 @@ export async function openWebGpuArtifact(
     const texts = table.files.flatMap(({ name }, file) =>
       name === code || (!isCode(name) && !spans.some((s) => s.file === file)) ? [file] : [],
     );
-    const store = source.isLocal || options.cache === false ? undefined : await platform.openStore(source.where);
+    const keeps = !source.isLocal && options.cache !== false;
+    const store = keeps ? await platform.openStore(source.where) : undefined;
+    if (keeps && !store) {
+      const message =
+        'this page may not store what it downloads: the model works, but the next load downloads it again';
+      options.progress_callback?.({ status: 'warning', name, file: '', message });
+    }
     const download = new Download(
       {
         table,
         source,
-        name: source.where.split('/').pop() ?? '',
+        name,
         signal: options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal,
         ...(store ? { store } : {}),
         ...(options.progress_callback ? { progress: options.progress_callback } : {}),
