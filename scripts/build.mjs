@@ -53,6 +53,7 @@ const artifact = (target) => ({
   outfile: join(dist, 'artifact', `${target}.js`),
 });
 await build(artifact('cpu'));
+await build(artifact('cuda'));
 // For the platform 'browser' an import of Node is an error.
 await build({
   ...artifact('webgpu'),

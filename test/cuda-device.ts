@@ -1,15 +1,13 @@
 // The CUDA backend as a test device, without a GPU: the generated CUDA C is compiled by the host's C compiler against
 // cuda-emulation/shim.h, and the real device runs it through an emulated driver. Where nvcc is present, every kernel is
 // also compiled for real, for every architecture, warnings being errors.
-import { readFile, writeFile } from 'node:fs/promises';
-import path from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { cachedBuild, checkBuild, inParallel, runCommand } from '../backends/build-cache.ts';
 import { compileNative } from '../backends/cpu/toolchain.ts';
 import { type CudaDevice, createCudaDevice } from '../backends/cuda/device.ts';
 import { printProgram } from '../backends/cuda/print.ts';
 import { type Architecture, architectures } from '../backends/cuda/target.ts';
-import { bundle, hasNvcc, nvcc, type Toolchain } from '../backends/cuda/toolchain.ts';
+import { hasNvcc, nvcc, nvccAt, type Toolchain } from '../backends/cuda/toolchain.ts';
 import type { CausalEntry } from '../frontends/dsl/index.ts';
 import type { PlanTensor, Program } from '../ir/program.ts';
 import { compile } from '../runtime/compiler.ts';
@@ -21,39 +19,15 @@ import type { TestDevice } from './devices.ts';
 
 const here = (name: string): string => fileURLToPath(new URL(`cuda-emulation/${name}`, import.meta.url));
 
-// As in the C backend: overflow wraps. Vectors of any type go through 32-bit words.
-const flags = ['-std=gnu11', '-O1', '-shared', '-fPIC', '-w', '-fwrapv', '-fno-strict-aliasing', '-fno-math-errno'];
-// Where a GPU traps on an access that is not aligned, so does this.
-const trapping = ['-fsanitize=alignment', '-fsanitize-undefined-trap-on-error'];
-const hiding = ['-fvisibility=hidden', '-ffp-contract=off', '-U_FORTIFY_SOURCE'];
-
+const emulated = nvccAt(here('nvcc'));
 /**
  * Makes images for the emulated driver; and, where nvcc is present, those for real GPUs of `checked` architectures, to see
  * that they can be made.
  */
 const emulation = (checked: readonly Architecture[]): Toolchain => ({
-  async compile(sources) {
+  async compile(sources, architecture) {
     if (await hasNvcc()) for (const { name } of checked) await nvcc.compile(sources, name);
-    const shim = await readFile(here('shim.h'), 'utf8');
-    return cachedBuild({ sources, shim, flags, trapping, hiding }, 'kernels.cubin', async (folder, logFile) => {
-      await writeFile(path.join(folder, 'shim.h'), shim);
-      await inParallel(sources, async (source, i) => {
-        await writeFile(path.join(folder, `kernels${i}.c`), source);
-        const args = [
-          ...flags,
-          ...trapping,
-          ...hiding,
-          '-include',
-          'shim.h',
-          `kernels${i}.c`,
-          '-o',
-          `kernels${i}.bin`,
-          '-lm',
-        ];
-        await checkBuild(await runCommand('cc', args, folder), 'the C compiler cc', logFile);
-      });
-      await bundle(folder, sources.length, 'kernels.cubin');
-    });
+    return emulated.compile(sources, architecture);
   },
 });
 

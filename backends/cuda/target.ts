@@ -17,9 +17,12 @@ export interface Architecture {
   readonly groupThreads: number;
 }
 
-/** sm_80 is the oldest that is served: all later GPUs run it only as PTX, so Hopper has a row of its own. */
+/**
+ * The last row that fits is the one for a GPU. sm_80 is the oldest that is served; GPUs from 9.0 on run its code as PTX,
+ * which their drivers compile, so Hopper, which has more, has a row of its own.
+ */
 export const architectures: readonly Architecture[] = [
-  { name: 'sm_80', capability: { from: 80, to: 89 }, multiprocessors: 108, sharedBytes: 164 * 1024, groupThreads: 128 },
+  { name: 'sm_80', capability: { from: 80 }, multiprocessors: 108, sharedBytes: 164 * 1024, groupThreads: 128 },
   {
     name: 'sm_90a',
     capability: { from: 90, to: 90 },
@@ -43,7 +46,7 @@ export function architectureOf(features: readonly string[]): Architecture {
 
 /** The row for a GPU of this compute capability, e.g. 90. Throws ModelcError 'unsupported' when there is none. */
 export function architectureFor(capability: number): Architecture {
-  const row = architectures.find(({ capability: { from, to } }) => capability >= from && (!to || capability <= to));
+  const row = architectures.findLast(({ capability: { from, to } }) => capability >= from && (!to || capability <= to));
   if (row) return row;
   throw new ModelcError(
     'unsupported',

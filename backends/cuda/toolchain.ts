@@ -1,12 +1,13 @@
 // CUDA C to device code: finds nvcc, runs it once a file, several side by side, and keeps the result on disk by content.
-// The result is one file that holds the cubin of every source file (see `bundle`).
+// The result is one file that holds the image of every source file, compressed (see `bundle`).
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { ModelcError } from '../../ir/error.ts';
 import { cachedBuild, checkBuild, findExecutable, inParallel, runCommand } from '../build-cache.ts';
-import type { Architecture } from './target.ts';
+import { type Architecture, architectureOf } from './target.ts';
 
-/** How source becomes an image that the driver loads. The tests have another one, for the emulated driver. */
+/** How source becomes an image that the driver loads. */
 export interface Toolchain {
   /** The path of a bundle of images, one for each source. */
   compile(sources: readonly string[], architecture: Architecture['name']): Promise<string>;
@@ -15,7 +16,14 @@ export interface Toolchain {
 // Warnings are errors, but for those that say only that code was generated: an unused variable or function, a comparison
 // or a statement that constant operands decide. No --use_fast_math: infinities and NaNs mean what IEEE 754 says.
 const harmless = [177, 550, 186, 68, 174, 111];
-const flags = ['-cubin', '-O3', '-Werror', 'all-warnings', `--diag-suppress=${harmless.join()}`];
+const flags = ['-O3', '-Werror', 'all-warnings', `--diag-suppress=${harmless.join()}`];
+
+/** What is made: code of the architecture, and where later GPUs run it too, PTX, which their drivers compile. */
+function codeFlags(name: Architecture['name']): string[] {
+  if (architectureOf([name]).capability.to !== undefined) return ['-cubin', `-arch=${name}`];
+  const virtual = name.replace('sm', 'compute');
+  return ['-fatbin', `-gencode=arch=${virtual},code=[${name},${virtual}]`];
+}
 
 interface Compiler {
   readonly command: string;
@@ -24,12 +32,11 @@ interface Compiler {
 
 const compilers = new Map<string, Promise<Compiler>>();
 
-/** The CUDA toolkit of this machine. */
-export const nvcc: Toolchain = {
+const toolchain = (find: () => Promise<Compiler>): Toolchain => ({
   async compile(sources, architecture) {
-    const compiler = await findNvcc();
-    const all = [...flags, `-arch=${architecture}`];
-    return cachedBuild({ sources, flags: all, compiler }, 'kernels.cubin', async (folder, logFile) => {
+    const compiler = await find();
+    const all = [...flags, ...codeFlags(architecture)];
+    return cachedBuild({ sources, flags: all, compiler, form: 'gzip' }, 'kernels.cubin', async (folder, logFile) => {
       await inParallel(sources, async (source, i) => {
         await writeFile(path.join(folder, `kernels${i}.cu`), source);
         const result = await runCommand(compiler.command, [...all, `kernels${i}.cu`, '-o', `kernels${i}.bin`], folder);
@@ -38,15 +45,24 @@ export const nvcc: Toolchain = {
       await bundle(folder, sources.length, 'kernels.cubin');
     });
   },
-};
+});
 
-/** Joins kernels0.bin, kernels1.bin, … of a folder: their number and sizes as 64-bit numbers, then the files. */
-export async function bundle(folder: string, count: number, name: string): Promise<void> {
+/** The CUDA toolkit of this machine. */
+export const nvcc: Toolchain = toolchain(findNvcc);
+
+/** What takes the place of nvcc. */
+export function nvccAt(command: string): Toolchain {
+  let found: Promise<Compiler> | undefined;
+  return toolchain(() => (found ??= locateNvcc(command, '', '')));
+}
+
+/** Joins kernels0.bin, kernels1.bin, … of a folder: their number and sizes as 64-bit numbers, then the files; compressed. */
+async function bundle(folder: string, count: number, name: string): Promise<void> {
   const files = await Promise.all(
     Array.from({ length: count }, (_, i) => readFile(path.join(folder, `kernels${i}.bin`))),
   );
   const header = BigUint64Array.from([count, ...files.map((f) => f.length)], BigInt);
-  await writeFile(path.join(folder, name), Buffer.concat([new Uint8Array(header.buffer), ...files]));
+  await writeFile(path.join(folder, name), gzipSync(Buffer.concat([new Uint8Array(header.buffer), ...files])));
 }
 
 /** The images of a bundle. Throws ModelcError 'toolchain' when the file is none. */
@@ -55,7 +71,7 @@ export async function unbundle(file: string): Promise<Uint8Array[]> {
     new ModelcError('toolchain', `${file} holds no device code; compile the program again`, { cause });
   let data: Buffer;
   try {
-    data = await readFile(file);
+    data = gunzipSync(await readFile(file));
   } catch (cause) {
     throw broken(cause);
   }

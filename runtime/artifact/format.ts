@@ -1,8 +1,8 @@
 // What an artifact folder holds, shared by writers and loaders. program.json, the manifest, names everything else:
 //   index.js, index.d.ts, package.json   the module that programs import, and its types
 //   program.json                         this file: programs, what each requires, and where weights are
-//   kernels.VARIANT.*                    the code of each program: native code and its source, or WGSL
-//   runtime.node                         native memory and threads (cpu)
+//   kernels.VARIANT.*                    the code of each program: native code and its source, WGSL, or GPU code
+//   runtime.node                         native memory and threads (cpu), or the binding to the driver (cuda)
 //   weights-NNNNN-of-NNNNN.safetensors   the weights as the kernels read them, at multiples of 64 bytes
 //   config.json, generation_config.json, tokenizer.json, …   as in the checkpoint
 // A target is a row of `TargetTypes` here, a row of `writers` in write.ts, a case in open.ts and an entry-TARGET.ts.
@@ -16,11 +16,24 @@ export const formatVersion = 2;
 export const manifestFile = 'program.json';
 export const runtimeFile = 'runtime.node';
 
+/** What native code requires of a machine. */
+export interface HostRequires {
+  readonly platform: string;
+  readonly arch: string;
+  readonly nodeMajor: number;
+}
+
 /** What differs between targets: what a program requires of a machine, and how weights are found. */
 interface TargetTypes {
   readonly cpu: {
-    requires: { readonly platform: string; readonly arch: string; readonly nodeMajor: number; readonly isa: string };
+    requires: HostRequires & { readonly isa: string };
     /** Names of files, which are mapped. */
+    weights: readonly string[];
+  };
+  readonly cuda: {
+    /** The code that the GPU must run, and bytes of its memory without long caches. */
+    requires: HostRequires & { readonly architecture: string; readonly memoryBytes: number };
+    /** Names of files. */
     weights: readonly string[];
   };
   readonly webgpu: {
@@ -56,10 +69,17 @@ export interface Manifest<T extends ArtifactTarget> extends TargetPart<T> {
 export type AnyManifest = { [T in ArtifactTarget]: Manifest<T> }[ArtifactTarget];
 export type AnyTargetPart = { [T in ArtifactTarget]: TargetPart<T> }[ArtifactTarget];
 
-export const kernelsFile = (variant: string, extension: 'node' | 'c' | 'wgsl'): string =>
+export const kernelsFile = (variant: string, extension: 'node' | 'c' | 'wgsl' | 'cubin'): string =>
   `kernels.${variant}.${extension}`;
 
+/** Positions of a cache that every use needs at least. */
+export const someLength = 256;
+
 const isTexts = (value: unknown): boolean => Array.isArray(value) && value.every((v) => typeof v === 'string');
+
+const isHost = ({ platform, arch, nodeMajor }: Readonly<Record<string, unknown>>): boolean =>
+  isTexts([platform, arch]) && isCount(nodeMajor);
+const isNames = (value: unknown): boolean => Array.isArray(value) && value.every(isPlainName);
 
 /** By target: whether requirements, and weights, are what a writer makes. */
 const checks: {
@@ -69,8 +89,12 @@ const checks: {
   };
 } = {
   cpu: {
-    requires: ({ platform, arch, nodeMajor, isa }) => isTexts([platform, arch, isa]) && isCount(nodeMajor),
-    weights: (value) => Array.isArray(value) && value.every(isPlainName),
+    requires: (value) => isHost(value) && isTexts([value.isa]),
+    weights: isNames,
+  },
+  cuda: {
+    requires: (value) => isHost(value) && isTexts([value.architecture]) && isCount(value.memoryBytes),
+    weights: isNames,
   },
   webgpu: {
     requires: ({ features, bindingBytes, memoryBytes }) =>

@@ -9,6 +9,7 @@ import { manifestFile } from './format.ts';
 import type { TextModel } from './lazy-model.ts';
 import { readManifest } from './module.ts';
 import { openCpuArtifact } from './open-cpu.ts';
+import { openCudaArtifact } from './open-cuda.ts';
 import { openWebGpuArtifact } from './open-webgpu.ts';
 import { sourceOf } from './source.ts';
 
@@ -34,6 +35,8 @@ export async function openArtifact(folder: string, options: OpenOptions = {}): P
   switch (manifest.target) {
     case 'cpu':
       return openCpuArtifact(source, manifest, options);
+    case 'cuda':
+      return openCudaArtifact(source, manifest, options);
     case 'webgpu':
       return openWebGpuArtifact(source, manifest, options);
     default:

@@ -6,6 +6,7 @@ import { buildProgram, buildRuntime } from '../../backends/cpu/build.ts';
 import { hostTarget, type Isa, isas } from '../../backends/cpu/target.ts';
 import type { Target } from '../../ir/target.ts';
 import { kernelsFile, runtimeFile, type TargetPart, type Variant } from './format.ts';
+import { hostRequires } from './host.ts';
 import type { WriteJob } from './write.ts';
 import { writeWeights } from './write-weights.ts';
 
@@ -27,7 +28,7 @@ export async function writeCpu({ opened, draft, begin, compile }: WriteJob): Pro
     const code = kernelsFile(isa.name, 'node');
     await copyFile(binary, join(draft, code));
     await writeFile(join(draft, kernelsFile(isa.name, 'c')), source);
-    const requires = { platform: os.platform(), arch: os.arch(), nodeMajor: 20, isa: isa.name };
+    const requires = { ...hostRequires(), isa: isa.name };
     variants.push({ name: isa.name, requires, code, program });
   }
   begin('writing weights');

@@ -10,7 +10,7 @@ import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import { fixedBytes, largestArray, stateBytes } from '../planned-memory.ts';
 import type { DownloadFile, DownloadTable } from './download-table.ts';
-import { kernelsFile, type TargetPart, type Variant } from './format.ts';
+import { kernelsFile, someLength, type TargetPart, type Variant } from './format.ts';
 import type { WriteJob } from './write.ts';
 import { writeWeights } from './write-weights.ts';
 
@@ -21,8 +21,6 @@ const targets: readonly { readonly name: string; readonly features: readonly str
 
 /** Files are verified and kept in chunks: small enough for steady progress, so large that there are not too many. */
 const chunkLimits = { least: 2 ** 16, most: 2 ** 22, wanted: 256 } as const;
-/** Positions of a cache that every use needs at least. */
-const someLength = 256;
 
 export async function writeWebGpu({ opened, draft, copied, begin, compile }: WriteJob): Promise<TargetPart<'webgpu'>> {
   const variants: Variant<'webgpu'>[] = [];

@@ -15,11 +15,12 @@ import { withoutBodies } from '../program-cache.ts';
 import { type AnyTargetPart, type ArtifactTarget, formatName, formatVersion, manifestFile } from './format.ts';
 import { builtFile } from './package-files.ts';
 import { writeCpu } from './write-cpu.ts';
+import { writeCuda } from './write-cuda.ts';
 import { writeWebGpu } from './write-webgpu.ts';
 
 export interface ArtifactOptions
   extends Pick<LoadOptions, 'cache_implementation' | 'max_cache_len' | 'max_batch' | 'chunk' | 'architecture'> {
-  /** 'cpu' (default) or 'webgpu'. */
+  /** 'cpu' (default), 'cuda' or 'webgpu'. */
   readonly target?: ArtifactTarget;
   readonly hooks?: PassHooks;
   /** Called when a stage begins. */
@@ -50,7 +51,7 @@ export interface WriteJob {
   readonly begin: (stage: string) => void;
 }
 
-const writers = { cpu: writeCpu, webgpu: writeWebGpu } satisfies Record<
+const writers = { cpu: writeCpu, cuda: writeCuda, webgpu: writeWebGpu } satisfies Record<
   ArtifactTarget,
   (job: WriteJob) => Promise<AnyTargetPart>
 >;

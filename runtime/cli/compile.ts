@@ -4,6 +4,8 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { printProgram as printC } from '../../backends/cpu/print.ts';
 import { hostTarget } from '../../backends/cpu/target.ts';
+import { printProgram as printCuda } from '../../backends/cuda/print.ts';
+import { cudaTarget } from '../../backends/cuda/target.ts';
 import { joinModules } from '../../backends/webgpu/layout.ts';
 import { printProgram as printWgsl } from '../../backends/webgpu/print.ts';
 import { webgpuTarget } from '../../backends/webgpu/target.ts';
@@ -31,6 +33,7 @@ const printers: Record<
   ArtifactTarget,
   { readonly target: () => Target; readonly file: string; readonly print: (program: Program) => string }
 > = {
+  cuda: { target: () => cudaTarget('sm_80'), file: 'kernels.cu', print: (program) => printCuda(program).join('\n') },
   cpu: { target: hostTarget, file: 'kernels.c', print: (program) => printC(program).source },
   webgpu: { target: webgpuTarget, file: 'kernels.wgsl', print: (program) => joinModules(printWgsl(program)) },
 };
@@ -57,7 +60,7 @@ export async function compileCommand(source: string | undefined, options: Compil
     });
     const folder = resolve(options.output);
     await mkdir(folder, { recursive: true });
-    if ((await readdir(folder)).some((n) => n !== 'program.json' && !/^kernels\.(c|wgsl)$/.test(n))) {
+    if ((await readdir(folder)).some((n) => n !== 'program.json' && !/^kernels\.(c|cu|wgsl)$/.test(n))) {
       throw new ModelcError('input', `${folder} holds other files; choose another folder with -o`);
     }
     await writeFile(join(folder, 'program.json'), JSON.stringify(withoutBodies(program)));

@@ -64,13 +64,16 @@ program
   .argument('[source]', 'checkpoint folder')
   .requiredOption('-o, --output <folder>', 'the artifact to write; an artifact that is there is replaced')
   .addOption(
-    new Option('--target <target>', 'what to compile for: this processor, or GPUs in browsers and Node')
-      .choices(['cpu', 'webgpu'] satisfies ArtifactTarget[])
+    new Option('--target <target>', 'what to compile for: processors, NVIDIA GPUs, or GPUs in browsers and Node')
+      .choices(['cpu', 'cuda', 'webgpu'] satisfies ArtifactTarget[])
       .default('cpu'),
   )
   .addOption(cache())
   .option('--dump-after <pass>', 'print the graph after this pass to stderr')
-  .option('--from <file>', 'compile textual IR: writes program.json and C or WGSL; constants come from the checkpoint')
+  .option(
+    '--from <file>',
+    'compile textual IR: writes program.json and C, CUDA C or WGSL; constants come from the checkpoint',
+  )
   .option('--json', 'print one object: folder, bytes and times')
   .action(async (source: string | undefined, options: CompileOptions) =>
     (await import('./compile.ts')).compileCommand(source, options),

@@ -23,7 +23,12 @@ typedef int (*emulate_function)(void *, unsigned, unsigned, void **, unsigned);
 struct block { char *start, *mapping; size_t bytes, mapped; struct block *next; };
 static struct block *blocks;
 static size_t used;
-static const size_t memory = 8ULL << 30;
+// A number that the environment may change, so that tests have other GPUs.
+static size_t setting(const char *name, size_t otherwise) {
+  const char *text = getenv(name);
+  return text ? strtoull(text, 0, 10) : otherwise;
+}
+static size_t memory(void) { return setting("EMULATED_MEMORY", 8ULL << 30); }
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  // of the lists of blocks, pinned memory and work
 
@@ -112,8 +117,12 @@ API cuGetErrorString(int error, const char **text) {
 API cuDeviceGetCount(int *count) { *count = 1; return OK; }
 API cuDeviceGet(int *device, int ordinal) { *device = ordinal; return OK; }
 API cuDeviceGetName(char *name, int size, int device) { snprintf(name, size, "emulated"); return OK; }
-API cuDeviceGetAttribute(int *value, int attribute, int device) { *value = attribute == 75 ? 8 : 0; return OK; }
-API cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = memory; return OK; }
+API cuDeviceGetAttribute(int *value, int attribute, int device) {
+  size_t capability = setting("EMULATED_CAPABILITY", 80);
+  *value = attribute == 75 ? capability / 10 : capability % 10;
+  return OK;
+}
+API cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = memory(); return OK; }
 API cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)1; return OK; }
 API cuDevicePrimaryCtxRelease_v2(int device) { return OK; }
 API cuCtxSetCurrent(void *context) { return context == (void *)1 ? OK : INVALID_VALUE; }
@@ -127,7 +136,7 @@ API cuEventSynchronize(void *event) { return wait_for(*(u64 *)event); }
 
 // A block ends where a page begins that cannot be touched.
 API cuMemAlloc_v2(u64 *address, size_t bytes) {
-  if (bytes > memory - used) return OUT_OF_MEMORY;
+  if (bytes > memory() - used) return OUT_OF_MEMORY;
   struct block *b = calloc(1, sizeof *b);
   if (!b) return OUT_OF_MEMORY;
   size_t page = sysconf(_SC_PAGESIZE), aligned = (bytes + 255) & ~(size_t)255, whole = (aligned + page - 1) / page * page;
@@ -166,7 +175,7 @@ API cuMemFree_v2(u64 address) {
   return found ? OK : INVALID_VALUE;
 }
 
-API cuMemGetInfo_v2(size_t *free, size_t *total) { *free = memory - used; *total = memory; return OK; }
+API cuMemGetInfo_v2(size_t *free, size_t *total) { *free = memory() - used; *total = memory(); return OK; }
 
 struct pinned { char *start; size_t bytes; struct pinned *next; };
 static struct pinned *pinned_blocks;
