@@ -64,6 +64,20 @@ describe('modelc/vite', () => {
     for (const { name, bytes } of manifest.weights.files) expect(statSync(new URL(name, index)).size).toBe(bytes);
   });
 
+  test('a worker imports a model, whose files are beside the page', () => {
+    project.write('worker.html', '<script type="module" src="/src/starter.ts"></script>');
+    project.write('src/starter.ts', `new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });`);
+    project.write('src/worker.ts', `import model from './tiny.model.ts';\nmodel.encode('x').then(postMessage);\n`);
+    const build = `outDir: 'worker', rolldownOptions: { input: 'worker.html', checks: { pluginTimings: false } }`;
+    const { stdout, stderr } = vite(`
+      await build({ ...config, worker: { format: 'es' }, build: { ${build} } });
+      await build({ ...config, logLevel: 'silent', build: { ${build} } }).catch((e) => console.log(e.message));
+    `);
+    expect(stderr).toBe('');
+    expect(readdirSync(join(project.folder, 'worker/models/tiny'))).toContain('program.json');
+    expect(stdout).toContain("src/tiny.model.ts: an imported model is an ES module; set worker: { format: 'es' }");
+  });
+
   test('the development server serves a model by ranges, and reloads the page when model or checkpoint change', () => {
     writePage('./tiny.model.ts');
     const { stdout, stderr } = vite(`

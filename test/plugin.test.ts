@@ -108,6 +108,12 @@ describe('modelc/esbuild', () => {
       /target 'cpu' does not run in a browser; set target: 'webgpu'/,
     ],
     [
+      'a target without artifacts',
+      {},
+      definition(`{ checkpoint: '../checkpoint', target: 'cuda' }`),
+      /target 'cuda' runs only in the process that compiles it; set one of cpu, webgpu, or leave the plugin out/,
+    ],
+    [
       'another module format',
       { format: 'cjs' },
       definition(`{ checkpoint: '../checkpoint' }`),

@@ -39,7 +39,7 @@ export default function modelc(): Plugin {
           checkOptions(options, file);
           const log = (line: string): void => void (talkative && console.error(line));
           const model = await compileModel(file, { place, log, evaluate: (f) => evaluate(build, f) });
-          const folder = outputFolder(models.add(model));
+          const folder = outputFolder(models.put(model));
           const contents = `export { default } from './${folder}/${importedFile(model, place)}';\n`;
           return { contents, loader: 'copy', watchFiles: [...model.files] };
         } catch (error) {

@@ -21,23 +21,17 @@ export const modelName = (file: string): string =>
 export const importedFile = ({ version }: CompiledModel, place: Place): string =>
   place === 'browser' ? `index.js?v=${version}` : 'index.js';
 
-/** The models of a build, by name. */
-export class Models {
-  private readonly byName = new Map<string, CompiledModel>();
-
-  get(name: string): CompiledModel | undefined {
-    return this.byName.get(name);
-  }
-
+/** The models of an output, by name. */
+export class Models extends Map<string, CompiledModel> {
   /** The name of a model. Throws ModelcError 'input' if it would share a folder with one of another file. */
-  add(model: CompiledModel): string {
+  put(model: CompiledModel): string {
     const name = modelName(model.file);
-    const other = this.byName.get(name);
+    const other = this.get(name);
     if (other && other.file !== model.file && existsSync(other.file)) {
       const [one, two] = [other, model].map(({ file }) => relative('', file));
       throw new ModelcError('input', `${one} and ${two} would share the folder ${outputFolder(name)}; rename one`);
     }
-    this.byName.set(name, model);
+    this.set(name, model);
     return name;
   }
 }

@@ -1,7 +1,7 @@
 // modelc/vite: `import model from './my.model.ts'` in an app that Vite builds or serves. In a build the import stays one, of
 // the artifact's index.js, which is copied with its files into the output; renderChunk writes the way there from each chunk.
 // The development server answers requests for the files of the artifact itself. Either way nothing reads the weights whole.
-import { posix, resolve } from 'node:path';
+import { posix, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Plugin, ResolvedConfig } from 'vite';
 import { ModelcError } from '../../ir/error.ts';
@@ -15,6 +15,9 @@ const nameIn = (id: string): string | undefined => /^modelc-artifact:(.*)\/index
 /** Where the development server has the artifacts. */
 const served = '@modelc/';
 
+/** Models that workers import, which Vite builds with plugins of their own, by the folder of the output. */
+const modelsOfWorkers = new Map<string, Models>();
+
 /** Compiles the models that an app imports. */
 export default function modelc(): Plugin {
   let config: ResolvedConfig;
@@ -25,8 +28,10 @@ export default function modelc(): Plugin {
   return {
     name: 'modelc',
     enforce: 'pre',
-    // the compiler runs at build time and is no part of the app
-    config: () => ({ optimizeDeps: { exclude: ['modelc'] } }),
+    config: () => ({
+      optimizeDeps: { exclude: ['modelc'] }, // the compiler runs at build time and is no part of the app
+      worker: { plugins: () => [modelc()] },
+    }),
     configResolved(resolved) {
       config = resolved;
     },
@@ -39,7 +44,7 @@ export default function modelc(): Plugin {
       const log = (line: string): void => config.logger.info(line, { timestamp: true });
       try {
         const model = await compileModel(id, { place, log, evaluate });
-        const name = modelsOf[place].add(model);
+        const name = modelsOf[place].put(model);
         sources.set(id, new Set(model.files));
         for (const file of model.files) this.addWatchFile(file);
         if (config.command === 'build') return `export { default } from ${JSON.stringify(specifier(name))};`;
@@ -58,10 +63,16 @@ export default function modelc(): Plugin {
       }
     },
 
-    renderChunk(code, chunk, { format }) {
+    renderStart({ format }) {
+      const file = format === 'es' ? undefined : [...this.getModuleIds()].find((id) => isModelFile.test(id));
+      if (file === undefined) return;
+      const option = config.isWorker ? "worker: { format: 'es' }" : "the output format 'es'";
+      this.error(`${relative('', file)}: an imported model is an ES module; set ${option}`);
+    },
+
+    renderChunk(code, chunk) {
       const imported = artifactsOf(chunk);
       if (imported.length === 0) return null;
-      if (format !== 'es') this.error(`an imported model is an ES module; build ${chunk.fileName} with format 'es'`);
       const place = placeOf(this.environment);
       let written = code;
       for (const name of imported) {
@@ -72,14 +83,20 @@ export default function modelc(): Plugin {
       return { code: written, map: null };
     },
 
+    // Vite writes the chunks of workers together with those of the page.
+    generateBundle(_, bundle) {
+      if (!config.isWorker) return;
+      const { outDir } = this.environment.config.build;
+      const used = modelsOfWorkers.get(outDir) ?? new Models();
+      for (const name of artifactsIn(bundle)) used.put(modelsOf.browser.get(name)!);
+      modelsOfWorkers.set(outDir, used);
+    },
+
     async writeBundle({ dir }, bundle) {
-      for (const chunk of Object.values(bundle)) {
-        if (chunk.type !== 'chunk') continue;
-        for (const name of artifactsOf(chunk)) {
-          const model = modelsOf[placeOf(this.environment)].get(name)!;
-          await copyModel(model, resolve(config.root, dir ?? '.', outputFolder(name)));
-        }
-      }
+      const models = modelsOf[placeOf(this.environment)];
+      const used = new Models(modelsOfWorkers.get(this.environment.config.build.outDir));
+      for (const name of artifactsIn(bundle)) used.put(models.get(name)!);
+      for (const [name, model] of used) await copyModel(model, resolve(config.root, dir ?? '.', outputFolder(name)));
     },
 
     configureServer({ middlewares }) {
@@ -105,8 +122,15 @@ export default function modelc(): Plugin {
 const placeOf = ({ config }: { config: { consumer: string } }): Place =>
   config.consumer === 'client' ? 'browser' : 'node';
 
-const artifactsOf = (chunk: { imports: string[]; dynamicImports: string[] }): string[] =>
-  [...chunk.imports, ...chunk.dynamicImports].map(nameIn).filter((name) => name !== undefined);
+interface Imports {
+  readonly imports: readonly string[];
+  readonly dynamicImports: readonly string[];
+}
+const artifactsOf = ({ imports, dynamicImports }: Imports): string[] =>
+  [...imports, ...dynamicImports].map(nameIn).filter((name) => name !== undefined);
+
+const artifactsIn = (bundle: Readonly<Record<string, { type: 'asset' } | ({ type: 'chunk' } & Imports)>>): string[] =>
+  Object.values(bundle).flatMap((file) => (file.type === 'chunk' ? artifactsOf(file) : []));
 
 /** Runs a definition with what Vite runs its own config with. */
 async function evaluate(file: string): Promise<Evaluated> {
