@@ -1,8 +1,11 @@
-// modelc/vite, as an app uses it: builds for pages and servers, and the development server. Budget: 30 s.
+// modelc/vite, as an app uses it: builds for pages and servers, and the development server. Budget: 40 s.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
+import { launch, noBrowser } from './browser.ts';
 import type { Result } from './command.ts';
 import { definition, inProcess, Project } from './plugin-project.ts';
 
@@ -10,23 +13,25 @@ const project = new Project();
 afterAll(() => project.remove());
 
 describe('modelc/vite', () => {
-  const vite = (script: string): Result => {
+  const writeScript = (script: string): void =>
     project.write(
       'vite.mjs',
       `
-        import { build, createServer } from 'vite';
+        import { build, createServer, preview } from 'vite';
         import modelc from 'modelc/vite';
-        const config = { configFile: false, logLevel: 'warn', plugins: [modelc()] };
+        const config = () => ({ configFile: false, logLevel: 'warn', plugins: [modelc()] });
         ${script}
       `,
     );
+  const vite = (script: string): Result => {
+    writeScript(script);
     return project.run('vite.mjs');
   };
 
   test('a server build runs from an empty folder', async () => {
     const output = `{ output: { entryFileNames: 'deep/[name].js' }, checks: { pluginTimings: false } }`;
     const { stderr } = vite(
-      `await build({ ...config, build: { outDir: 'ssr', ssr: 'src/app.ts', sourcemap: true, rolldownOptions: ${output} } });`,
+      `await build({ ...config(), build: { outDir: 'ssr', ssr: 'src/app.ts', sourcemap: true, rolldownOptions: ${output} } });`,
     );
     expect(stderr).toBe('');
     expect(project.runMoved('ssr', 'deep/app.js')).toMatchObject({ stderr: '', stdout: await inProcess() });
@@ -49,7 +54,7 @@ describe('modelc/vite', () => {
   test('a page finds the files of its model beside it, and the weights are in no chunk', () => {
     writePage('./tiny.model.ts');
     const { stderr } = vite(
-      `await build({ ...config, base: '/sub/', build: { outDir: 'site', sourcemap: true, rolldownOptions: { checks: { pluginTimings: false } } } });`,
+      `await build({ ...config(), base: '/sub/', build: { outDir: 'site', sourcemap: true, rolldownOptions: { checks: { pluginTimings: false } } } });`,
     );
     expect(stderr).toBe('');
     const assets = join(project.folder, 'site', 'assets');
@@ -64,14 +69,36 @@ describe('modelc/vite', () => {
     for (const { name, bytes } of manifest.weights.files) expect(statSync(new URL(name, index)).size).toBe(bytes);
   });
 
+  test.skipIf(noBrowser !== '')(`a page in development says what the CPU says${noBrowser}`, async () => {
+    writePage('./tiny.model.ts');
+    writeScript(`
+      const server = await createServer({ ...config(), base: '/sub/', server: { port: 0 } });
+      await server.listen();
+      console.log(server.resolvedUrls.local[0]);
+    `);
+    const stdio = ['ignore', 'pipe', 'inherit'] as const;
+    const server = spawn(process.execPath, ['vite.mjs'], { cwd: project.folder, stdio: [...stdio] });
+    const browser = await launch({ webgpu: true });
+    try {
+      const [url] = await once(server.stdout!.setEncoding('utf8'), 'data');
+      const page = await browser.newPage();
+      await page.goto(String(url).trim());
+      await page.waitForFunction(() => document.title === 'done', null, { timeout: 100_000 });
+      expect(`${await page.textContent('body')}\n`).toBe(await inProcess());
+    } finally {
+      await browser.close();
+      server.kill();
+    }
+  });
+
   test('a worker imports a model, whose files are beside the page', () => {
     project.write('worker.html', '<script type="module" src="/src/starter.ts"></script>');
     project.write('src/starter.ts', `new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });`);
     project.write('src/worker.ts', `import model from './tiny.model.ts';\nmodel.encode('x').then(postMessage);\n`);
     const build = `outDir: 'worker', rolldownOptions: { input: 'worker.html', checks: { pluginTimings: false } }`;
     const { stdout, stderr } = vite(`
-      await build({ ...config, worker: { format: 'es' }, build: { ${build} } });
-      await build({ ...config, logLevel: 'silent', build: { ${build} } }).catch((e) => console.log(e.message));
+      await build({ ...config(), worker: { format: 'es' }, build: { ${build} } });
+      await build({ ...config(), logLevel: 'silent', build: { ${build} } }).catch((e) => console.log(e.message));
     `);
     expect(stderr).toBe('');
     expect(readdirSync(join(project.folder, 'worker/models/tiny'))).toContain('program.json');
@@ -82,7 +109,7 @@ describe('modelc/vite', () => {
     writePage('./tiny.model.ts');
     const { stdout, stderr } = vite(`
       import { readFileSync, writeFileSync } from 'node:fs';
-      const server = await createServer({ ...config, base: '/sub/', server: { port: 0 } });
+      const server = await createServer({ ...config(), base: '/sub/', server: { port: 0 } });
       await server.listen();
       const origin = new URL(server.resolvedUrls.local[0]).origin;
       const get = async (path, headers = {}) => {
@@ -140,7 +167,7 @@ describe('modelc/vite', () => {
   test('a model of the CPU in a page is one clear sentence', () => {
     writePage('./cpu.model.ts');
     project.write('src/cpu.model.ts', definition(`{ checkpoint: '../checkpoint', target: 'cpu' }`));
-    const { stdout } = vite(`await build({ ...config, logLevel: 'silent' }).catch((e) => console.log(e.message));`);
+    const { stdout } = vite(`await build({ ...config(), logLevel: 'silent' }).catch((e) => console.log(e.message));`);
     expect(stdout).toContain("src/cpu.model.ts: target 'cpu' does not run in a browser; set target: 'webgpu'");
   });
 });
