@@ -131,7 +131,7 @@ describe.skipIf(noBrowser !== '')(`the page of examples/web-chat${noBrowser}`, (
         await stateOf(page, 'ready');
         expect(site.bytes).toBe(modelBytes - kept);
         expect(await statusText(page)).toMatch(
-          /Ready\s+[\d.]+ MB · \d+ KB from the network, the rest from the cache · [\d.]+ s/,
+          /Ready\s+[\d.]+ .B · \d+ KB from the network, the rest from the cache · [\d.]+ s/,
         );
 
         await setGreedy(page);
@@ -159,64 +159,65 @@ describe.skipIf(noBrowser !== '')(`the page of examples/web-chat${noBrowser}`, (
     }
   }
 
-  test('comes from the cache the next time; stops, goes on with what is there, and repeats a seed', async () => {
-    await visit(visitor, async (page) => {
-      await stateOf(page, 'ready');
-      expect(site.answers).toEqual([]);
-      expect(await statusText(page)).toMatch(/Ready\s+[\d.]+ MB · from the cache · [\d.]+ s/);
-
-      await setGreedy(page, 150);
-      await page.getByRole('button', { name: 'Once upon a time' }).click();
-      await page.locator('.numbers').filter({ hasText: 'tokens' }).waitFor();
-      await page.getByRole('button', { name: 'Stop' }).click();
-      const half = await written(page);
-      expect(half.startsWith(prompt)).toBe(true);
-      const numbers = await page.locator('.numbers').innerText();
-      expect(numbers).toMatch(/· stopped$/);
-      expect(Number.parseInt(numbers, 10)).toBeLessThan(150);
-
-      await setGreedy(page, 10);
-      await page.getByRole('button', { name: 'Go on' }).click();
-      await page
-        .locator('.numbers')
-        .filter({ hasText: /^10 tokens/ })
-        .waitFor();
-      const more = await written(page);
-      expect(more.startsWith(half)).toBe(true);
-      expect(more.length).toBeGreaterThan(half.length);
-
-      await page.getByLabel('Sample').check();
-      await page.getByLabel('Temperature').fill('1.5');
-      await page.getByLabel('Seed').fill('7');
-      const first = await continueText(page);
-      expect(await page.locator('.numbers').last().innerText()).toMatch(/seed 7$/);
-      expect(await continueText(page)).toBe(first);
-      await page.getByLabel('Seed').fill('8');
-      expect(await continueText(page)).not.toBe(first);
-    });
-  });
-
-  test('fetches again what was damaged in the cache', async () => {
-    const page = await visitor.newPage();
+  /** Flips a bit of one thing that the cache holds; gives its size. */
+  async function damageCache(context: BrowserContext): Promise<number> {
+    const page = await context.newPage();
     await page.goto(`${site.url}icon.svg`); // anything of the site shares its cache
     const damaged = await page.evaluate(async () => {
       const [name] = await caches.keys();
       const cache = await caches.open(name);
-      const [request] = await cache.keys();
+      const request = (await cache.keys()).at(-1)!; // weights come last
       const bytes = new Uint8Array(await (await cache.match(request))!.arrayBuffer());
       bytes[bytes.length >> 1] ^= 1;
       await cache.put(request, new Response(bytes));
       return bytes.length;
     });
     await page.close();
+    return damaged;
+  }
+
+  test('comes from the cache the next time, but for what was damaged there; stops, goes on and repeats a seed', async () => {
+    const damaged = await damageCache(visitor);
     expect(damaged).toBeGreaterThan(0);
-    await visit(visitor, async (again) => {
-      await stateOf(again, 'ready');
+    await visit(visitor, async (page) => {
+      await stateOf(page, 'ready');
       expect(site.bytes).toBe(damaged);
-      await setGreedy(again);
-      expect(await continueText(again)).toBe(golden);
+      expect(await statusText(page)).toMatch(/from the network, the rest from the cache/);
+      await steer(page);
     });
   });
+
+  /** Stops, goes on with what is there, and repeats a seed. */
+  async function steer(page: Page): Promise<void> {
+    await setGreedy(page, 150);
+    await page.getByRole('button', { name: 'Once upon a time' }).click();
+    await page.locator('.numbers').filter({ hasText: 'tokens' }).waitFor();
+    await page.getByRole('button', { name: 'Stop' }).click();
+    const half = await written(page);
+    expect(half.startsWith(prompt)).toBe(true);
+    const numbers = await page.locator('.numbers').innerText();
+    expect(numbers).toMatch(/· stopped$/);
+    expect(Number.parseInt(numbers, 10)).toBeLessThan(150);
+
+    await setGreedy(page, 10);
+    await page.getByRole('button', { name: 'Go on' }).click();
+    await page
+      .locator('.numbers')
+      .filter({ hasText: /^10 tokens/ })
+      .waitFor();
+    const more = await written(page);
+    expect(more.startsWith(half)).toBe(true);
+    expect(more.length).toBeGreaterThan(half.length);
+
+    await page.getByLabel('Sample').check();
+    await page.getByLabel('Temperature').fill('1.5');
+    await page.getByLabel('Seed').fill('7');
+    const first = await continueText(page);
+    expect(await page.locator('.numbers').last().innerText()).toMatch(/seed 7$/);
+    expect(await continueText(page)).toBe(first);
+    await page.getByLabel('Seed').fill('8');
+    expect(await continueText(page)).not.toBe(first);
+  }
 
   test('works without a cache where there is no room, and says so', async () => {
     const context = await browser.newContext();
@@ -226,8 +227,9 @@ describe.skipIf(noBrowser !== '')(`the page of examples/web-chat${noBrowser}`, (
         await stateOf(page, 'ready');
         expect(site.bytes).toBe(modelBytes);
         expect(await page.locator('#warning').innerText()).toMatch(/full.*free some space/);
-        await setGreedy(page);
-        expect(await continueText(page)).toBe(golden);
+        await setGreedy(page, 10);
+        const text = await continueText(page);
+        expect(golden.startsWith(text) && text.length > prompt.length, text).toBe(true);
       },
       {
         before: async (page) => {

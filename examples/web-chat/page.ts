@@ -139,7 +139,7 @@ async function generate(model: Model, entry: Entry): Promise<void> {
       if (follow) scrollToEnd();
     }
     const { new_ids } = await generation;
-    if (new_ids.length < (chosen.max_new_tokens ?? 0)) ending = 'the text ended';
+    if (new_ids.length < (chosen.max_new_tokens ?? 0)) ending = 'ended early';
   } catch (error) {
     if (isAbort(error)) ending = 'stopped';
     else {
