@@ -59,6 +59,8 @@ export type Expr = Typed &
  */
 export type Level = 'serial' | 'simd' | 'group';
 
+export type ReduceOp = 'add' | 'max' | 'min';
+
 /** Who sees an `alloc`: one thread, or all threads of the task's group. */
 export type Scope = 'thread' | 'group';
 
@@ -91,8 +93,16 @@ export type Stmt =
     }
   /** All threads of the group arrive before any goes on, and see each other's stores. In uniform control flow only. */
   | { readonly kind: 'barrier' }
-  /** Declares `name` as the combination of every thread's scalar `value`; all threads get it. Includes barriers. */
-  | { readonly kind: 'reduce'; readonly name: string; readonly op: 'add' | 'max' | 'min'; readonly value: Expr }
+  /**
+   * Combines scalars over every run of `width` threads side by side: a power of two up to 32, or all of the group.
+   * Declares each name as the combination of its value; all threads of the run get it. May include barriers.
+   */
+  | {
+      readonly kind: 'reduce';
+      readonly op: ReduceOp;
+      readonly width: number;
+      readonly values: readonly { readonly name: string; readonly value: Expr }[];
+    }
   /** Asks for the cache line of `buffer[index]` early. */
   | { readonly kind: 'prefetch'; readonly buffer: string; readonly index: Expr }
   | TileStmt

@@ -10,7 +10,7 @@ import { isGrouped, printProgram } from '../backends/cuda/print.ts';
 import { architectureFor, cudaTarget } from '../backends/cuda/target.ts';
 import { hasNvcc, nvcc } from '../backends/cuda/toolchain.ts';
 import type { DType } from '../ir/dtype.ts';
-import { add, alu, cast, constant, type Expr, index, type Kernel, load, mul, type Stmt, variable } from '../ir/loop.ts';
+import { add, alu, cast, constant, type Expr, index, type Kernel, load, mul, type ReduceOp, type Stmt, variable } from '../ir/loop.ts'; // biome-ignore format: one row
 import type { Program } from '../ir/program.ts';
 import { type Case, decode, emptyPlan, encode, failures, kernel, let_, programOf, store, task } from './cpu-kernels.ts';
 import { emulatedDevice, emulatedDriver } from './cuda-device.ts';
@@ -27,6 +27,12 @@ const group = (name: string, end: Expr | number, body: readonly Stmt[], step = 1
   body,
 });
 const barrier: Stmt = { kind: 'barrier' };
+const reduce = (name: string, op: ReduceOp, value: Expr, width = threads): Stmt => ({
+  kind: 'reduce',
+  op,
+  width,
+  values: [{ name, value }],
+});
 const shared = (buffer: string, dtype: DType, size: number): Stmt => ({
   kind: 'alloc',
   buffer,
@@ -100,8 +106,8 @@ describe('groups', () => {
         const one = load('x', at, dtype);
         const body: Stmt[] = [
           let_('mine', one),
-          { kind: 'reduce', name: 'all', op, value: variable('mine', dtype) },
-          { kind: 'reduce', name: 'again', op: 'max', value: variable('all', dtype) },
+          reduce('all', op, variable('mine', dtype)),
+          reduce('again', 'max', variable('all', dtype)),
           store('y', at, variable('again', dtype)),
         ];
         const all = [0, 1].map((t) => values.slice(t * threads, (t + 1) * threads).reduce(combine[op]));
@@ -113,6 +119,20 @@ describe('groups', () => {
         };
       }),
     );
+    for (const width of [2, 4, 8, 16, 32]) {
+      const runs: Stmt[] = [
+        let_('mine', load('x', thread, 'f32')),
+        reduce('sum', 'add', variable('mine', 'f32'), width),
+        store('y', thread, variable('sum', 'f32')),
+      ];
+      const start = (n: number) => n - (n % width);
+      cases.push({
+        name: `add over runs of ${width}`,
+        kernel: kernel([['x', 'f32', 'read'], ['y', 'f32', 'write']], 1, runs), // biome-ignore format: one row
+        inputs: [Array.from({ length: threads }, (_, n) => n)],
+        expected: Array.from({ length: threads }, (_, n) => width * start(n) + (width * (width - 1)) / 2),
+      });
+    }
     const nan = cases[1]; // max of f32
     cases.push({
       ...nan,
@@ -138,9 +158,8 @@ describe('groups', () => {
   test('what a group must do together cannot stand where it is not together', () => {
     const inside = (s: Stmt): Kernel => kernel([], 1, [group('i', 8, [s])]);
     expect(() => print(inside(barrier))).toThrow('malformed program: a barrier inside a group loop');
-    expect(() => print(inside({ kind: 'reduce', name: 'r', op: 'add', value: constant(1, 'f32') }))).toThrow(
-      /reduction/,
-    );
+    expect(() => print(inside(reduce('r', 'add', constant(1, 'f32'))))).toThrow(/reduction/);
+    expect(() => print(kernel([], 1, [reduce('r', 'add', constant(1, 'f32'), 24)]))).toThrow(/odd number of threads/);
     expect(() => print(inside(group('k', 8, [])))).toThrow(/group loop inside a group loop/);
     expect(() => print(kernel([], 1, [shared('s', 'f32', 20000)]))).toThrow(/shares 80000 bytes; a group has 49152/);
   });

@@ -7,7 +7,7 @@ import type { Expr, Kernel, ScalarType, Stmt } from '../../ir/loop.ts';
 import { castText, isHalf, memoryType, valueBytes, valueType } from '../cpu/prelude.ts';
 import { aluArity, arithmetic, compare, compares, constantText, integer, malformed } from '../cpu/scalar.ts';
 import { accessBytes, factorOf, type Factors, loadLanes, storeLines } from './access.ts';
-import { type ReduceType, reduceTypes } from './prelude.ts';
+import { type ReduceType, reduceTypes, runWidths } from './prelude.ts';
 import { type Fragment, printTile } from './tiles.ts';
 
 interface Variable {
@@ -157,7 +157,8 @@ export class BodyPrinter {
         this.line('__syncthreads();');
         return;
       case 'reduce':
-        this.reduce(s.name, s.op, s.value);
+        this.collective('a reduction');
+        for (const { name, value } of s.values) this.reduce(name, s.op, s.width, value);
         return;
       case 'prefetch': {
         const memory = this.known(s.buffer);
@@ -248,14 +249,16 @@ export class BodyPrinter {
     this.scope.buffers.set(name, { c, dtype, space, bytes });
   }
 
-  private reduce(name: string, op: string, value: Expr): void {
-    this.collective('a reduction');
+  private reduce(name: string, op: string, width: number, value: Expr): void {
+    const isWhole = width === this.groupThreads;
+    if (!isWhole && !runWidths.includes(width)) throw malformed('a reduction over an odd number of threads');
     if (op !== 'add' && op !== 'max' && op !== 'min') throw malformed('unknown reduction of a group');
     if (value.lanes !== 1) throw malformed('a reduction of a group takes a scalar');
     const type = this.plain(value.dtype);
     const wide: ReduceType = reduceTypes.find((t) => t === type) ?? (isHalf(type) ? 'f32' : 'i32');
     const c = this.fresh('v');
-    const all = `group_${op}_${wide}(${castText(type, wide, 1, this.scalar(value))})`;
+    const part = castText(type, wide, 1, this.scalar(value));
+    const all = isWhole ? `group_${op}_${wide}(${part})` : `run_${op}_${wide}(${part}, ${width})`;
     this.line(`const ${this.type(value.dtype)} ${c} = ${castText(wide, type, 1, all)};`);
     this.scope.variables.set(name, { c, dtype: value.dtype, lanes: 1, mutable: false });
     this.scope.factors.delete(name);

@@ -122,9 +122,12 @@ function floatFunctions(): Item[] {
 export const reduceTypes = ['f32', 'i32', 'u32', 'i64'] as const;
 export type ReduceType = (typeof reduceTypes)[number];
 
+/** Threads of a run that combine values within a warp. */
+export const runWidths: readonly number[] = [1, 2, 4, 8, 16, 32];
+
 /**
- * A value of every thread combined over the block: within warps by exchange of registers, then over the warps through
- * shared memory, in the same order in every thread, so that all get the same bits.
+ * A value of every thread combined over runs of threads by exchange of registers; and over the block: within warps, then
+ * over the warps through shared memory. All do so in the same order, so that all get the same bits.
  */
 function groupFunctions(threads: number): Item[] {
   const items: Item[] = [];
@@ -135,10 +138,15 @@ function groupFunctions(threads: number): Item[] {
       items.push(
         define(
           type,
+          `run_${op}_${type}`,
+          `${type} x, i32 width`,
+          `for (i32 half = width / 2; half > 0; half /= 2) { const ${type} y = __shfl_xor_sync(0xffffffffu, x, half); x = ${combine('x', 'y')}; }\n  return x;`,
+        ),
+        define(
+          type,
           `group_${op}_${type}`,
           `${type} x`,
-          `__shared__ ${type} parts[${warps}];\n` +
-            `  for (i32 half = 16; half > 0; half /= 2) { const ${type} y = __shfl_xor_sync(0xffffffffu, x, half); x = ${combine('x', 'y')}; }\n` +
+          `__shared__ ${type} parts[${warps}];\n  x = run_${op}_${type}(x, 32);\n` +
             `  __syncthreads();\n  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;\n  __syncthreads();\n` +
             `  x = parts[0];\n  for (i32 i = 1; i < ${warps}; i++) x = ${combine('x', 'parts[i]')};\n  return x;`,
         ),

@@ -57,8 +57,10 @@ function statements(body: readonly Stmt[], outer: Bounds): void {
         check(s.value, bounds);
         break;
       case 'reduce':
-        check(s.value, bounds);
-        bounds.set(s.name, s.op === 'add' ? unbounded : check(s.value, bounds));
+        for (const { name, value } of s.values) {
+          const range = check(value, bounds);
+          bounds.set(name, s.op === 'add' ? unbounded : range);
+        }
         break;
       case 'prefetch':
         check(s.index, bounds);

@@ -60,6 +60,7 @@ export function cudaTarget(name: Architecture['name']): Target {
     language: 'cuda',
     features: [row.name],
     vectorBytes: 16,
+    accessBytes: 16,
     vectorRegisters: 32,
     threads: row.multiprocessors,
     cacheBytes: row.sharedBytes,

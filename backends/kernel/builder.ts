@@ -16,6 +16,7 @@ import {
   type Level,
   load,
   mul,
+  type ReduceOp,
   type ScalarType,
   type Scope as MemoryScope,
   type Stmt,
@@ -118,11 +119,12 @@ export class KernelBuilder {
     this.emit({ kind: 'barrier' });
   }
 
-  /** Every thread's `value` combined over the group; all threads get it. */
-  reduce(op: 'add' | 'max' | 'min', value: Expr): Expr {
-    const name = this.fresh('g');
-    this.emit({ kind: 'reduce', name, op, value });
-    return variable(name, value.dtype);
+  /** Each of `values` combined over runs of `width` threads side by side; all threads of a run get it. */
+  reduce(op: ReduceOp, width: number, values: readonly Expr[]): Expr[] {
+    if (width === 1) return [...values];
+    const named = values.map((value) => ({ name: this.fresh('g'), value }));
+    this.emit({ kind: 'reduce', op, width, values: named });
+    return named.map(({ name, value }) => variable(name, value.dtype));
   }
 
   /** Runs `build` with statements going to a new block; returns the block. */

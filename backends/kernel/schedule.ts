@@ -77,21 +77,38 @@ export function attentionTile(target: Target, seq: Dim, groupHeads: number): Att
 export const elementsPerThread = 4;
 
 /** 32-bit elements of group memory that a template may use; the rest is for reductions over the group. */
-export const groupElements = (target: Target): number => Math.floor(target.groupBytes / 4) - 4 * target.groupThreads;
+export const groupElements = (target: Target): number => Math.floor(target.groupBytes / 4) - 20 * target.groupThreads;
 
 export interface GroupMatvecTile {
-  /** Threads that share a column, each with a part of k. A power of two. */
-  readonly split: number;
-  /** Result columns of a group. */
+  /** Lanes of a load of weights. */
+  readonly lanes: number;
+  /** Threads side by side that share columns, each with a part of k. A power of two. */
+  readonly width: number;
+  /** Columns that such a run of threads computes at a time: they share what is loaded of the left rows. */
   readonly columns: number;
   /** Left rows that share one pass over the weights. */
   readonly rows: number;
+  /** Loads of each column and product under way at a time, for one row. */
+  readonly unroll: number;
+  /** Whether sums of so many values stay in vectors until the end. */
+  keepsVectors(sums: number): boolean;
 }
-/** Threads side by side read a weight row side by side: 16 of them, fewer where k is short. */
-export function groupMatvecTile(target: Target, k: number): GroupMatvecTile {
-  let split = Math.min(16, target.groupThreads);
-  while (split > 1 && split * lanesOf(target) > k) split /= 2;
-  return { split, columns: target.groupThreads / split, rows: 4 };
+/**
+ * Threads side by side read a weight row side by side, in the widest loads. Two columns at a time where that leaves work
+ * for all threads of the target. What hides the latency of memory is how many bytes are under way: 8 loads a thread, or 4
+ * where there are few registers.
+ */
+export function groupMatvecTile(
+  target: Target,
+  { depth, columns: n, products }: { depth: number; columns: number; products: number },
+  weightBytes: number,
+): GroupMatvecTile {
+  const lanes = target.accessBytes ? Math.max(1, target.accessBytes / weightBytes) : lanesOf(target);
+  let width = Math.min(32, target.groupThreads / 4);
+  while (width > 1 && width * lanes > depth) width /= 2;
+  const columns = n >= (4 * target.threads * target.groupThreads) / width ? 2 : 1;
+  const unroll = Math.max(1, Math.floor(target.vectorRegisters / 4 / (products * columns)));
+  return { lanes, width, columns, rows: 4, unroll, keepsVectors: (sums) => sums * lanes <= 64 };
 }
 
 export interface GroupMatmulTile {

@@ -2,7 +2,7 @@
 // buffers get generated names, numbers and types are checked on the way. Memory that kernels bind is arrays of words;
 // how an element lies in them is storage.ts's choice.
 import { type DType, isDType } from '../../ir/dtype.ts';
-import type { Expr, Kernel, ScalarType, Stmt } from '../../ir/loop.ts';
+import type { Expr, Kernel, ReduceOp, ScalarType, Stmt } from '../../ir/loop.ts';
 import { integer, malformed } from './malformed.ts';
 import { wgslType } from './prelude.ts';
 import { aluArity, aluText, bitcastText, castText, constantText, isScalarType, typeOf } from './scalar.ts'; // biome-ignore format: one row
@@ -17,6 +17,11 @@ export interface Place {
   readonly packed: boolean;
 }
 
+/** A value that a statement declares. */
+interface Named {
+  readonly name: string;
+  readonly value: Expr;
+}
 interface Variable {
   readonly name: string;
   readonly dtype: ScalarType;
@@ -39,6 +44,8 @@ export class BodyPrinter {
   /** Declarations outside of the entry point: memory of the group, functions that load. */
   readonly globals = new Map<string, string>();
   private count = 0;
+  /** Values that reductions over runs of threads combine at once, at most. */
+  private runValues = 0;
   private depth = 1;
   private scope: Scope;
   /** Whether threads may read what others write to memory outside of the group. */
@@ -114,7 +121,7 @@ export class BodyPrinter {
         this.line('workgroupBarrier();');
         return;
       case 'reduce':
-        return this.reduce(s);
+        return this.reduction(s);
       case 'fragment':
       case 'tile_load':
       case 'tile_multiply':
@@ -176,8 +183,39 @@ export class BodyPrinter {
     this.scope.buffers.set(s.buffer, { kind: 'local', name, dtype: s.dtype, shared: s.scope === 'group' });
   }
 
+  private reduction({ op, width, values }: Stmt & { kind: 'reduce' }): void {
+    if (width === groupThreads) for (const { name, value } of values) this.reduce({ op, name, value });
+    else this.reduceRuns(op, width, values);
+  }
+
+  /** Every thread combines what the threads of its run have in the group's memory. */
+  private reduceRuns(op: ReduceOp, width: number, values: readonly Named[]): void {
+    if (op !== 'add' && op !== 'max' && op !== 'min') throw malformed('unknown reduction over threads');
+    if (!(width >= 1 && width <= 32 && groupThreads % width === 0))
+      throw malformed('a run of an odd number of threads');
+    const at = (i: number, place: string): string => `reduced_runs[${i * groupThreads} + ${place}]`;
+    const [run, j] = [this.fresh('run'), this.fresh('j')];
+    this.runValues = Math.max(this.runValues, values.length);
+    this.globals.set('reduced_runs', `var<workgroup> reduced_runs: array<f32, ${this.runValues * groupThreads}>;`);
+    values.forEach(({ value }, i) => {
+      if (value.dtype !== 'f32' || value.lanes !== 1) throw malformed('a reduction over runs of threads takes f32');
+      this.line(`${at(i, 'thread')} = ${this.value(value)};`);
+    });
+    this.line('workgroupBarrier();');
+    this.line(`let ${run} = thread / ${width} * ${width};`);
+    const names = values.map(() => this.fresh('v'));
+    names.forEach((name, i) => this.line(`var ${name} = ${at(i, run)};`));
+    this.line(`for (var ${j} = ${run} + 1; ${j} < ${run} + ${width}; ${j}++) {`);
+    names.forEach((name, i) => this.line(`  ${name} = ${aluText(op, 'f32', 1, [name, at(i, j)])};`));
+    this.line('}');
+    this.line('workgroupBarrier();');
+    values.forEach(({ name }, i) => {
+      this.scope.variables.set(name, { name: names[i], dtype: 'f32', lanes: 1, mutable: false });
+    });
+  }
+
   /** A few threads combine the values of all, then every thread combines what they have. */
-  private reduce(s: Stmt & { kind: 'reduce' }): void {
+  private reduce(s: Named & { readonly op: ReduceOp }): void {
     const { dtype, lanes } = s.value;
     if (s.op !== 'add' && s.op !== 'max' && s.op !== 'min') throw malformed('unknown reduction over a group');
     if (dtype === 'bool' || lanes !== 1) throw malformed('a reduction over a group takes scalar numbers');

@@ -127,7 +127,9 @@ function statement(s: Stmt, lines: string[], indent: string): void {
       lines.push(`${indent}barrier`);
       return;
     case 'reduce':
-      lines.push(`${indent}let ${s.name}: ${s.value.dtype} = group ${s.op}(${exprText(s.value)})`);
+      for (const { name, value } of s.values) {
+        lines.push(`${indent}let ${name}: ${value.dtype} = reduce ${s.width} ${s.op}(${exprText(value)})`);
+      }
       return;
     default:
       s satisfies never;

@@ -3,7 +3,7 @@
 // wanted by two loops is kept in the group's memory: every thread finds there what it wrote itself.
 import { dimProduct, shapeEquals } from '../../../ir/dim.ts';
 import { isOp, type Node, topologicalOrder } from '../../../ir/graph.ts';
-import { add, cast, constant, type Expr, index, mul } from '../../../ir/loop.ts';
+import { add, cast, constant, type Expr, index, mul, type ReduceOp } from '../../../ir/loop.ts';
 import type { Target } from '../../../ir/target.ts';
 import { combine, delinear, identity } from '../builder.ts';
 import type { Emitter } from '../emit.ts';
@@ -31,7 +31,7 @@ export function rowKernel(emitter: Emitter, target: Target): Expr {
   const loops = own.map((r) => loopValues(emitter, r.args[0], own));
   if (inRows) stage(emitter, root, [...loops, loopValues(emitter, root, own)], target);
   own.forEach((reduce, i) => {
-    emitReduction(emitter, reduce, at);
+    emitReduction(emitter, target, reduce, [at]);
     for (const n of loops[i]) {
       const staged = emitter.staged.get(n);
       if (staged) staged.written = true;
@@ -57,14 +57,12 @@ export function rowKernel(emitter: Emitter, target: Target): Expr {
 
 const lastAxis = (n: Node) => n.type.shape[n.type.shape.length - 1];
 
-/**
- * The reductions over the rows of `root` that groups combine, computed for the row `at` and defined for what follows.
- */
-export function emitReductions(emitter: Emitter, root: Node, at: readonly Expr[]): void {
+/** The reductions over the rows of `root` that groups combine, computed for some rows and defined for what follows. */
+export function emitReductions(emitter: Emitter, target: Target, root: Node, rows: readonly Expr[][]): void {
   const rowShape = root.type.shape.slice(0, -1);
   const own = rowReductions(emitter, root).filter((r) => shapeEquals(r.type.shape, rowShape) && isCombined(r));
-  for (const reduce of own) emitReduction(emitter, reduce, at);
-  emitRowValues(emitter, root, at);
+  for (const reduce of own) emitReduction(emitter, target, reduce, rows);
+  for (const at of rows) emitRowValues(emitter, root, at);
 }
 
 /** What is one number per row is computed once, before the loops over the row. */
@@ -80,20 +78,24 @@ function emitRowValues(emitter: Emitter, root: Node, at: readonly Expr[]): void 
 const isCombined = ({ attrs: { op, acc } }: Node<'reduce'>): boolean =>
   (op === 'add' || op === 'max' || op === 'min') && (acc === 'f32' || acc === 'i32' || acc === 'u32');
 
-function emitReduction(emitter: Emitter, reduce: Node<'reduce'>, at: readonly Expr[]): void {
+function emitReduction(emitter: Emitter, target: Target, reduce: Node<'reduce'>, rows: readonly Expr[][]): void {
   const { builder } = emitter;
   const { op, acc } = reduce.attrs;
   const [x] = reduce.args;
-  const part = builder.mutable(constant(identity(op, acc), acc));
+  const parts = rows.map(() => builder.mutable(constant(identity(op, acc), acc)));
   builder.for(
     index(0),
     builder.size(lastAxis(x)),
     1,
-    (position) => builder.assign(part, combine(op, part, cast(emitter.element(x, [...at, position]), acc))),
+    (position) => {
+      rows.forEach((at, r) => {
+        builder.assign(parts[r], combine(op, parts[r], cast(emitter.element(x, [...at, position]), acc)));
+      });
+    },
     'group',
   );
-  const total = builder.reduce(op as 'add' | 'max' | 'min', part);
-  emitter.define(reduce, at, builder.let(cast(total, reduce.type.dtype)));
+  const totals = builder.reduce(op as ReduceOp, target.groupThreads, parts);
+  rows.forEach((at, r) => emitter.define(reduce, at, builder.let(cast(totals[r], reduce.type.dtype))));
 }
 
 /** Gives group memory to expensive row values that more than one loop wants, as long as there is room. */

@@ -4,12 +4,11 @@
 // four left rows, with several accumulators along k.
 import { across, add, alu, cast, ceilDiv, constant, type Expr, index, mul, sub } from '../../../ir/loop.ts';
 import type { Target } from '../../../ir/target.ts';
-import { dtypeInfo } from '../../../ir/dtype.ts';
 import { isOp, type Node } from '../../../ir/graph.ts';
 import { type Emitter, NotVectorisable } from '../emit.ts';
 import { lanesOf, matvecTile } from '../schedule.ts';
 import { taskIndex } from './map.ts';
-import { emitEpilogue, type Products, productsOf } from './product.ts';
+import { emitEpilogue, type Products, productsOf, weightBytes } from './product.ts';
 import { emitRow } from './row.ts';
 
 export function matvecKernel(emitter: Emitter, target: Target): Expr {
@@ -128,11 +127,4 @@ function emitDots(
     scalarLoop(index(0));
     return scalars;
   }
-}
-
-/** Bytes of a weight as stored, per element. */
-function weightBytes(rhs: Node): number {
-  let n = rhs;
-  while (n.args.length > 0) n = n.args[0];
-  return dtypeInfo[n.type.dtype].bytes;
 }

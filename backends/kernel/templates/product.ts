@@ -1,6 +1,7 @@
 // What the two matrix product templates share: the region's products y[m, n] = sum over k of x[m, k] * w[n, k], seen as
 // flat rows m and columns n, and the epilogue that turns sums in private memory into results.
 import { type Dim, dim, dimAdd, dimProduct, shapeEquals } from '../../../ir/dim.ts';
+import { dtypeInfo } from '../../../ir/dtype.ts';
 import { isOp, type Node } from '../../../ir/graph.ts';
 import { add, cast, type Expr, mul } from '../../../ir/loop.ts';
 import { keepsOrder, partsOf } from '../../../ir/region.ts';
@@ -43,6 +44,13 @@ export function productsOf(emitter: Emitter): Products {
     row: (m) => delinear(builder, outer, m),
     column: (n) => delinear(builder, free, n),
   };
+}
+
+/** Bytes of a weight as stored, per element. */
+export function weightBytes(rhs: Node): number {
+  let n = rhs;
+  while (n.args.length > 0) n = n.args[0];
+  return dtypeInfo[n.type.dtype].bytes;
 }
 
 /**
