@@ -10,7 +10,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { WebGpuDevice } from '../backends/webgpu/device.ts';
 import { openGpu } from '../backends/webgpu/gpu.ts';
 import type { FileProgress, ProgressInfo } from '../runtime/artifact/api.ts';
-import { type Manifest, parseManifest } from '../runtime/artifact/format.ts';
+import { type Manifest, parseManifest, printManifest } from '../runtime/artifact/format.ts';
 import { openWebGpuArtifact } from '../runtime/artifact/open-webgpu.ts';
 import { sourceOf } from '../runtime/artifact/source.ts';
 import { upload } from '../runtime/artifact/upload.ts';
@@ -49,7 +49,22 @@ describe('the folder', () => {
     const names = readdirSync(artifact);
     expect(names).toEqual(expect.arrayContaining(['index.js', 'index.d.ts', 'program.json', 'kernels.base.wgsl']));
     const others = names.filter((n) => !n.endsWith('.safetensors'));
-    expect(others.reduce((n, name) => n + statSync(join(artifact, name)).size, 0)).toBeLessThan(600_000);
+    expect(others.reduce((n, name) => n + statSync(join(artifact, name)).size, 0)).toBeLessThan(2_000_000);
+  });
+
+  test('program.json has a program once, whatever number of variants share it', () => {
+    const text = readFileSync(join(artifact, 'program.json'), 'utf8');
+    const manifest = parseManifest(text, 'program.json') as Manifest<'webgpu'>;
+    const [base] = manifest.variants.slice(-1);
+    const target = { language: 'wgsl', features: ['fast'] };
+    const two = { ...manifest, variants: [{ ...base, name: 'fast', program: { ...base.program, target } }, base] };
+    const shared = printManifest(two);
+    expect(shared.length).toBeLessThan(text.length + 500);
+    const read = parseManifest(shared, 'program.json').variants.map((v) => v.program);
+    expect(read).toEqual(two.variants.map((v) => v.program));
+    const astray = JSON.parse(shared);
+    astray.variants[0].program = 2;
+    expect(() => parseManifest(JSON.stringify(astray), 'program.json')).toThrow(/program\.json is damaged/);
   });
 
   test('index.js imports nothing', () => {

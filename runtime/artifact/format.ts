@@ -104,6 +104,17 @@ const checks: {
 };
 const isTarget = (name: unknown): name is ArtifactTarget => typeof name === 'string' && Object.hasOwn(checks, name);
 
+/** The text of a manifest. Variants whose programs differ in nothing but their target share one in it. */
+export function printManifest({ variants, ...rest }: AnyManifest): string {
+  const programs: string[] = [];
+  const shared = variants.map(({ program: { target, ...program }, ...variant }) => {
+    const text = JSON.stringify(program);
+    const known = programs.indexOf(text);
+    return { ...variant, target, program: known < 0 ? programs.push(text) - 1 : known };
+  });
+  return `${JSON.stringify({ ...rest, variants: shared }).slice(0, -1)},"programs":[${programs.join()}]}`;
+}
+
 /** Reads the text of a manifest. Throws ModelcError 'parse' if it is not what a writer of this version makes. */
 export function parseManifest(text: string, path: string): AnyManifest {
   let value: unknown;
@@ -124,7 +135,7 @@ export function parseManifest(text: string, path: string): AnyManifest {
       `${path} has format version ${JSON.stringify(value.version)}, this runtime reads ${formatVersion}; compile the artifact again`,
     );
   }
-  const { target, model, variants, weights } = value;
+  const { target, model, variants, programs, weights, ...rest } = value;
   if (typeof target === 'string' && !isTarget(target)) {
     throw new ModelcError(
       'unsupported',
@@ -136,7 +147,10 @@ export function parseManifest(text: string, path: string): AnyManifest {
     isTarget(target) &&
     isPlainName(v.name) &&
     isPlainName(v.code) &&
-    isObject(v.program) &&
+    isObject(v.target) &&
+    Array.isArray(programs) &&
+    isCount(v.program) &&
+    isObject(programs[v.program]) &&
     isObject(v.requires) &&
     checks[target].requires(v.requires);
   const complete =
@@ -146,7 +160,8 @@ export function parseManifest(text: string, path: string): AnyManifest {
     variants.every(isVariant) &&
     checks[target].weights(weights);
   if (!complete) throw new ModelcError('parse', `${path} is damaged; compile the artifact again`);
-  return value as unknown as AnyManifest;
+  const whole = variants.map((v) => ({ ...v, program: { ...(programs as object[])[v.program], target: v.target } }));
+  return { ...rest, target, model, weights, variants: whole } as unknown as AnyManifest;
 }
 
 /** Why a machine cannot run a variant, and what helps. */

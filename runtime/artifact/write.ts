@@ -12,7 +12,7 @@ import { throwIfAborted } from '../generation/decoder.ts';
 import { devices } from '../devices.ts';
 import { type LoadOptions, type OpenedModel, fitChunk, openModel } from '../models.ts';
 import { withoutBodies } from '../program-cache.ts';
-import { type AnyTargetPart, type ArtifactTarget, formatName, formatVersion, manifestFile } from './format.ts';
+import { type AnyManifest, type AnyTargetPart, type ArtifactTarget, formatName, formatVersion, manifestFile, printManifest } from './format.ts'; // biome-ignore format: one row
 import { builtFile } from './package-files.ts';
 import { writeCpu } from './write-cpu.ts';
 import { writeCuda } from './write-cuda.ts';
@@ -89,7 +89,7 @@ export async function writeArtifact(
     const part = await writers[target]({ opened, draft, copied, begin, compile: compilerOf(opened, target, hooks) });
     const variants = part.variants.map((v) => ({ ...v, program: withoutBodies(v.program) }));
     const manifest = { format: formatName, version: formatVersion, model: opened.info, ...part, variants };
-    await writeFile(join(draft, manifestFile), JSON.stringify(manifest));
+    await writeFile(join(draft, manifestFile), printManifest(manifest as AnyManifest));
     await writeFile(join(draft, 'package.json'), '{ "type": "module", "main": "index.js", "types": "index.d.ts" }\n');
     await copyFile(builtFile(`artifact/${target}.js`), join(draft, 'index.js'));
     await copyFile(builtFile('types/runtime/artifact/api.d.ts'), join(draft, 'index.d.ts'));
