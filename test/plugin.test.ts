@@ -1,6 +1,6 @@
 // modelc/esbuild, and what both plugins share, as an app uses them: what a build emits runs from an empty folder, a second
 // build compiles nothing, and mistakes are told in one sentence. Budget: 35 s without a cache, 10 s with one.
-import { cpSync, readdirSync, rmSync, utimesSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { writeSafetensors } from '../frontends/huggingface/index.ts';
@@ -10,6 +10,8 @@ import { randomNumbers } from './random-graph.ts';
 
 const project = new Project();
 afterAll(() => project.remove());
+/** Without a compiler and its cache: what a build needs must be in the cache of the project. */
+const bare = { PATH: '', MODELC_CACHE: join(project.scratch, 'empty-cache') };
 const cache = join(project.folder, 'node_modules', '.cache', 'modelc');
 
 const esbuildScript = `
@@ -42,8 +44,6 @@ describe('modelc/esbuild', () => {
   });
 
   test('a second build compiles nothing, another definition or checkpoint does', () => {
-    // Without a compiler and its cache, what a build needs must be in the cache of the project.
-    const bare = { PATH: '', MODELC_CACHE: join(project.scratch, 'empty-cache') };
     expect(readdirSync(cache)).toHaveLength(1);
     expect(esbuild({ outdir: 'again' }, ['src/app.ts'], bare).stderr).toBe('');
     expect(project.runMoved('again', 'app.js').stdout).toMatch(/^Once upon a time/);
@@ -108,12 +108,6 @@ describe('modelc/esbuild', () => {
       /target 'cpu' does not run in a browser; set target: 'webgpu'/,
     ],
     [
-      'a target without artifacts',
-      {},
-      definition(`{ checkpoint: '../checkpoint', target: 'cuda' }`),
-      /target 'cuda' runs only in the process that compiles it; set one of cpu, webgpu, or leave the plugin out/,
-    ],
-    [
       'another module format',
       { format: 'cjs' },
       definition(`{ checkpoint: '../checkpoint' }`),
@@ -136,6 +130,12 @@ describe('modelc/esbuild', () => {
     await writeOwnModel('own');
     project.write('src/own.ts', app('./own.model.js'));
     expect(esbuild({ outdir: 'own-out' }, ['src/own.ts']).stderr).toBe('');
+    // What the class computes is part of what an artifact is kept by: another one needs a compiler.
+    const source = readFileSync(join(project.folder, 'src/own.model.js'), 'utf8');
+    project.write('src/own.model.js', source.replace('return x.add(', 'return x.sub('));
+    expect(esbuild({ outdir: 'own-other' }, ['src/own.ts'], bare).stderr).toMatch(/src\/own\.model\.js: .*compiler/);
+    project.write('src/own.model.js', source);
+    expect(esbuild({ outdir: 'own-again' }, ['src/own.ts'], bare).stderr).toBe('');
     const truth = `
       import { AutoModelForCausalLM, AutoTokenizer } from 'modelc';
       import model, { architecture } from './own.model.js';

@@ -8,9 +8,9 @@ import os from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
 import type { ArtifactTarget } from '../artifact/format.ts';
-import { artifactTargets, writeArtifact } from '../artifact/write.ts';
-import { compilation, definitionOf } from '../define-model.ts';
-import { devices } from '../devices.ts';
+import { writeArtifact } from '../artifact/write.ts';
+import { type Compilation, compilation, definitionOf } from '../define-model.ts';
+import { type DeviceName, devices } from '../devices.ts';
 import { architectureDigest, openModel } from '../models.ts';
 import { compilerBuild } from '../program-cache.ts';
 
@@ -47,7 +47,7 @@ export const isModelImport = /\.model(\.[jt]s)?$/;
 export const isModelFile = /\.model\.[jt]s$/;
 
 const monthMilliseconds = 30 * 24 * 60 * 60 * 1000;
-const running = new Map<string, Promise<void>>();
+const keeping = new Map<string, Promise<void>>();
 
 /** Throws ModelcError with a sentence that begins with the file. */
 export async function compileModel(file: string, build: Build): Promise<CompiledModel> {
@@ -58,56 +58,22 @@ export async function compileModel(file: string, build: Build): Promise<Compiled
     if (!definition) {
       throw new ModelcError('input', 'the default export is no model; write `export default defineModel({ … })`');
     }
-    const {
-      folder: checkpoint,
-      options,
-      target = build.place === 'browser' ? 'webgpu' : 'cpu',
-    } = compilation(definition, file);
-    if (build.place === 'browser' && target !== 'webgpu') {
-      throw new ModelcError('unsupported', `target '${target}' does not run in a browser; set target: 'webgpu'`);
-    }
-    if (!isArtifactTarget(target)) {
-      const problem = `target '${target}' runs only in the process that compiles it`;
-      throw new ModelcError(
-        'unsupported',
-        `${problem}; set one of ${artifactTargets.join(', ')}, or leave the plugin out`,
-      );
-    }
-    const opened = await openModel(checkpoint, options);
+    const compiled = compilation(definition, file);
+    const { folder: checkpoint, options } = compiled;
+    const target = artifactTarget(compiled.target, build.place);
     const read = await statFiles(checkpoint);
-    const machine = target === 'cpu' ? [os.platform(), os.arch()] : [];
-    const { architecture: _, ...plain } = options;
-    const key = {
-      compilerBuild,
-      target,
-      machine,
-      plain,
-      architecture: architectureDigest(opened, devices[target].entries),
-      read,
-    };
-    const cache = artifactCache(file);
-    const folder = join(cache, hash(JSON.stringify(key)));
-    let compiling = running.get(folder);
-    if (!compiling) {
-      const log = (stage: string): void => build.log(`${shown}: ${stage}`);
-      const compile = (draft: string) => writeArtifact(checkpoint, draft, { ...options, target, onProgress: log });
-      compiling = keep(folder, compile).finally(() => running.delete(folder));
-      running.set(folder, compiling);
-    }
-    await compiling;
-    return {
-      file,
-      version: basename(folder),
-      folder,
-      files: [...files, ...read.map(([path]) => join(checkpoint, path))],
-    };
+    const folder = join(artifactCache(file), await keyOf(compiled, target, read));
+    await keep(folder, (draft) => {
+      const onProgress = (stage: string): void => build.log(`${shown}: ${stage}`);
+      return writeArtifact(checkpoint, draft, { ...options, target, onProgress });
+    });
+    const paths = read.map(([name]) => join(checkpoint, name));
+    return { file, version: basename(folder), folder, files: [...files, ...paths] };
   } catch (cause) {
     if (!(cause instanceof ModelcError)) throw cause;
     throw new ModelcError(cause.code, `${shown}: ${cause.message}`, { cause });
   }
 }
-
-const isArtifactTarget = (name: string): name is ArtifactTarget => (artifactTargets as string[]).includes(name);
 
 async function evaluate(file: string, build: Build): Promise<Evaluated> {
   try {
@@ -119,14 +85,39 @@ async function evaluate(file: string, build: Build): Promise<Evaluated> {
   }
 }
 
-/** Path, size and time of the files in a checkpoint. Weights are too large to be read in every build. */
-async function statFiles(checkpoint: string): Promise<(readonly [string, number, number])[]> {
-  const files: (readonly [string, number, number])[] = [];
-  for (const name of (await readdir(checkpoint)).sort()) {
-    const info = await stat(join(checkpoint, name));
-    if (info.isFile()) files.push([name, info.size, info.mtimeMs]);
+/** The target of an artifact that runs in `place`. */
+function artifactTarget(target: DeviceName | undefined, place: Place): ArtifactTarget {
+  if (target === undefined) return place === 'browser' ? 'webgpu' : 'cpu';
+  if (place === 'browser' && target !== 'webgpu') {
+    throw new ModelcError('unsupported', `target '${target}' does not run in a browser; set target: 'webgpu'`);
   }
-  return files;
+  return target;
+}
+
+/** Name, size and time of a file in a checkpoint: weights are too large to be read in every build. */
+type FileState = readonly [name: string, bytes: number, milliseconds: number];
+
+async function statFiles(checkpoint: string): Promise<FileState[]> {
+  const names = await readdir(checkpoint).catch(() => []); // opening the checkpoint says what is wrong with it
+  const states = await Promise.all(
+    names.sort().map(async (name): Promise<FileState[]> => {
+      const info = await stat(join(checkpoint, name)).catch(() => undefined);
+      return info?.isFile() ? [[name, info.size, info.mtimeMs]] : [];
+    }),
+  );
+  return states.flat();
+}
+
+/** Names everything that an artifact depends on. */
+async function keyOf(
+  { folder, options }: Compilation,
+  target: ArtifactTarget,
+  read: readonly FileState[],
+): Promise<string> {
+  const architecture = architectureDigest(await openModel(folder, options), devices[target].entries);
+  const machine = target === 'webgpu' ? [] : [os.platform(), os.arch()];
+  const key = { compilerBuild, target, machine, options: { ...options, architecture }, read };
+  return createHash('sha256').update(JSON.stringify(key)).digest('hex').slice(0, 16);
 }
 
 /** node_modules/.cache/modelc of the package that holds `file`. */
@@ -144,13 +135,22 @@ export function artifactCache(file: string): string {
 }
 
 /** Makes sure that `folder` is there, written by `write` now or earlier. */
-async function keep(folder: string, write: (draft: string) => Promise<unknown>): Promise<void> {
+function keep(folder: string, write: (draft: string) => Promise<unknown>): Promise<void> {
+  let running = keeping.get(folder);
+  if (!running) {
+    running = findOrWrite(folder, write).finally(() => keeping.delete(folder));
+    keeping.set(folder, running);
+  }
+  return running;
+}
+
+async function findOrWrite(folder: string, write: (draft: string) => Promise<unknown>): Promise<void> {
   const now = new Date();
-  const known = await utimes(folder, now, now).then(
+  const isKnown = await utimes(folder, now, now).then(
     () => true,
     () => false,
   );
-  if (known) return;
+  if (isKnown) return;
   const cache = dirname(folder);
   const draft = join(cache, `draft-${randomUUID()}`);
   try {
@@ -160,6 +160,9 @@ async function keep(folder: string, write: (draft: string) => Promise<unknown>):
     await rename(draft, folder).catch((cause: unknown) => {
       if (!existsSync(folder)) throw cause; // else another build was first
     });
+  } catch (cause) {
+    if (cause instanceof ModelcError || !(cause instanceof Error && 'code' in cause)) throw cause;
+    throw new ModelcError('toolchain', `${cache} cannot be written: ${cause.message}; make it writable`, { cause });
   } finally {
     await rm(draft, { recursive: true, force: true });
   }
@@ -172,5 +175,3 @@ async function removeUnused(cache: string): Promise<void> {
     if (Date.now() - mtimeMs > monthMilliseconds) await rm(entry, { recursive: true, force: true });
   }
 }
-
-const hash = (text: string | Uint8Array): string => createHash('sha256').update(text).digest('hex').slice(0, 16);

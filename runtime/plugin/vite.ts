@@ -1,10 +1,11 @@
 // modelc/vite: `import model from './my.model.ts'` in an app that Vite builds or serves. In a build the import stays one, of
 // the artifact's index.js, which is copied with its files into the output; renderChunk writes the way there from each chunk.
 // The development server answers requests for the files of the artifact itself. Either way nothing reads the weights whole.
-import { posix, relative, resolve } from 'node:path';
+import { join, posix, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Plugin, ResolvedConfig } from 'vite';
 import { ModelcError } from '../../ir/error.ts';
+import { isPlainName } from '../artifact/download-table.ts';
 import { compileModel, type Evaluated, isModelFile, type Place } from './compile.ts';
 import { copyModel, importedFile, Models, outputFolder } from './output.ts';
 import { serveFile } from './serve.ts';
@@ -105,8 +106,8 @@ export default function modelc(): Plugin {
         const path = (request.url ?? '').replace(/[?#].*/, '');
         if (!path.startsWith(prefix)) return next();
         const [name, file = '', ...rest] = path.slice(prefix.length).split('/');
-        const model = rest.length === 0 ? modelsOf.browser.get(name) : undefined;
-        serveFile(model?.folder, file, request, response).catch(next);
+        const model = rest.length === 0 && isPlainName(file) ? modelsOf.browser.get(name) : undefined;
+        serveFile(model && join(model.folder, file), request, response).catch(next);
       });
     },
 
