@@ -269,7 +269,9 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       const computed = few && !needed.has(a) && !a.args.some(leadsToProduct) && (perRow || perElement);
       // Tiles want rows in memory in their own type: what computes them converts them too
       const isOperand = !few && isOp(a, 'cast') && target.tiles.some((t) => t.operands === a.type.dtype);
-      if ((cls === 'free' && !isOperand) || computed) {
+      // and an attention can store its result in the order in which many rows are read
+      const isStored = isOperand || (!few && permutedAttention(a) !== undefined);
+      if ((cls === 'free' && !isStored) || computed) {
         interior.add(a);
         for (const b of a.args) placeLeft(b, belowReduction || isRowReduction(a));
       } else input(a);

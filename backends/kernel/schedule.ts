@@ -136,9 +136,12 @@ export interface TiledMatmul {
   readonly depth: number;
   readonly stages: number;
 }
+/** Rows of a usual run; more come with batches. */
+const usualRows = 512;
+
 /**
- * The largest block of the result that leaves work for all of the target's threads: the larger, the more often what is in
- * group memory is used. Undefined when the target has no tile for the operands.
+ * The largest block of the result that leaves two groups for each of the target's threads, or nearly so: the larger the
+ * block, the more often what is in group memory is used; while one group waits, the other multiplies. Undefined when the target has no tile for the operands.
  */
 export function tiledMatmul(
   target: Target,
@@ -169,7 +172,7 @@ export function tiledMatmul(
   });
   const isBusy = (block: TiledMatmul) => {
     const [height, width] = sides(block);
-    return Math.ceil(m / height) * Math.ceil(n / width) >= 0.75 * target.threads;
+    return Math.ceil(Math.min(m, usualRows) / height) * Math.ceil(n / width) >= 1.5 * target.threads;
   };
   return fitting.find(isBusy) ?? fitting.at(-1);
 }
