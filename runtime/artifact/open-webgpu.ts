@@ -140,7 +140,7 @@ async function allocate(
     if (!(cause instanceof ModelcError)) throw cause;
     throw new ModelcError(
       'unsupported',
-      `the model needs about ${mib(memoryBytes)} of GPU memory, which this device does not give (${cause.message})`,
+      `the model needs about ${mib(memoryBytes)} of GPU memory, more than this device gives; end what else uses it, or take a smaller model`,
       { cause },
     );
   }
