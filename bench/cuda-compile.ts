@@ -8,6 +8,7 @@ import { architectures, cudaTarget } from '../backends/cuda/target.ts';
 import { causalLM } from '../frontends/huggingface/index.ts';
 import type { Program } from '../ir/program.ts';
 import { compile } from '../runtime/compiler.ts';
+import { devices } from '../runtime/devices.ts';
 import { checkpoint, scratch } from './checkpoint.ts';
 
 export interface CudaCompileRow {
@@ -85,6 +86,6 @@ function cpuMs(): number | undefined {
 function programFor(name: (typeof architectures)[number]['name']): Program {
   const model = causalLM(checkpoint('llama8b', 'bf16'));
   const limits = { maxBatch: 8, maxLength: 2048, chunk: 512 };
-  const entries = { prefill: model.graph('prefill', limits), decode: model.graph('decode', limits) };
+  const entries = Object.fromEntries(devices.cuda.entries.map((e) => [e, model.graph(e, limits)]));
   return compile('llama8b', entries, cudaTarget(name));
 }

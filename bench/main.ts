@@ -2,6 +2,7 @@
 // the rows as a table or as JSON.
 import { ModelcError } from '../ir/error.ts';
 import type { DeviceName } from '../runtime/devices.ts';
+import { artifactSizes } from './artifact.ts';
 import { cudaCompile } from './cuda-compile.ts';
 import { gpuBench } from './gpu.ts';
 import { answer, measureRows } from './processes.ts';
@@ -29,6 +30,8 @@ export async function bench(workload: string | undefined, options: BenchOptions)
   switch (workload) {
     case 'cuda-compile':
       return cudaCompile(options);
+    case 'artifact':
+      return artifactSizes(options);
     case 'gpu':
       return gpuBench(options);
     default:

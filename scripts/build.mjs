@@ -51,6 +51,9 @@ const artifact = (target) => ({
   ...common,
   entryPoints: [`runtime/artifact/entry-${target}.ts`],
   outfile: join(dist, 'artifact', `${target}.js`),
+  minifyWhitespace: true,
+  minifySyntax: true,
+  lineLimit: 200, // an error that nobody catches shows its line
 });
 await build(artifact('cpu'));
 await build(artifact('cuda'));
@@ -59,9 +62,6 @@ await build({
   ...artifact('webgpu'),
   platform: 'browser',
   target: 'es2022',
-  minifyWhitespace: true,
-  minifySyntax: true,
-  lineLimit: 200, // an error that nobody catches shows its line
 });
 chmodSync(join(dist, 'cli.js'), 0o755);
 

@@ -1,7 +1,7 @@
 // What an artifact folder holds, shared by writers and loaders. program.json, the manifest, names everything else:
 //   index.js, index.d.ts, package.json   the module that programs import, and its types
 //   program.json                         this file: programs, what each requires, and where weights are
-//   kernels.VARIANT.*                    the code of each program: native code and its source, WGSL, or GPU code
+//   kernels.VARIANT.*                    the code of each program: native code or GPU code and its source, or WGSL
 //   runtime.node                         native memory and threads (cpu), or the binding to the driver (cuda)
 //   weights-NNNNN-of-NNNNN.safetensors   the weights as the kernels read them, at multiples of 64 bytes
 //   config.json, generation_config.json, tokenizer.json, …   as in the checkpoint
@@ -69,7 +69,7 @@ export interface Manifest<T extends ArtifactTarget> extends TargetPart<T> {
 export type AnyManifest = { [T in ArtifactTarget]: Manifest<T> }[ArtifactTarget];
 export type AnyTargetPart = { [T in ArtifactTarget]: TargetPart<T> }[ArtifactTarget];
 
-export const kernelsFile = (variant: string, extension: 'node' | 'c' | 'wgsl' | 'cubin'): string =>
+export const kernelsFile = (variant: string, extension: 'node' | 'c.gz' | 'cubin' | 'cu.gz' | 'wgsl'): string =>
   `kernels.${variant}.${extension}`;
 
 /** Positions of a cache that every use needs at least. */

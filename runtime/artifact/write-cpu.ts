@@ -2,13 +2,13 @@
 import { copyFile, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { buildProgram, buildRuntime } from '../../backends/cpu/build.ts';
 import { hostTarget, type Isa, isas } from '../../backends/cpu/target.ts';
 import type { Target } from '../../ir/target.ts';
 import { kernelsFile, runtimeFile, type TargetPart, type Variant } from './format.ts';
 import { hostRequires } from './host.ts';
 import type { WriteJob } from './write.ts';
-import { writeWeights } from './write-weights.ts';
 
 const targetOf = (isa: Isa): Target => ({
   ...hostTarget(),
@@ -17,7 +17,8 @@ const targetOf = (isa: Isa): Target => ({
   vectorRegisters: isa.vectorRegisters,
 });
 
-export async function writeCpu({ opened, draft, begin, compile }: WriteJob): Promise<TargetPart<'cpu'>> {
+export async function writeCpu(job: WriteJob): Promise<TargetPart<'cpu'>> {
+  const { draft, begin, compile } = job;
   begin('compiling the runtime');
   await copyFile(await buildRuntime(), join(draft, runtimeFile));
   const variants: Variant<'cpu'>[] = [];
@@ -27,15 +28,11 @@ export async function writeCpu({ opened, draft, begin, compile }: WriteJob): Pro
     const { binary, source } = await buildProgram(program);
     const code = kernelsFile(isa.name, 'node');
     await copyFile(binary, join(draft, code));
-    await writeFile(join(draft, kernelsFile(isa.name, 'c')), source);
+    await writeFile(join(draft, kernelsFile(isa.name, 'c.gz')), gzipSync(source));
     const requires = { ...hostRequires(), isa: isa.name };
     variants.push({ name: isa.name, requires, code, program });
   }
   begin('writing weights');
-  const weights = await writeWeights(
-    opened,
-    variants.map((v) => v.program),
-    draft,
-  );
+  const weights = await job.writeWeights(variants.map((v) => v.program));
   return { target: 'cpu', variants, weights };
 }

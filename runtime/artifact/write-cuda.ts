@@ -1,15 +1,17 @@
 // The cuda part of an artifact: a program and device code for every architecture, and the prebuilt binding to the driver.
-import { copyFile } from 'node:fs/promises';
+import { copyFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { buildBinding, buildProgram } from '../../backends/cuda/device.ts';
+import { printProgram } from '../../backends/cuda/print.ts';
 import { architectures, cudaTarget } from '../../backends/cuda/target.ts';
 import { fixedBytes, stateBytes } from '../planned-memory.ts';
 import { kernelsFile, runtimeFile, someLength, type TargetPart, type Variant } from './format.ts';
 import { hostRequires } from './host.ts';
 import type { WriteJob } from './write.ts';
-import { writeWeights } from './write-weights.ts';
 
-export async function writeCuda({ opened, draft, begin, compile }: WriteJob): Promise<TargetPart<'cuda'>> {
+export async function writeCuda(job: WriteJob): Promise<TargetPart<'cuda'>> {
+  const { opened, draft, begin, compile } = job;
   begin('compiling the driver binding');
   await copyFile(await buildBinding(), join(draft, runtimeFile));
   const variants: Variant<'cuda'>[] = [];
@@ -18,14 +20,11 @@ export async function writeCuda({ opened, draft, begin, compile }: WriteJob): Pr
     const program = compile(cudaTarget(name));
     const code = kernelsFile(name, 'cubin');
     await copyFile(await buildProgram(program), join(draft, code));
+    await writeFile(join(draft, kernelsFile(name, 'cu.gz')), gzipSync(printProgram(program).join('\n')));
     const memoryBytes = fixedBytes([program]) + stateBytes(program, 1, Math.min(opened.limits.length, someLength));
     variants.push({ name, requires: { ...hostRequires(), architecture: name, memoryBytes }, code, program });
   }
   begin('writing weights');
-  const weights = await writeWeights(
-    opened,
-    variants.map((v) => v.program),
-    draft,
-  );
+  const weights = await job.writeWeights(variants.map((v) => v.program));
   return { target: 'cuda', variants, weights };
 }

@@ -12,7 +12,6 @@ import { fixedBytes, largestArray, stateBytes } from '../planned-memory.ts';
 import type { DownloadFile, DownloadTable } from './download-table.ts';
 import { kernelsFile, someLength, type TargetPart, type Variant } from './format.ts';
 import type { WriteJob } from './write.ts';
-import { writeWeights } from './write-weights.ts';
 
 /** The programs of an artifact, best first: a name, what the adapter must have, and what to compile for. */
 const targets: readonly { readonly name: string; readonly features: readonly string[]; readonly target: Target }[] = [
@@ -22,7 +21,8 @@ const targets: readonly { readonly name: string; readonly features: readonly str
 /** Files are verified and kept in chunks: small enough for steady progress, so large that there are not too many. */
 const chunkLimits = { least: 2 ** 16, most: 2 ** 22, wanted: 256 } as const;
 
-export async function writeWebGpu({ opened, draft, copied, begin, compile }: WriteJob): Promise<TargetPart<'webgpu'>> {
+export async function writeWebGpu(job: WriteJob): Promise<TargetPart<'webgpu'>> {
+  const { opened, draft, copied, begin, compile } = job;
   const variants: Variant<'webgpu'>[] = [];
   for (const { name, features, target } of targets) {
     begin(`compiling for WebGPU, ${name}`);
@@ -32,11 +32,7 @@ export async function writeWebGpu({ opened, draft, copied, begin, compile }: Wri
     variants.push({ name, requires: { features, ...memoryOf(program, opened.limits.length) }, code, program });
   }
   begin('writing weights');
-  const weightFiles = await writeWeights(
-    opened,
-    variants.map((v) => v.program),
-    draft,
-  );
+  const weightFiles = await job.writeWeights(variants.map((v) => v.program));
   begin('computing digests');
   const sizes = await Promise.all(weightFiles.map((name) => stat(join(draft, name))));
   const chunkBytes = chunkSize(sizes.reduce((n, { size }) => n + size, 0));

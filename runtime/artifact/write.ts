@@ -17,6 +17,7 @@ import { builtFile } from './package-files.ts';
 import { writeCpu } from './write-cpu.ts';
 import { writeCuda } from './write-cuda.ts';
 import { writeWebGpu } from './write-webgpu.ts';
+import { writeWeights } from './write-weights.ts';
 
 export interface ArtifactOptions
   extends Pick<LoadOptions, 'cache_implementation' | 'max_cache_len' | 'max_batch' | 'chunk' | 'architecture'> {
@@ -47,6 +48,8 @@ export interface WriteJob {
   readonly copied: readonly string[];
   /** Compiles the model; the first call dumps what the caller asked for. */
   readonly compile: (target: Target) => Program;
+  /** Writes what programs read of the checkpoint, and gives the names of the files. */
+  readonly writeWeights: (programs: readonly Program[]) => Promise<readonly string[]>;
   /** Announces a stage. Throws when the caller has stopped the compilation. */
   readonly begin: (stage: string) => void;
 }
@@ -86,17 +89,18 @@ export async function writeArtifact(
     const present = await readdir(source);
     const copied = copyable.filter((name) => present.includes(name));
     for (const name of copied) await copyFile(join(source, name), join(draft, name));
-    const part = await writers[target]({ opened, draft, copied, begin, compile: compilerOf(opened, target, hooks) });
-    const variants = part.variants.map((v) => ({ ...v, program: withoutBodies(v.program) }));
-    const manifest = { format: formatName, version: formatVersion, model: opened.info, ...part, variants };
-    await writeFile(join(draft, manifestFile), printManifest(manifest as AnyManifest));
-    await writeFile(join(draft, 'package.json'), '{ "type": "module", "main": "index.js", "types": "index.d.ts" }\n');
-    await copyFile(builtFile(`artifact/${target}.js`), join(draft, 'index.js'));
-    await copyFile(builtFile('types/runtime/artifact/api.d.ts'), join(draft, 'index.d.ts'));
+    const variants = await layOut(target, {
+      opened,
+      draft,
+      copied,
+      begin,
+      compile: compilerOf(opened, target, hooks),
+      writeWeights: (programs) => writeWeights(opened, programs, draft),
+    });
     const sizes = await sizesOf(draft);
     throwIfAborted(signal, 'compiling');
     await replace(draft, folder);
-    return { folder, target, variants: variants.map((v) => v.name), ...sizes };
+    return { folder, target, variants, ...sizes };
   } catch (cause) {
     throwIfAborted(signal, 'compiling'); // an interrupt reaches the C compiler too: its failure is not the news
     if (cause instanceof ModelcError || !(cause instanceof Error && 'code' in cause)) throw cause;
@@ -108,8 +112,21 @@ export async function writeArtifact(
   }
 }
 
+/** Writes all but config and tokenizer to the job's folder. Gives the names of the programs. */
+export async function layOut(target: ArtifactTarget, job: WriteJob): Promise<string[]> {
+  const { draft, opened } = job;
+  const part = await writers[target](job);
+  const variants = part.variants.map((v) => ({ ...v, program: withoutBodies(v.program) }));
+  const manifest = { format: formatName, version: formatVersion, model: opened.info, ...part, variants };
+  await writeFile(join(draft, manifestFile), printManifest(manifest as AnyManifest));
+  await writeFile(join(draft, 'package.json'), '{ "type": "module", "main": "index.js", "types": "index.d.ts" }\n');
+  await copyFile(builtFile(`artifact/${target}.js`), join(draft, 'index.js'));
+  await copyFile(builtFile('types/runtime/artifact/api.d.ts'), join(draft, 'index.d.ts'));
+  return variants.map((v) => v.name);
+}
+
 /** Compiles the entries that generation needs; `forward` is for evaluation and not part of an artifact. */
-function compilerOf(opened: OpenedModel, name: ArtifactTarget, hooks: PassHooks | undefined): WriteJob['compile'] {
+export function compilerOf(opened: OpenedModel, name: ArtifactTarget, hooks?: PassHooks): WriteJob['compile'] {
   let isFirst = true;
   return (target) => {
     const { model, trace, cache } = fitChunk(opened, target);
@@ -120,7 +137,7 @@ function compilerOf(opened: OpenedModel, name: ArtifactTarget, hooks: PassHooks 
   };
 }
 
-async function sizesOf(folder: string): Promise<{ weightBytes: number; otherBytes: number }> {
+export async function sizesOf(folder: string): Promise<{ weightBytes: number; otherBytes: number }> {
   const sizes = { weightBytes: 0, otherBytes: 0 };
   for (const name of await readdir(folder)) {
     const { size } = await stat(join(folder, name));
