@@ -108,13 +108,17 @@ describe.skipIf(missing)('in Node', () => {
   }, 240_000);
 });
 
-/** The artifact on a server, its files in small chunks. */
+/** The artifact on a server, with its least demanding variant only, its files in small chunks. */
 async function serve(): Promise<{ server: FileServer; manifest: Manifest<'webgpu'> }> {
   const manifest = parseManifest(readFileSync(join(artifact, 'program.json'), 'utf8'), 'program.json');
   if (manifest.target !== 'webgpu') throw new Error('the artifact is for another target');
+  const variants = manifest.variants.slice(-1);
   const { files, spans } = manifest.weights;
   const contents = new Map(files.map(({ name }) => [name, new Uint8Array(readFileSync(join(artifact, name)))]));
-  return { server: await serveFiles(contents), manifest: { ...manifest, weights: tableOf(contents, 2 ** 15, spans) } };
+  const table = tableOf(contents, 2 ** 15, spans);
+  const isOther = (name: string): boolean => name.startsWith('kernels.') && name !== variants[0].code;
+  const weights = { ...table, files: table.files.map((f) => (isOther(f.name) ? { ...f, digests: [], bytes: 0 } : f)) };
+  return { server: await serveFiles(contents), manifest: { ...manifest, variants, weights } };
 }
 
 describe('from a server', () => {
@@ -181,6 +185,22 @@ describe('from a server', () => {
     const total = manifest.weights.files.reduce((n, f) => n + f.digests.length, 0);
     expect(server.requests.filter((r) => r.start < r.end).length).toBeLessThanOrEqual(total - 12 + 6);
     expect(store.chunks.size).toBe(total);
+  });
+
+  test.skipIf(missing)('what only another variant needs is not downloaded', async () => {
+    const [base] = manifest.variants.slice(-1);
+    const requires = { ...base.requires, features: ['unheard-of'] };
+    const other = { ...base, name: 'other', requires, code: 'kernels.other.wgsl' };
+    const { files, spans, chunkBytes } = manifest.weights;
+    const digests = files[0].digests.slice(0, 1);
+    const absent = [other.code, 'weights-other.safetensors'].map((name) => ({ name, bytes: 8, digests }));
+    const more = { w: [files.length + 1, 0, 8] as const };
+    const weights = { chunkBytes, files: [...files, ...absent], spans: { ...spans, ...more } };
+    const platform = { openGpu: nullGpu, openStore: async () => undefined, patience: 1 };
+    const both = { ...manifest, variants: [other, base], weights };
+    (await openWebGpuArtifact(sourceOf(server.url), both, {}, platform)).model.dispose();
+    const needed = files.filter((f) => f.bytes > 0).map((f) => f.name);
+    expect(new Set(server.requests.map((r) => r.name))).toEqual(new Set(needed));
   });
 
   test.skipIf(missing)('a signal ends loading, whatever is under way', async () => {

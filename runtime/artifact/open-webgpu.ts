@@ -50,10 +50,7 @@ export async function openWebGpuArtifact(
     const weights = await allocate(device, program, requires);
     const table = parseDownload(manifest.weights)!;
     const spans = spansOf(program, table, source);
-    const isCode = (name: string): boolean => manifest.variants.some((v) => v.code === name);
-    const texts = table.files.flatMap(({ name }, file) =>
-      name === code || (!isCode(name) && !spans.some((s) => s.file === file)) ? [file] : [],
-    );
+    const texts = textsOf(manifest, table, code);
     const keeps = !source.isLocal && options.cache !== false;
     const store = keeps ? await platform.openStore(source.where) : undefined;
     if (keeps && !store) {
@@ -109,14 +106,17 @@ async function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined
   }
 }
 
-function misfitOf({ features, bindingBytes }: Requires<'webgpu'>, { features: offered, limits }: GPUAdapter) {
+function misfitOf(
+  { features, bindingBytes }: Requires<'webgpu'>,
+  { features: offered, limits }: GPUAdapter,
+): Misfit | undefined {
   const missing = features.filter((name) => !offered.has(name));
   const again = 'use another graphics adapter or browser, or the model compiled for the target cpu in Node';
-  if (missing.length > 0) return { needs: `WebGPU with ${missing.join(', ')}`, wayOut: again } satisfies Misfit;
+  if (missing.length > 0) return { needs: `WebGPU with ${missing.join(', ')}`, wayOut: again };
   const limit = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
   if (bindingBytes <= limit) return undefined;
   const needs = `arrays of ${mib(bindingBytes)}, and this graphics adapter allows ${mib(limit)}`;
-  return { needs, wayOut: again } satisfies Misfit;
+  return { needs, wayOut: again };
 }
 
 const unique = (files: readonly number[]): number[] => [...new Set(files)].sort((a, b) => a - b);
@@ -144,6 +144,13 @@ async function allocate(
       { cause },
     );
   }
+}
+
+/** The files to be read whole: config, tokenizer, and the code of the variant. */
+function textsOf({ variants }: Manifest<'webgpu'>, { files, spans }: DownloadTable, code: string): number[] {
+  const others = new Set(variants.map((v) => v.code).filter((name) => name !== code));
+  const weights = new Set(Object.values(spans).map(([file]) => file));
+  return [...files.keys()].filter((file) => !weights.has(file) && !others.has(files[file].name));
 }
 
 function spansOf({ weights }: Program, { spans }: DownloadTable, { where }: Source): WeightSpan[] {
