@@ -74,6 +74,13 @@ describe('modelc/esbuild', () => {
     expect(readdirSync(cache)).toHaveLength(1);
   });
 
+  test('a file that defines no model is as any other, whatever it is called', () => {
+    project.write('src/user.model.ts', `export const user: string = 'Ada';`);
+    project.write('src/user.ts', `import { user } from './user.model';\nconsole.log(user);\n`);
+    expect(esbuild({ outdir: 'user' }, ['src/user.ts'], bare).stderr).toBe('');
+    expect(project.runMoved('user', 'user.js').stdout).toBe('Ada\n');
+  });
+
   test.each<[string, object, string | undefined, RegExp]>([
     [
       'a missing checkpoint',
@@ -96,11 +103,21 @@ describe('modelc/esbuild', () => {
     [
       'a definition that throws',
       {},
-      `throw new Error('no luck');\nexport default 1;`,
+      `import { defineModel } from 'modelc';\nthrow new Error('no luck', { cause: defineModel });`,
       /no luck; it runs in Node at build/,
     ],
-    ['a definition that does not parse', {}, `export default (`, /Unexpected end of file.*; it runs in Node at build/s],
-    ['another default export', {}, `export default { checkpoint: '.' };`, /write `export default defineModel/],
+    [
+      'a definition that does not parse',
+      {},
+      `export default defineModel(`,
+      /Unexpected end of file.*; it runs in Node at build/s,
+    ],
+    [
+      'another default export',
+      {},
+      `export default { checkpoint: '.' }; // no defineModel`,
+      /write `export default defineModel/,
+    ],
     [
       'a CPU model for the browser',
       { platform: 'browser' },

@@ -3,7 +3,7 @@
 // changed afterwards, so builds can copy and serve from it while others run; those unused for a month are removed.
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
 import os from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
@@ -42,9 +42,13 @@ export interface Build {
   log(line: string): void;
 }
 
-/** Specifiers of imports that the plugins serve, and the files that these resolve to. */
-export const isModelImport = /\.model(\.[jt]s)?$/;
-export const isModelFile = /\.model\.[jt]s$/;
+/** Specifiers of imports that may be of a definition. */
+export const modelImport = /\.model(\.[jt]s)?$/;
+export const modelFile = /\.model\.[jt]s$/;
+
+/** Whether a file holds a definition: others name files of their own kinds of models so, too. */
+export const isDefinition = async (file: string): Promise<boolean> =>
+  modelFile.test(file) && /\bdefineModel\b/.test(await readFile(file, 'utf8').catch(() => ''));
 
 const monthMilliseconds = 30 * 24 * 60 * 60 * 1000;
 const keeping = new Map<string, Promise<void>>();

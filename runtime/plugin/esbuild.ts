@@ -7,7 +7,7 @@ import { dirname, join, parse, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { BuildOptions, Loader, PartialMessage, Plugin, PluginBuild } from 'esbuild';
 import { ModelcError } from '../../ir/error.ts';
-import { artifactCache, compileModel, type Evaluated, isModelFile, isModelImport } from './compile.ts';
+import { artifactCache, compileModel, type Evaluated, isDefinition, modelImport } from './compile.ts';
 import { copyModel, importedFile, Models, modelName, outputFolder } from './output.ts';
 
 const namespace = 'modelc';
@@ -23,12 +23,12 @@ export default function modelc(): Plugin {
       const talkative = ['info', 'debug', 'verbose'].includes(options.logLevel ?? 'warning');
       const models = new Models();
 
-      build.onResolve({ filter: isModelImport }, async ({ path, pluginData, ...rest }) => {
+      build.onResolve({ filter: modelImport }, async ({ path, pluginData, ...rest }) => {
         if (pluginData === namespace) return undefined;
         const { resolveDir, importer, kind } = rest;
         const found = await build.resolve(path, { resolveDir, importer, kind, pluginData: namespace });
-        if (found.errors.length > 0 || found.namespace !== 'file' || !isModelFile.test(found.path)) return found;
-        // its own package.json says nothing of modules, so the name must where Node reads it
+        if (found.errors.length > 0 || found.namespace !== 'file' || !(await isDefinition(found.path))) return found;
+        // no package.json need say there that it is a module, so for Node the name does
         const module = `${modelName(found.path)}.${place === 'node' ? 'mjs' : 'js'}`;
         return { path: join(dirname(found.path), module), namespace, pluginData: found.path };
       });
@@ -93,8 +93,8 @@ async function evaluate({ esbuild, initialOptions }: PluginBuild, file: string):
     packages: 'external',
     logLevel: 'silent',
     absWorkingDir,
-    define: { 'import.meta.url': ownUrl },
-    plugins: [{ name: 'own-urls', setup: keepUrls }],
+    define: Object.fromEntries(placeFields.map((field) => [`import.meta.${field}`, `__modelc_${field}`])),
+    plugins: [{ name: 'places', setup: keepPlaces }],
     ...(tsconfig === undefined ? {} : { tsconfig }),
     ...(alias === undefined ? {} : { alias }),
   });
@@ -110,13 +110,15 @@ async function evaluate({ esbuild, initialOptions }: PluginBuild, file: string):
   }
 }
 
-const ownUrl = '__modelc_url';
+/** What import.meta says of a module's place. */
+const placeFields = ['url', 'filename', 'dirname'] as const;
 
-/** Every module keeps the import.meta.url that it has in its place. */
-function keepUrls(build: PluginBuild): void {
+/** Every module keeps the place that it has, although all of them run as one. */
+function keepPlaces(build: PluginBuild): void {
   build.onLoad({ filter: /\.[cm]?[jt]sx?$/, namespace: 'file' }, async ({ path }) => {
-    const url = `const ${ownUrl} = ${JSON.stringify(pathToFileURL(path).href)};`;
+    const place = { url: pathToFileURL(path).href, filename: path, dirname: dirname(path) };
+    const constants = placeFields.map((field) => `const __modelc_${field} = ${JSON.stringify(place[field])};`);
     const loader = path.replace(/.*\.[cm]?/, '') as Loader;
-    return { contents: `${url} ${await readFile(path, 'utf8')}`, loader };
+    return { contents: `${constants.join(' ')} ${await readFile(path, 'utf8')}`, loader };
   });
 }

@@ -5,7 +5,7 @@ import { copyFile, constants as fs, mkdir, readdir, rm, stat, utimes } from 'nod
 import { basename, join, relative } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
 import { checkDestination } from '../artifact/write.ts';
-import { type CompiledModel, isModelFile, type Place } from './compile.ts';
+import { type CompiledModel, modelFile, type Place } from './compile.ts';
 
 /** The folder of a model in the output. */
 export const outputFolder = (name: string): string => `models/${name}`;
@@ -13,7 +13,7 @@ export const outputFolder = (name: string): string => `models/${name}`;
 /** The name of the model in a file, as a path and a URL may hold it. */
 export const modelName = (file: string): string =>
   basename(file)
-    .replace(isModelFile, '')
+    .replace(modelFile, '')
     .replace(/^\W+/, '')
     .replace(/[^\w.-]/g, '_') || 'model';
 

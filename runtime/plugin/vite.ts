@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import type { Plugin, ResolvedConfig } from 'vite';
 import { ModelcError } from '../../ir/error.ts';
 import { isPlainName } from '../artifact/download-table.ts';
-import { compileModel, type Evaluated, isModelFile, type Place } from './compile.ts';
+import { compileModel, type Evaluated, isDefinition, type Place } from './compile.ts';
 import { copyModel, importedFile, Models, outputFolder } from './output.ts';
 import { serveFile } from './serve.ts';
 
@@ -40,7 +40,7 @@ export default function modelc(): Plugin {
     resolveId: (id) => (nameIn(id) ? { id, external: true, moduleSideEffects: false } : undefined),
 
     async load(id) {
-      if (!isModelFile.test(id)) return undefined;
+      if (!(await isDefinition(id))) return undefined;
       const place = placeOf(this.environment);
       const log = (line: string): void => config.logger.info(line, { timestamp: true });
       try {
@@ -65,7 +65,7 @@ export default function modelc(): Plugin {
     },
 
     renderStart({ format }) {
-      const file = format === 'es' ? undefined : [...this.getModuleIds()].find((id) => isModelFile.test(id));
+      const file = format === 'es' ? undefined : [...this.getModuleIds()].find((id) => sources.has(id));
       if (file === undefined) return;
       const option = config.isWorker ? "worker: { format: 'es' }" : "the output format 'es'";
       this.error(`${relative('', file)}: an imported model is an ES module; set ${option}`);
