@@ -69,7 +69,7 @@ for (const { name, missing, open } of targets) {
     let model: PreTrainedModel;
     beforeAll(async () => {
       model = await open();
-    }, 120_000);
+    }, 240_000);
     const generate = async (options: GenerateOptions): Promise<number[][]> =>
       rowsOf(await model.generate({ do_sample: false, eos_token_id: null, pad_token_id: 0, ...options }));
     /** Generation with the host between all tokens: somebody looks at the scores. */
@@ -187,6 +187,54 @@ for (const { name, missing, open } of targets) {
       await expect(generate({ input_ids: [prompt], tokens_per_submit: 0 })).rejects.toThrow(
         '`tokens_per_submit` must be a positive integer, but is 0',
       );
+    });
+
+    test.runIf(name === 'webgpu')(
+      'a token takes one write, one pass, one submit and one reading back; or fewer, together',
+      async () => {
+        const { gpu: device } = gpu as WebGpuDevice;
+        const counts = { writes: 0, submits: 0 };
+        const { writeBuffer, submit } = device.queue;
+        device.queue.writeBuffer = (...args: Parameters<typeof writeBuffer>) => {
+          counts.writes++;
+          return writeBuffer.apply(device.queue, args);
+        };
+        device.queue.submit = (...args) => {
+          counts.submits++;
+          return submit.apply(device.queue, args);
+        };
+        const countsOf = async (options: GenerateOptions): Promise<typeof counts> => {
+          Object.assign(counts, { writes: 0, submits: 0 });
+          await generate({ input_ids: [prompt], ...options });
+          return { ...counts };
+        };
+        for (const [tokens_per_submit, do_sample] of [
+          [1, false],
+          [1, true],
+          [4, false],
+        ] as const) {
+          const options = { tokens_per_submit, do_sample };
+          const [few, many] = [
+            await countsOf({ ...options, max_new_tokens: 5 }),
+            await countsOf({ ...options, max_new_tokens: 9 }),
+          ];
+          const more = 4 / tokens_per_submit;
+          expect(many).toEqual({ writes: few.writes + more, submits: few.submits + more });
+        }
+        Object.assign(device.queue, { writeBuffer, submit });
+      },
+    );
+
+    test.runIf(name === 'webgpu')('a device that is lost on the way is a typed error', async () => {
+      const seen: bigint[] = [];
+      const generated = async (): Promise<void> => {
+        for await (const [id] of model.stream({ input_ids: [prompt], max_new_tokens: 9, do_sample: false })) {
+          seen.push(id);
+          if (seen.length === 3) (gpu as WebGpuDevice).gpu.destroy();
+        }
+      };
+      await expect(generated()).rejects.toMatchObject({ name: 'ModelcError', code: 'unsupported' });
+      expect(seen.length).toBeGreaterThanOrEqual(3);
     });
   });
 }

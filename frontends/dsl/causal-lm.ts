@@ -7,7 +7,7 @@ import type { Dim } from '../../ir/dim.ts';
 import { dimSub } from '../../ir/dim.ts';
 import { KVCache } from './cache.ts';
 import type { Module, WeightResolver } from './module.ts';
-import { sampleTokens } from './sampling.ts';
+import { largest, sampleTokens } from './sampling.ts';
 import { samplingParameters } from './sampling-inputs.ts';
 import type { Tensor } from './tensor.ts';
 import { type Traced, trace } from './trace.ts';
@@ -71,7 +71,7 @@ export function traceCausalLM(
       case 'decode': {
         const logits = nextLogits();
         t.result('logits', logits);
-        t.result('next_token', logits.argmax());
+        t.result('next_token', largest(logits, 1).squeeze(1));
         return;
       }
       case 'decode_sample': {

@@ -13,8 +13,8 @@ const longLine = 4096;
 /** x [batch, n] at positions [batch, ..]. */
 const takeRows = (x: Tensor, positions: Tensor): Tensor => op('gather', [x, positions], { axis: 1, batch: 1 });
 
-/** i32 positions [batch, k] of the k largest of x [batch, n]: those of its parts, then those among them. */
-function largest(x: Tensor, k: number): Tensor {
+/** i32 positions [batch, k] of the k largest of x [batch, n], the first of equals first: of its parts, then among them. */
+export function largest(x: Tensor, k: number): Tensor {
   const [batch, size] = x.shape;
   const n = dimConst(size) ?? 0;
   const parts = n > longLine ? bestParts(n, k) : 1;

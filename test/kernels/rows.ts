@@ -78,6 +78,7 @@ const ties = (i: number): number => (i % 11 === 3 ? Number.NaN : (i * i) % 7);
 export const ordering: KernelCase[] = [
   ...[1, 2, 5, 40].map((k) => scene(`top ${k} of 40 with ties and NaN`, (s) => make('top_k', [s.input([3, 40], 'f32', ties)], { k }))),
   ...[1, 8].map((k) => scene(`top ${k} of i32`, (s) => make('top_k', [s.input([3, 40], 'i32', (i) => (i * 7) % 11)], { k }))),
+  ...(['i64', 'u32', 'u8', 'bool', 'f16'] as const).map((dtype) => scene(`top 7 of ${dtype}`, (s) => make('top_k', [s.input([3, 150], dtype, (i) => (dtype === 'bool' ? i % 2 : (i * 7) % 31))], { k: 7 }))),
   ...[1, 3].map((k) => scene(`top ${k} of bf16`, (s) => make('top_k', [s.input([3, 40], 'bf16')], { k }))),
   scene('top 50 of 3000', (s) => make('top_k', [s.input([2, 3000])], { k: 50 })),
   scene('top 5 of NaN alone', (s) => make('top_k', [s.input([2, 9], 'f32', () => Number.NaN)], { k: 5 })),

@@ -1,12 +1,14 @@
 // sort and top_k for groups, without scratch memory. sort: the place of an element is the number of elements that come
 // before it, which its thread counts. top_k: k rounds over the line, a group a line; each finds the first element of the
-// order that comes after the last one found. Order: NaN is the largest value; equal elements keep their order.
+// order that comes after the last one found, every thread among its own and then all together. Order: NaN is the largest
+// value; equal elements keep their order.
 import { dimProduct } from '../../../ir/dim.ts';
+import { type DType, dtypeInfo, isFloat } from '../../../ir/dtype.ts';
 import { ModelcError } from '../../../ir/error.ts';
 import { isOp, type Node } from '../../../ir/graph.ts';
-import { add, alu, cast, constant, type Expr, index, load, mul, variable } from '../../../ir/loop.ts';
+import { add, alu, cast, constant, type Expr, index, mul, select } from '../../../ir/loop.ts';
 import type { Target } from '../../../ir/target.ts';
-import { delinear, linear } from '../builder.ts';
+import { delinear, identity, linear } from '../builder.ts';
 import type { Emitter } from '../emit.ts';
 import { taskIndex } from '../templates/map.ts';
 import { greater } from '../templates/sort.ts';
@@ -44,8 +46,6 @@ function topK(emitter: Emitter, root: Node<'top_k'>, target: Target): Expr {
   const grid = builder.size(dimProduct(shape.slice(0, -1)));
   const line = taskIndex(grid);
   const at = delinear(builder, shape.slice(0, -1), line);
-  const values = builder.alloc(dtype, target.groupThreads, 'group');
-  const places = builder.alloc('i32', target.groupThreads, 'group');
   const none = constant(-1, 'i32');
   const last = { value: builder.mutable(constant(0, dtype)), place: builder.mutable(none) };
   const best = { value: builder.mutable(constant(0, dtype)), place: builder.mutable(none) };
@@ -67,21 +67,25 @@ function topK(emitter: Emitter, root: Node<'top_k'>, target: Target): Expr {
       },
       'group',
     );
-    const thread = variable('thread');
-    builder.store(values, thread, best.value);
-    builder.store(places, thread, best.place);
-    builder.barrier();
-    builder.assign(best.place, none);
-    builder.for(index(0), index(target.groupThreads), 1, (t) => {
-      const entry = { value: builder.let(load(values, t, dtype)), place: builder.let(load(places, t, 'i32')) };
-      builder.if(alu('and', alu('ge', entry.place, constant(0, 'i32')), improves(entry)), () => take(entry));
-    });
-    builder.assign(last.value, best.value);
-    builder.assign(last.place, best.place);
-    once(builder, () => builder.store(out, add(mul(line, index(k)), round), best.place));
-    builder.barrier();
+    const acc = accumulatorOf(dtype);
+    const found = alu('ge', best.place, constant(0, 'i32'));
+    const mine = builder.let(cast(best.value, acc));
+    const { groupThreads } = target;
+    const [top] = builder.reduce('max', groupThreads, [select(found, mine, constant(identity('max', acc), acc))]);
+    const isFirst = alu('and', found, alu('xor', greater(top, mine), constant(1, 'bool')));
+    const candidate = select(isFirst, best.place, constant(dtypeInfo.i32.max, 'i32'));
+    const [place] = builder.reduce('min', groupThreads, [candidate]);
+    builder.assign(last.value, cast(top, dtype));
+    builder.assign(last.place, place);
+    once(builder, () => builder.store(out, add(mul(line, index(k)), round), place));
   });
   return grid;
+}
+
+/** The type in which a group compares values of a dtype. */
+function accumulatorOf(dtype: DType): DType {
+  if (isFloat(dtype)) return 'f32';
+  return dtype === 'u32' || dtype === 'i64' ? dtype : 'i32';
 }
 
 function countingSort(emitter: Emitter, root: Node<'sort'>, target: Target): Expr {
