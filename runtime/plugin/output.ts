@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { copyFile, constants as fs, mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
+import { manifestFile } from '../artifact/format.ts';
 import { checkDestination } from '../artifact/write.ts';
 import { type CompiledModel, modelFile, type Place } from './compile.ts';
 
@@ -44,7 +45,7 @@ export async function copyModel({ folder }: CompiledModel, to: string): Promise<
   await checkDestination(to, 'move them, or rename the model');
   await mkdir(to, { recursive: true });
   // the manifest first: it makes a copy that is cut off known as one
-  const names = (await readdir(folder)).sort((a, b) => Number(b === 'program.json') - Number(a === 'program.json'));
+  const names = (await readdir(folder)).sort((a, b) => Number(b === manifestFile) - Number(a === manifestFile));
   for (const name of await readdir(to)) if (!names.includes(name)) await rm(join(to, name), { recursive: true });
   for (const name of names) {
     const [from, copy] = [join(folder, name), join(to, name)];
