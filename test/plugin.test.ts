@@ -44,6 +44,7 @@ describe('modelc/esbuild', () => {
   });
 
   test('a second build compiles nothing, another definition or checkpoint does', () => {
+    expect(esbuild({ outdir: 'once' }, ['src/app.ts']).stderr).toBe('');
     expect(readdirSync(cache)).toHaveLength(1);
     expect(esbuild({ outdir: 'again' }, ['src/app.ts'], bare).stderr).toBe('');
     expect(project.runMoved('again', 'app.js').stdout).toMatch(/^Once upon a time/);
