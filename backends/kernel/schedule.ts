@@ -79,6 +79,10 @@ export const elementsPerThread = 4;
 /** 32-bit elements of group memory that a template may use; the rest is for reductions over the group. */
 export const groupElements = (target: Target): number => Math.floor(target.groupBytes / 4) - 20 * target.groupThreads;
 
+/** Lanes of a load of elements of so many bytes. */
+const loadLanes = (target: Target, bytes: number): number =>
+  target.accessBytes ? Math.max(1, target.accessBytes / bytes) : lanesOf(target);
+
 export interface GroupMatvecTile {
   /** Lanes of a load of weights. */
   readonly lanes: number;
@@ -103,7 +107,7 @@ export function groupMatvecTile(
   { depth, columns: n, products }: { depth: number; columns: number; products: number },
   weightBytes: number,
 ): GroupMatvecTile {
-  const lanes = target.accessBytes ? Math.max(1, target.accessBytes / weightBytes) : lanesOf(target);
+  const lanes = loadLanes(target, weightBytes);
   let width = Math.min(32, target.groupThreads / 4);
   while (width > 1 && width * lanes > depth) width /= 2;
   const columns = n >= (4 * target.threads * target.groupThreads) / width ? 2 : 1;
@@ -190,6 +194,41 @@ export interface GroupAttentionTile {
   /** Keys of a block. */
   readonly keys: number;
 }
+export interface DecodingAttention {
+  /** Lanes of a load of keys or values. */
+  readonly lanes: number;
+  /** Threads side by side that share a key. A power of two. */
+  readonly run: number;
+  /** Query heads of a group: a divisor of those that share keys. */
+  readonly heads: number;
+  /** Keys of a run that are under way at a time. */
+  readonly keys: number;
+}
+/**
+ * Attention of one query: as many threads share a key as divide its head in whole loads, and as many heads share it as a
+ * thread has registers for. Undefined where heads are of an odd size.
+ */
+export function decodingAttention(
+  target: Target,
+  perGroup: number,
+  depth: number,
+  width: number,
+  bytes: number,
+): DecodingAttention | undefined {
+  const lanes = loadLanes(target, bytes);
+  if (depth === 0 || width === 0 || depth % lanes !== 0 || width % lanes !== 0) return undefined;
+  const power = (x: number) => x & -x;
+  const run = Math.min(32, target.groupThreads / 4, power(depth / lanes), power(width / lanes));
+  const perHead = (depth + width) / run;
+  const isFitting = (heads: number) =>
+    heads * perHead <= 64 && (target.groupThreads / run) * heads * (width + 2) <= groupElements(target);
+  const heads = Array.from({ length: perGroup }, (_, i) => perGroup - i).find(
+    (n) => perGroup % n === 0 && isFitting(n),
+  );
+  if (heads === undefined) return undefined;
+  return { lanes, run, heads, keys: Math.max(1, Math.min(target.vectorRegisters / 8, Math.floor(64 / perHead))) };
+}
+
 /** As many rows as group memory holds queries, outputs and scores of. */
 export function groupAttentionTile(
   target: Target,

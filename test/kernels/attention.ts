@@ -80,6 +80,18 @@ export const attentions: KernelCase[] = [
       merged(attention(s, { batch, heads: 4, groups: 2, queries: seq, keys: dimAdd(past, seq), width: 16 }, { operands: ['mask'], window: 20 })),
       { dims: { batch: 2, seq: queries, past: before } }),
   ]),
+  ...(['f32', 'bf16'] as const).flatMap((dtype) => [[64, 8, 2], [128, 4, 1], [80, 3, 3], [24, 6, 1]].map(([width, heads, groups]) =>
+    scene(`one query, ${heads} heads of ${width}, ${groups} of them for keys in ${dtype}`, (s) => {
+      const [k, v] = [0, 1].map(() => castTo(s.input([2, groups, 333, width], dtype), 'f32'));
+      const args = [s.input([2, heads, 1, width]), k, v, s.input([2, 333], 'bool', (i) => Number(i % 5 > 0)), s.input([heads])];
+      const attrs = { scale: width ** -0.5, causal: true, window: 300, softcap: 3, operands: ['mask', 'sinks'] as const };
+      return merged(make('attention', args, attrs));
+    }),
+  )),
+  scene('one query, keys stored with their positions last', (s) => {
+    const [k, v] = [0, 1].map(() => make('transpose', [s.input([2, 2, 16, 50])], { perm: [0, 1, 3, 2] }));
+    return make('attention', [s.input([2, 4, 1, 16]), k, v], { scale: 0.25, causal: true, window: 0, softcap: 0, operands: [] });
+  }),
   scene('more queries than keys', (s) => attention(s, { batch: 1, heads: 2, groups: 1, queries: 9, keys: 5, width: 8 })),
   scene('more queries than keys, with a window', (s) => attention(s, { batch: 1, heads: 2, groups: 1, queries: 9, keys: 5, width: 8 }, { window: 2 })),
   scene('keys and values that are views of a cache', (s) => {

@@ -3,16 +3,18 @@
 // blocks: scores of all rows and keys of a block, a pair a thread; new maxima, weights and sums, a row a thread; outputs,
 // an element a thread. The score matrix never exists. A split attention has a group per run of keys as well, and stores
 // out, maximum and sum of each row as they are. Many queries of a type that the target has a tile for take another way
-// (tiled-attention.ts).
+// (tiled-attention.ts), and so does one query (decode-attention.ts).
 import { dimConst } from '../../../ir/dim.ts';
 import { isOp, type Node } from '../../../ir/graph.ts';
 import { add, alu, cast, ceilDiv, constant, type Expr, floorDiv, index, modulo, mul, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
 import type { Target } from '../../../ir/target.ts';
 import { linear } from '../builder.ts';
-import type { Emitter } from '../emit.ts';
-import { groupAttentionTile, tiledAttention } from '../schedule.ts';
+import { type Emitter, NotVectorisable } from '../emit.ts';
+import { decodingAttention, groupAttentionTile, tiledAttention } from '../schedule.ts';
 import { fixed, resultOffset } from '../templates/attention.ts';
 import { taskIndex } from '../templates/map.ts';
+import { storedBytes } from '../templates/product.ts';
+import { decodeAttentionKernel } from './decode-attention.ts';
 import { tiledAttentionKernel } from './tiled-attention.ts';
 
 const f32 = (value: number): Expr => constant(value, 'f32');
@@ -33,6 +35,14 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
   const width = fixed(v.type.shape[3], 'value size');
   const tiled = tiledAttention(target, q.type.dtype, seq.max, perGroup, depth, width);
   if (tiled && isOp(node, 'attention')) return tiledAttentionKernel(emitter, target, node, tiled);
+  const decoding = dimConst(seq) === 1 && decodingAttention(target, perGroup, depth, width, storedBytes([k, v]));
+  if (decoding) {
+    try {
+      return builder.attempt(() => decodeAttentionKernel(emitter, target, node, decoding));
+    } catch (error) {
+      if (!(error instanceof NotVectorisable)) throw error;
+    }
+  }
   const tile = groupAttentionTile(target, seq, perGroup, depth, width);
   const s = builder.size(seq);
   const total = builder.size(k.type.shape[2]);

@@ -9,7 +9,7 @@ import type { Target } from '../../../ir/target.ts';
 import { type Emitter, NotVectorisable } from '../emit.ts';
 import { type GroupMatvecTile, groupMatvecTile } from '../schedule.ts';
 import { taskIndex } from '../templates/map.ts';
-import { emitResult, type Products, productsOf, weightBytes } from '../templates/product.ts';
+import { emitResult, type Products, productsOf, storedBytes } from '../templates/product.ts';
 import { threadIndex } from './map.ts';
 import { emitReductions } from './row.ts';
 
@@ -17,7 +17,11 @@ export function matvecKernel(emitter: Emitter, target: Target): Expr {
   const { builder } = emitter;
   const products = productsOf(emitter);
   const { depth, columns: n, nodes } = products;
-  const tile = groupMatvecTile(target, { depth, columns: n, products: nodes.length }, weightBytes(nodes[0].args[1]));
+  const tile = groupMatvecTile(
+    target,
+    { depth, columns: n, products: nodes.length },
+    storedBytes(nodes.map((node) => node.args[1])),
+  );
   const { width, columns } = tile;
   const perGroup = (target.groupThreads / width) * columns;
   const grid = ceilDiv(products.n, perGroup);

@@ -8,14 +8,14 @@ import { isOp, type Node } from '../../../ir/graph.ts';
 import { type Emitter, NotVectorisable } from '../emit.ts';
 import { lanesOf, matvecTile } from '../schedule.ts';
 import { taskIndex } from './map.ts';
-import { emitEpilogue, type Products, productsOf, weightBytes } from './product.ts';
+import { emitEpilogue, type Products, productsOf, storedBytes } from './product.ts';
 import { emitRow } from './row.ts';
 
 export function matvecKernel(emitter: Emitter, target: Target): Expr {
   const { builder } = emitter;
   const products = productsOf(emitter);
   const lanes = lanesOf(target);
-  const tile = matvecTile(target, products.columns, products.depth, weightBytes(products.nodes[0].args[1]));
+  const tile = matvecTile(target, products.columns, products.depth, storedBytes([products.nodes[0].args[1]]));
   const grid = ceilDiv(products.n, tile.columns);
   const task = taskIndex(grid);
   const n0 = builder.let(mul(task, index(tile.columns)));

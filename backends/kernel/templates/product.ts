@@ -46,11 +46,10 @@ export function productsOf(emitter: Emitter): Products {
   };
 }
 
-/** Bytes of a weight as stored, per element. */
-export function weightBytes(rhs: Node): number {
-  let n = rhs;
-  while (n.args.length > 0) n = n.args[0];
-  return dtypeInfo[n.type.dtype].bytes;
+/** Bytes of an element of operands as stored; of the largest. */
+export function storedBytes(operands: readonly Node[]): number {
+  const stored = (n: Node): Node => (n.args.length > 0 ? stored(n.args[0]) : n);
+  return Math.max(...operands.map((n) => dtypeInfo[stored(n).type.dtype].bytes));
 }
 
 /**
