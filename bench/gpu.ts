@@ -19,14 +19,15 @@ const usual: readonly ShapeName[] = ['llama1b', 'llama8b', 'gemma2b'];
 /** All of it: a lent machine has to be given back. */
 const wholeMs = 8 * 60_000;
 const emulation = 'EMULATION, no GPU: the numbers show that the benchmark works; its times mean nothing';
+const tiny = 'SMOKE RUN, tiny model and probes: the numbers show that the benchmark works; its times mean nothing';
 
 interface Report {
   readonly device: string;
   readonly target: DeviceName;
   readonly date: string;
   readonly node: string;
-  /** Set when nothing here was measured on a GPU. */
-  readonly emulation?: string;
+  /** Set when the numbers are not those of a model on a GPU. */
+  readonly caveat?: string;
   /** Before and after everything. */
   readonly probes: Probe[];
   readonly rows: Row[];
@@ -47,7 +48,7 @@ export async function gpuBench(options: BenchOptions): Promise<void> {
     target,
     date: new Date().toISOString().slice(0, 10),
     node: process.version,
-    ...(emulated ? { emulation } : {}),
+    ...(smoke ? { caveat: emulated ? emulation : tiny } : {}),
     probes: [await prober.probe()],
     rows: [],
     peers: [],
@@ -109,13 +110,13 @@ const probeText = (p: Probe): string =>
 
 function text(report: Report): string {
   return [
-    ...(report.emulation ? [report.emulation] : []),
+    ...(report.caveat ? [report.caveat] : []),
     `${report.device} (${report.target}), ${report.date}`,
     ...report.probes.map((p, i) => `probe ${i === 0 ? 'before' : 'after'}: ${probeText(p)}`),
     table(report.rows),
     ...(report.peers.length > 0 ? [peerTable(report.peers)] : []),
     ...report.failures,
-    ...(report.emulation ? [report.emulation] : []),
+    ...(report.caveat ? [report.caveat] : []),
   ].join('\n');
 }
 
@@ -130,7 +131,7 @@ function save(report: Report): void {
   const notes = new Set(report.rows.flatMap((r) => (r.note ? [`${r.shape}: ${r.note}.`] : [])));
   const page = [
     `# ${report.device}, ${report.date}`,
-    ...(report.emulation ? [report.emulation] : []),
+    ...(report.caveat ? [report.caveat] : []),
     ...report.probes.map((p) => `- ${probeText(p)}`),
     [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n'),
     ...notes,

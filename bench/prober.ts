@@ -24,8 +24,12 @@ export async function openProber(target: DeviceName, smoke: boolean): Promise<Pr
     }
     case 'cuda':
       return openGpu(await devices.cuda.open(), cudaProbes, smoke);
-    case 'webgpu':
-      return openGpu(await devices.webgpu.open(), webgpuProbes, smoke);
+    case 'webgpu': {
+      const device = await devices.webgpu.open();
+      const { vendor, architecture, description } = device.gpu.adapterInfo;
+      const name = `webgpu ${vendor ? `${vendor} ${architecture}` : description}`.trim();
+      return { ...(await openGpu(device, webgpuProbes, smoke)), device: name };
+    }
     default:
       return target satisfies never;
   }

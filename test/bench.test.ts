@@ -93,7 +93,7 @@ test('the GPU benchmark runs on an emulation, and says so', () => {
   expect(status).toBe(0);
   const report = JSON.parse(stdout);
   expect(report).toMatchObject({ device: 'emulated', target: 'cuda', failures: [], peers: [] });
-  expect(report.emulation).toMatch(/EMULATION, no GPU/);
+  expect(report.caveat).toMatch(/EMULATION, no GPU/);
   expect(report.rows.map((r: { workload: string }) => r.workload)).toEqual(['compile', 'prefill', 'decode']);
   const [compile, , decode] = report.rows;
   expect(compile.first_token_ms).toBeGreaterThan(compile.warm_ms);
