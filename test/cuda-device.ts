@@ -44,12 +44,12 @@ export async function openCuda(): Promise<TestDevice> {
   return { name: 'cuda (emulated)', run: (runs) => runCompiled(device, runs, printProgram) };
 }
 
-/** A checkpoint's model on the emulated device, and its program. */
+/** A checkpoint's model on the emulated device, its program and its session. */
 export async function openEmulated(
   directory: string,
   options: LoadOptions = {},
   entryNames: readonly CausalEntry[] = ['prefill', 'decode', 'forward'],
-): Promise<{ model: PreTrainedModel; program: Program }> {
+): Promise<{ model: PreTrainedModel; program: Program; session: ProgramSession }> {
   const { checkpoint, info, model, cache, trace } = await openModel(directory, options);
   const device = await emulatedDevice();
   const entries = Object.fromEntries(entryNames.map((entry) => [entry, trace(entry)]));
@@ -61,5 +61,5 @@ export async function openEmulated(
     Object.keys(generationConfig).length > 0
       ? GenerationConfig.parse(JSON.stringify(generationConfig), directory)
       : GenerationConfig.from_model_config(config);
-  return { model: createModel(session, info, config, generation), program };
+  return { model: createModel(session, info, config, generation), program, session };
 }

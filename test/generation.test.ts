@@ -184,6 +184,7 @@ describe.skipIf(!hasMaterial).each(['reference', 'cpu'] as const)('against trans
     const { input_ids } = oracle.inputs.single;
     const first = await model.generate({ input_ids, max_new_tokens: 4, past_key_values: cache });
     expect(cache.get_seq_length()).toBe(input_ids[0].length + 3);
+    expect(cache.get_max_length()).toBe(input_ids[0].length + 3); // made as large as the call could need
     const second = await model.generate({ input_ids: first, max_new_tokens: 4, past_key_values: cache });
     expect(rowsOf(second)).toEqual(rowsOf(await model.generate({ input_ids, max_new_tokens: 8 })));
     cache.dispose();

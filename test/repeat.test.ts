@@ -12,6 +12,7 @@ import {
   StaticCache,
   type Tensor,
 } from '../runtime/index.ts';
+import { Decoder } from '../runtime/generation/decoder.ts';
 import { loadModel, openModel } from '../runtime/models.ts';
 import { openEmulated } from './cuda-device.ts';
 import { chooseDriver } from './webgpu-device.ts';
@@ -238,3 +239,21 @@ for (const { name, missing, open } of targets) {
     });
   });
 }
+
+test('a cache that grows on the way: the device begins anew', async () => {
+  const { session } = await openEmulated(example, {}, ['prefill', 'decode', 'decode_sample']);
+  const generated = async (positions?: number): Promise<number[]> => {
+    const cache = new DynamicCache();
+    const decoder = new Decoder({ session, cache, ...(positions ? { positions } : {}) });
+    const [first] = await decoder.feed([prompt.map(BigInt)], undefined, 'next_token');
+    const ids = [first];
+    for await (const [id] of decoder.follow([BigInt(first)], [true], 62 - prompt.length + 5)) ids.push(id);
+    expect(cache.get_max_length()).toBe(positions ?? 128);
+    cache.dispose();
+    return ids;
+  };
+  const grown = await generated();
+  expect(grown.length).toBe(68 - prompt.length);
+  expect(grown).toEqual(await generated(100));
+  session.dispose();
+}, 240_000);

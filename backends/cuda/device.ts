@@ -7,6 +7,7 @@ import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram, Repeats } from '../../runtime/device.ts';
+import { CheckedBindings } from '../checked-bindings.ts';
 import { dimNames } from '../cpu/print.ts';
 import { compileNative } from '../cpu/toolchain.ts';
 import { bindingSource, type CudaBinding } from './binding.ts';
@@ -262,9 +263,13 @@ class GpuDevice implements CudaDevice {
 /** Graphs that a program keeps; the one that was used longest ago makes room. */
 const graphLimit = 64;
 
+/** The buffers of a run, and what tells them from others. */
+type BoundBuffers = Bound<GpuBuffer> & { readonly key: string };
+
 class GpuProgram implements LoadedProgram {
   private readonly dims: readonly string[];
   private readonly graphs = new Map<string, object>();
+  private readonly checked: CheckedBindings<BoundBuffers>;
   private disposed = false;
 
   constructor(
@@ -275,6 +280,7 @@ class GpuProgram implements LoadedProgram {
     private readonly arena: GpuBuffer,
   ) {
     this.dims = dimNames(program);
+    this.checked = new CheckedBindings(program);
   }
 
   async run(entry: string, bindings: Bindings, dims: Readonly<Record<string, number>>): Promise<void> {
@@ -311,7 +317,7 @@ class GpuProgram implements LoadedProgram {
     entry: string,
     bindings: Bindings,
     dims: Readonly<Record<string, number>>,
-  ): { readonly bound: Bound<GpuBuffer>; readonly values: ReadonlyMap<string, number> } {
+  ): { readonly bound: BoundBuffers; readonly values: ReadonlyMap<string, number> } {
     const { device, program } = this;
     if (this.disposed) throw new ModelcError('input', 'the program was disposed');
     if (!Object.hasOwn(program.entries, entry)) {
@@ -320,7 +326,18 @@ class GpuProgram implements LoadedProgram {
     }
     const plan = program.entries[entry];
     const values = checkDims(plan, dims);
-    return { bound: bindAll(program, plan, bindings, values, (b) => device.own(b)), values };
+    const own = (b: Buffer): GpuBuffer => device.own(b);
+    for (const list of Object.values(bindings)) list.forEach(own);
+    const bound = this.checked.get(plan, bindings, values, () => {
+      const buffers = bindAll(program, plan, bindings, values, own);
+      return {
+        ...buffers,
+        key: Object.values(buffers)
+          .map((list) => list.map((b) => b.id).join())
+          .join(';'),
+      };
+    });
+    return { bound, values };
   }
 
   private dimsOf(values: ReadonlyMap<string, number>): BigInt64Array {
@@ -328,12 +345,11 @@ class GpuProgram implements LoadedProgram {
   }
 
   /** The recorded launches; undefined when there is nothing to launch. */
-  private graph(entry: string, bound: Bound<GpuBuffer>, dims: ReadonlyMap<string, number>): object | undefined {
+  private graph(entry: string, bound: BoundBuffers, dims: ReadonlyMap<string, number>): object | undefined {
     const { native, driver, target } = this.device;
     const plan = this.program.entries[entry];
     const grids = gridsOf(this.program, plan, dims, target.groupThreads);
-    const ids = Object.values(bound).map((list) => list.map((b) => b.id).join());
-    const key = [entry, [...grids.values()].join(), ...ids].join(';');
+    const key = [entry, [...grids.values()].join(), bound.key].join(';');
     let graph = this.graphs.get(key);
     if (graph) this.graphs.delete(key);
     else {

@@ -7,6 +7,7 @@ import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { DimBound, Plan, PlanDim, PlanTensor, Program } from '../../ir/program.ts';
 import type { Bindings, Buffer, LoadedProgram, Repeats } from '../../runtime/device.ts';
+import { CheckedBindings } from '../checked-bindings.ts';
 import { evalIndex } from '../kernel/grid.ts';
 import { type Dispatch, headWords, layoutProgram, type Module, type Resource } from './layout.ts';
 import type { Staging } from './staging.ts';
@@ -70,6 +71,7 @@ const spaces = {
 
 export class GpuProgram implements LoadedProgram {
   private disposed = false;
+  private readonly checked: CheckedBindings<ReadonlyMap<string, readonly Memory[]>>;
 
   private constructor(
     private readonly host: Host,
@@ -78,7 +80,9 @@ export class GpuProgram implements LoadedProgram {
     private readonly pipelines: readonly Pipeline[],
     private readonly entries: ReadonlyMap<string, Entry>,
     private readonly arena: GPUBuffer,
-  ) {}
+  ) {
+    this.checked = new CheckedBindings(program);
+  }
 
   /**
    * `texts` are those of the program's modules. Throws ModelcError 'toolchain' when a kernel is refused, 'unsupported'
@@ -272,6 +276,12 @@ export class GpuProgram implements LoadedProgram {
 
   /** Checks the buffers of a run; gives the memory of a resource. */
   private bind(plan: Plan, bindings: Bindings, dims: DimValues): (r: Resource) => GPUBuffer {
+    for (const list of Object.values(bindings)) list.forEach(this.own);
+    const bound = this.checked.get(plan, bindings, dims, () => this.check(plan, bindings, dims));
+    return (r) => (r.space === 'arena' ? this.arena : bound.get(spaces[r.space])![r.index].gpu);
+  }
+
+  private check(plan: Plan, bindings: Bindings, dims: DimValues): ReadonlyMap<string, readonly Memory[]> {
     const { weights, constants, states } = this.program;
     const tensors = { weights, constants, states, inputs: plan.inputs, results: plan.results };
     const bound = new Map<string, readonly Memory[]>();
@@ -287,7 +297,7 @@ export class GpuProgram implements LoadedProgram {
       );
       bound.set(space, memories);
     }
-    return (r) => (r.space === 'arena' ? this.arena : bound.get(spaces[r.space])![r.index].gpu);
+    return bound;
   }
 
   dispose(): void {

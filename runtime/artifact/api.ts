@@ -34,6 +34,8 @@ export interface GenerateOptions {
   seed?: number;
   /** Gets the ids of each step as they come, e.g. to show the speed; the pieces of text are for people. */
   token_callback_function?: (ids: number[]) => void;
+  /** Tokens that a GPU computes before it is asked for more (default 1); they arrive together, and spare the host work. */
+  tokens_per_submit?: number;
   /** Ends the generation early; it then throws a ModelcError with code 'aborted'. */
   signal?: AbortSignal;
 }
