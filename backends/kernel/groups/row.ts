@@ -3,11 +3,11 @@
 // wanted by two loops is kept in the group's memory: every thread finds there what it wrote itself.
 import { dimProduct, shapeEquals } from '../../../ir/dim.ts';
 import { isOp, type Node, topologicalOrder } from '../../../ir/graph.ts';
-import { add, cast, constant, type Expr, index, mul, type ReduceOp } from '../../../ir/loop.ts';
+import { across, add, cast, constant, type Expr, exprEquals, floorDiv, index, mul, type ReduceOp } from '../../../ir/loop.ts'; // biome-ignore format: one row
 import type { Target } from '../../../ir/target.ts';
 import { combine, delinear, identity } from '../builder.ts';
-import type { Emitter } from '../emit.ts';
-import { groupElements } from '../schedule.ts';
+import { type Emitter, NotVectorisable } from '../emit.ts';
+import { groupElements, lanesOf } from '../schedule.ts';
 import { taskIndex } from '../templates/map.ts';
 import { loopValues, rowReductions, sharedValues } from '../templates/row.ts';
 import { mapKernel, once } from './map.ts';
@@ -31,7 +31,7 @@ export function rowKernel(emitter: Emitter, target: Target): Expr {
   const loops = own.map((r) => loopValues(emitter, r.args[0], own));
   if (inRows) stage(emitter, root, [...loops, loopValues(emitter, root, own)], target);
   own.forEach((reduce, i) => {
-    emitReduction(emitter, target, reduce, [at]);
+    emitReduction(emitter, target, reduce, [at], 1); // threads find what they staged at single positions
     for (const n of loops[i]) {
       const staged = emitter.staged.get(n);
       if (staged) staged.written = true;
@@ -61,7 +61,7 @@ const lastAxis = (n: Node) => n.type.shape[n.type.shape.length - 1];
 export function emitReductions(emitter: Emitter, target: Target, root: Node, rows: readonly Expr[][]): void {
   const rowShape = root.type.shape.slice(0, -1);
   const own = rowReductions(emitter, root).filter((r) => shapeEquals(r.type.shape, rowShape) && isCombined(r));
-  for (const reduce of own) emitReduction(emitter, target, reduce, rows);
+  for (const reduce of own) emitReduction(emitter, target, reduce, rows, lanesOf(target));
   for (const at of rows) emitRowValues(emitter, root, at);
 }
 
@@ -78,22 +78,45 @@ function emitRowValues(emitter: Emitter, root: Node, at: readonly Expr[]): void 
 const isCombined = ({ attrs: { op, acc } }: Node<'reduce'>): boolean =>
   (op === 'add' || op === 'max' || op === 'min') && (acc === 'f32' || acc === 'i32' || acc === 'u32');
 
-function emitReduction(emitter: Emitter, target: Target, reduce: Node<'reduce'>, rows: readonly Expr[][]): void {
+/** `lanes`: of the vectors that a thread takes, where the elements allow it. */
+function emitReduction(
+  emitter: Emitter,
+  target: Target,
+  reduce: Node<'reduce'>,
+  rows: readonly Expr[][],
+  lanes: number,
+): void {
   const { builder } = emitter;
   const { op, acc } = reduce.attrs;
   const [x] = reduce.args;
+  const size = builder.size(lastAxis(x));
   const parts = rows.map(() => builder.mutable(constant(identity(op, acc), acc)));
-  builder.for(
-    index(0),
-    builder.size(lastAxis(x)),
-    1,
-    (position) => {
-      rows.forEach((at, r) => {
-        builder.assign(parts[r], combine(op, parts[r], cast(emitter.element(x, [...at, position]), acc)));
-      });
-    },
-    'group',
-  );
+  const loop = (start: Expr, end: Expr, width: number) => {
+    const wide = rows.map(() => builder.mutable(constant(identity(op, acc), acc, width)));
+    builder.for(
+      start,
+      end,
+      width,
+      (base) =>
+        emitter.vector(width, (lane) =>
+          rows.forEach((at, r) => {
+            const value = cast(emitter.element(x, [...at, add(base, lane)]), acc);
+            builder.assign(wide[r], combine(op, wide[r], emitter.full(value)));
+          }),
+        ),
+      'group',
+    );
+    wide.forEach((value, r) => builder.assign(parts[r], combine(op, parts[r], across(op as ReduceOp, value))));
+  };
+  const width = acc === 'f32' ? lanes : 1;
+  const whole = width === 1 ? size : builder.let(mul(floorDiv(size, index(width)), index(width)));
+  try {
+    builder.attempt(() => loop(index(0), whole, width));
+  } catch (error) {
+    if (!(error instanceof NotVectorisable)) throw error;
+    loop(index(0), whole, 1);
+  }
+  if (!exprEquals(whole, size)) loop(whole, size, 1);
   const totals = builder.reduce(op as ReduceOp, target.groupThreads, parts);
   rows.forEach((at, r) => emitter.define(reduce, at, builder.let(cast(totals[r], reduce.type.dtype))));
 }
