@@ -40,17 +40,23 @@ export interface TestDevices {
   readonly missing: readonly { readonly name: string; readonly why: string }[];
 }
 
-/** One row a device: how to open it; throws with the reason when it is not there. */
-const known: readonly { readonly name: string; open(): Promise<TestDevice> }[] = [
+/** How to open a device; throws with the reason when it is not there. */
+export interface DeviceRow {
+  readonly name: string;
+  open(): Promise<TestDevice>;
+}
+
+const known: readonly DeviceRow[] = [
   { name: 'cpu', open: openCpu },
   { name: 'cuda (emulated)', open: openCuda },
-  { name: 'webgpu', open: openWebGpu },
+  { name: 'webgpu', open: () => openWebGpu() },
 ];
 
-export async function devices(): Promise<TestDevices> {
+/** The devices of this machine, or those of `rows`. */
+export async function devices(rows: readonly DeviceRow[] = known): Promise<TestDevices> {
   const present: TestDevice[] = [];
   const missing: { name: string; why: string }[] = [];
-  for (const { name, open } of known) {
+  for (const { name, open } of rows) {
     try {
       present.push(await open());
     } catch (error) {

@@ -6,17 +6,28 @@ import { type Graph, roots, topologicalOrder } from '../ir/graph.ts';
 import { difference } from './compare.ts';
 import { type DeviceResult, devices, isTooLong, type TestDevice } from './devices.ts';
 import { groups } from './kernels/index.ts';
+import { openWebGpu } from './webgpu-device.ts';
 
 const { present, missing } = await devices();
+// What is printed differently for a variant, on that variant.
+const variants = await devices([{ name: 'webgpu subgroups', open: () => openWebGpu(['subgroups']) }]);
+const reducing = ['long rows', 'reductions', 'attention'];
+const rows = [
+  ...present.map((device) => ({ device, cases: Object.entries(groups) })),
+  ...variants.present.map((device) => ({
+    device,
+    cases: Object.entries(groups).filter(([name]) => reducing.includes(name)),
+  })),
+];
 
 /** Whether a result depends on how many bits an i64 has: a shift takes its amount modulo that. */
 const counts = (graph: Graph, device: TestDevice): boolean =>
   device.longBits !== undefined &&
   topologicalOrder(roots(graph)).some((n) => (n.op === 'shl' || n.op === 'shr') && n.type.dtype === 'i64');
 
-for (const { name, why } of missing) test.skip(`${name} is not here: ${why}`, () => {});
-for (const device of present) {
-  describe.each(Object.entries(groups))(`${device.name}, %s`, (_group, cases) => {
+for (const { name, why } of [...missing, ...variants.missing]) test.skip(`${name} is not here: ${why}`, () => {});
+for (const { device, cases: served } of rows) {
+  describe.each(served)(`${device.name}, %s`, (_group, cases) => {
     let results: DeviceResult[] = [];
     beforeAll(async () => {
       results = await device.run(cases);

@@ -1,9 +1,10 @@
 // The WebGPU backend as a test device: Dawn in Node, on the software driver of Debian's Chromium unless VK_ICD_FILENAMES
 // names another; and Dawn's null backend, which executes nothing but checks every module at default limits.
 import { existsSync } from 'node:fs';
-import { createWebGpuDevice, type WebGpuDevice } from '../backends/webgpu/device.ts';
+import { createWebGpuDevice, findAdapter, type WebGpuDevice } from '../backends/webgpu/device.ts';
 import { openGpu } from '../backends/webgpu/gpu.ts';
 import { printProgram } from '../backends/webgpu/print.ts';
+import type { Feature } from '../backends/webgpu/target.ts';
 import { runCompiled } from './cpu-device.ts';
 import type { TestDevice } from './devices.ts';
 
@@ -15,17 +16,25 @@ export function chooseDriver(): void {
   process.env.XDG_RUNTIME_DIR ??= '/tmp'; // without it, the driver complains
 }
 
-export async function openWebGpuDevice(): Promise<WebGpuDevice> {
+/** With `features`, the base variant if none are named. */
+export async function openWebGpuDevice(features: readonly Feature[] = []): Promise<WebGpuDevice> {
   chooseDriver();
-  return createWebGpuDevice(await openGpu(), { print: printProgram });
+  const adapter = await findAdapter(await openGpu());
+  const lacking = features.filter((f) => !adapter.features.has(f));
+  if (lacking.length > 0) throw new Error(`the driver has no ${lacking.join()}`);
+  return createWebGpuDevice(adapter, { print: printProgram, features });
 }
 
 /** A device that compiles and executes nothing, with the limits that every implementation has. */
 export async function openNullDevice(): Promise<WebGpuDevice> {
-  return createWebGpuDevice(await openGpu(['backend=null']), { print: printProgram });
+  return createWebGpuDevice(await openGpu(['backend=null']), { print: printProgram, features: [] });
 }
 
-export async function openWebGpu(): Promise<TestDevice> {
-  const device = await openWebGpuDevice();
-  return { name: 'webgpu', longBits: 32, run: (runs) => runCompiled(device, runs, printProgram) };
+export async function openWebGpu(features: readonly Feature[] = []): Promise<TestDevice> {
+  const device = await openWebGpuDevice(features);
+  return {
+    name: ['webgpu', ...features].join(' '),
+    longBits: 32,
+    run: (runs) => runCompiled(device, runs, printProgram),
+  };
 }

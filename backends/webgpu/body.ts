@@ -5,9 +5,9 @@ import { type DType, isDType } from '../../ir/dtype.ts';
 import type { Expr, Kernel, ReduceOp, ScalarType, Stmt } from '../../ir/loop.ts';
 import { integer, malformed } from './malformed.ts';
 import { wgslType } from './prelude.ts';
-import { aluArity, aluText, bitcastText, castText, constantText, isScalarType, typeOf } from './scalar.ts'; // biome-ignore format: one row
+import { aluArity, aluText, bitcastText, castText, constantText, isScalarType, subgroupText, typeOf } from './scalar.ts'; // biome-ignore format: one row
 import { valueTypes } from './storage.ts';
-import { groupThreads } from './target.ts';
+import { type Feature, groupThreads } from './target.ts';
 
 /** Where a buffer of a kernel is: a binding, and the words before it, as WGSL. */
 export interface Place {
@@ -43,6 +43,8 @@ export class BodyPrinter {
   readonly lines: string[] = [];
   /** Declarations outside of the entry point: memory of the group, functions that load. */
   readonly globals = new Map<string, string>();
+  /** Features that the text makes use of. */
+  readonly enabled = new Set<Feature>();
   private count = 0;
   /** Values that reductions over runs of threads combine at once, at most. */
   private runValues = 0;
@@ -51,7 +53,12 @@ export class BodyPrinter {
   /** Whether threads may read what others write to memory outside of the group. */
   private readonly sharesMemory: boolean;
 
-  constructor(kernel: Kernel, dims: ReadonlyMap<string, string>, places: readonly Place[]) {
+  constructor(
+    kernel: Kernel,
+    dims: ReadonlyMap<string, string>,
+    places: readonly Place[],
+    private readonly features: ReadonlySet<Feature>,
+  ) {
     this.sharesMemory = kernel.buffers.some((b) => b.access === 'readwrite');
     const variables = new Map<string, Variable>();
     const known = (name: string, text: string): void => {
@@ -76,6 +83,14 @@ export class BodyPrinter {
     this.lines.push('  '.repeat(this.depth) + text);
   }
 
+  private nest(head: string, body: () => void): void {
+    this.line(`${head} {`);
+    this.depth++;
+    body();
+    this.depth--;
+    this.line('}');
+  }
+
   private fresh(prefix: string): string {
     return `${prefix}${this.count++}`;
   }
@@ -84,11 +99,7 @@ export class BodyPrinter {
     const outer = this.scope;
     this.scope = { variables: new Map(outer.variables), buffers: new Map(outer.buffers) };
     declare?.(this.scope);
-    this.line(`${head} {`);
-    this.depth++;
-    this.statements(body);
-    this.depth--;
-    this.line('}');
+    this.nest(head, () => this.statements(body));
     this.scope = outer;
   }
 
@@ -184,65 +195,89 @@ export class BodyPrinter {
   }
 
   private reduction({ op, width, values }: Stmt & { kind: 'reduce' }): void {
-    if (width === groupThreads) for (const { name, value } of values) this.reduce({ op, name, value });
+    if (op !== 'add' && op !== 'max' && op !== 'min') throw malformed('unknown reduction over threads');
+    if (width === groupThreads) for (const value of values) this.reduce(op, value);
     else this.reduceRuns(op, width, values);
   }
 
-  /** Every thread combines what the threads of its run have in the group's memory. */
+  /**
+   * Combines the values of every run of threads: by exchange within subgroups where these are large enough; else every
+   * thread combines what the threads of its run have in the group's memory.
+   */
   private reduceRuns(op: ReduceOp, width: number, values: readonly Named[]): void {
-    if (op !== 'add' && op !== 'max' && op !== 'min') throw malformed('unknown reduction over threads');
-    if (!(width >= 1 && width <= 32 && groupThreads % width === 0))
-      throw malformed('a run of an odd number of threads');
-    const at = (i: number, place: string): string => `reduced_runs[${i * groupThreads} + ${place}]`;
-    const [run, j] = [this.fresh('run'), this.fresh('j')];
-    this.runValues = Math.max(this.runValues, values.length);
-    this.globals.set('reduced_runs', `var<workgroup> reduced_runs: array<f32, ${this.runValues * groupThreads}>;`);
-    values.forEach(({ value }, i) => {
+    const isRun = width >= 1 && width <= 32 && Number.isInteger(Math.log2(width));
+    if (!isRun) throw malformed('a run of an odd number of threads');
+    const names = values.map(({ value }) => {
       if (value.dtype !== 'f32' || value.lanes !== 1) throw malformed('a reduction over runs of threads takes f32');
-      this.line(`${at(i, 'thread')} = ${this.value(value)};`);
+      const name = this.fresh('v');
+      this.line(`var ${name} = ${this.value(value)};`);
+      return name;
     });
-    this.line('workgroupBarrier();');
-    this.line(`let ${run} = thread / ${width} * ${width};`);
-    const names = values.map(() => this.fresh('v'));
-    names.forEach((name, i) => this.line(`var ${name} = ${at(i, run)};`));
-    this.line(`for (var ${j} = ${run} + 1; ${j} < ${run} + ${width}; ${j}++) {`);
-    names.forEach((name, i) => this.line(`  ${name} = ${aluText(op, 'f32', 1, [name, at(i, j)])};`));
-    this.line('}');
-    this.line('workgroupBarrier();');
+    const combine = (other: (name: string, i: number) => string): void =>
+      names.forEach((name, i) => this.line(`${name} = ${aluText(op, 'f32', 1, [name, other(name, i)])};`));
+    const throughMemory = (): void => {
+      const at = (i: number, place: string): string => `reduced_runs[${i * groupThreads} + ${place}]`;
+      const [run, j] = [this.fresh('run'), this.fresh('j')];
+      this.runValues = Math.max(this.runValues, values.length);
+      this.globals.set('reduced_runs', `var<workgroup> reduced_runs: array<f32, ${this.runValues * groupThreads}>;`);
+      names.forEach((name, i) => this.line(`${at(i, 'thread')} = ${name};`));
+      this.line('workgroupBarrier();');
+      this.line(`let ${run} = thread / ${width} * ${width};`);
+      names.forEach((name, i) => this.line(`${name} = ${at(i, run)};`));
+      this.nest(`for (var ${j} = ${run} + 1; ${j} < ${run} + ${width}; ${j}++)`, () => combine((_, i) => at(i, j)));
+      this.line('workgroupBarrier();');
+    };
+    if (this.features.has('subgroups')) {
+      this.enabled.add('subgroups');
+      this.nest(`if (lanes >= ${width}u)`, () => {
+        for (let mask = 1; mask < width; mask *= 2) combine((name) => `subgroupShuffleXor(${name}, ${mask}u)`);
+      });
+      this.nest('else', throughMemory);
+    } else throughMemory();
     values.forEach(({ name }, i) => {
       this.scope.variables.set(name, { name: names[i], dtype: 'f32', lanes: 1, mutable: false });
     });
   }
 
-  /** A few threads combine the values of all, then every thread combines what they have. */
-  private reduce(s: Named & { readonly op: ReduceOp }): void {
+  /** Combines the values of all threads; every thread gets the result. */
+  private reduce(op: ReduceOp, s: Named): void {
     const { dtype, lanes } = s.value;
-    if (s.op !== 'add' && s.op !== 'max' && s.op !== 'min') throw malformed('unknown reduction over a group');
     if (dtype === 'bool' || lanes !== 1) throw malformed('a reduction over a group takes scalar numbers');
     const type = typeOf(dtype, 1);
     const shared = `reduced_${type}`;
     this.globals.set(shared, `var<workgroup> ${shared}: array<${type}, ${groupThreads}>;`);
-    const [part, name, i] = [this.fresh('part'), this.fresh('v'), this.fresh('j')];
-    const fold = (count: number, step: number, first: string): void => {
-      this.line(`for (var ${i} = 1; ${i} < ${count}; ${i}++) {`);
-      this.line(
-        `  ${first} = ${aluText(s.op, dtype, 1, [first, `${shared}[${step === 1 ? i : `thread + ${i} * ${step}`}]`])};`,
-      );
+    const name = this.fresh('v');
+    const value = this.value(s.value);
+    const last = (first: number | string, step: number | string, end: number): void => {
+      const i = this.fresh('j');
+      this.line('workgroupBarrier();');
+      this.line(`var ${name} = ${shared}[0];`);
+      this.line(`for (var ${i} = ${first}; ${i} < ${end}; ${i} += ${step}) {`);
+      this.line(`  ${name} = ${aluText(op, dtype, 1, [name, `${shared}[${i}]`])};`);
       this.line('}');
+      this.line('workgroupBarrier();');
     };
-    this.line(`${shared}[thread] = ${this.value(s.value)};`);
-    this.line('workgroupBarrier();');
-    this.line(`if (thread < ${combiners}) {`);
-    this.depth++;
-    this.line(`var ${part} = ${shared}[thread];`);
-    fold(groupThreads / combiners, combiners, part);
-    this.line(`${shared}[thread] = ${part};`);
-    this.depth--;
-    this.line('}');
-    this.line('workgroupBarrier();');
-    this.line(`var ${name} = ${shared}[0];`);
-    fold(combiners, 1, name);
-    this.line('workgroupBarrier();');
+    if (this.features.has('subgroups')) {
+      // A subgroup of any size combines its own; its first thread, at a multiple of the size, keeps that for all.
+      this.enabled.add('subgroups');
+      const part = this.fresh('part');
+      this.line(`let ${part} = ${subgroupText(op, dtype, value)};`);
+      this.line(`if (lane == 0u) { ${shared}[thread] = ${part}; }`);
+      last('i32(lanes)', 'i32(lanes)', groupThreads);
+    } else {
+      // A few threads combine the values of all, then every thread combines what they have.
+      const [part, i] = [this.fresh('part'), this.fresh('j')];
+      this.line(`${shared}[thread] = ${value};`);
+      this.line('workgroupBarrier();');
+      this.line(`if (thread < ${combiners}) {`);
+      this.line(`  var ${part} = ${shared}[thread];`);
+      this.line(`  for (var ${i} = ${combiners}; ${i} < ${groupThreads}; ${i} += ${combiners}) {`);
+      this.line(`    ${part} = ${aluText(op, dtype, 1, [part, `${shared}[thread + ${i}]`])};`);
+      this.line('  }');
+      this.line(`  ${shared}[thread] = ${part};`);
+      this.line('}');
+      last(1, 1, combiners);
+    }
     this.scope.variables.set(s.name, { name, dtype, lanes: 1, mutable: false });
   }
 

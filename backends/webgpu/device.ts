@@ -10,13 +10,13 @@ import { splitModules } from './layout.ts';
 import { GpuProgram, type Memory, storageUsage } from './program.ts';
 import { Staging } from './staging.ts';
 import { deviceBytes, fromWords, toWords, wordBytes } from './storage.ts';
-import { webgpuTarget } from './target.ts';
+import { type Feature, featuresOf, webgpuTarget } from './target.ts';
 
 export interface WebGpuOptions {
   /** Fills `into` with the bytes of a file from `offset` on; where there are no files, weights are written instead. */
   readonly readFile?: (path: string, offset: number, into: Uint8Array) => void;
-  /** What programs need of the adapter. */
-  readonly features?: readonly GPUFeatureName[];
+  /** What programs may use of the adapter's features; default all that the compiler knows. */
+  readonly features?: readonly Feature[];
   /** Prints the modules of a program; without it, programs must bring their text along. */
   readonly print?: (program: Program) => readonly string[];
 }
@@ -38,7 +38,7 @@ export async function createWebGpuDevice(gpu: GPU | GPUAdapter, options: WebGpuO
   const adapter = 'requestDevice' in gpu ? gpu : await findAdapter(gpu);
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
   const device = await adapter.requestDevice({
-    requiredFeatures: [...(options.features ?? [])],
+    requiredFeatures: [...(options.features ?? featuresOf(adapter.features))],
     requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
   });
   return new WebGpuDevice(device, options);
@@ -77,7 +77,7 @@ export class WebGpuDevice implements Device {
     readonly gpu: GPUDevice,
     private readonly options: WebGpuOptions,
   ) {
-    this.target = webgpuTarget(gpu.limits.maxStorageBufferBindingSize);
+    this.target = webgpuTarget(featuresOf(gpu.features), gpu.limits);
     gpu.onuncapturederror = ({ error }) => this.fail(error.message);
     void gpu.lost.then(({ reason, message }) => {
       if (reason !== 'destroyed') this.fail(`the graphics device was lost (${message.trim()}); load the model again`);

@@ -67,6 +67,8 @@ const functions: Record<string, Fn> = {
   },
   max_f32: binaryFloat('return select(select(max(a, b), b, is_nan(b)), a, is_nan(a));'),
   min_f32: binaryFloat('return select(select(min(a, b), b, is_nan(b)), a, is_nan(a));'),
+  subgroup_max_f32: unaryFloat('return select(subgroupMax(a), bits_to_f32(0x7fc00000u), subgroupAny(is_nan(a)));'),
+  subgroup_min_f32: unaryFloat('return select(subgroupMin(a), bits_to_f32(0x7fc00000u), subgroupAny(is_nan(a)));'),
   // The remainder of truncated division; quotients beyond 2^24 are reduced step by step.
   rem_f32: binaryFloat(`let y = abs(b);
   var x = abs(a);

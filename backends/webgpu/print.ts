@@ -2,15 +2,21 @@
 import type { Program } from '../../ir/program.ts';
 import { BodyPrinter, type Place } from './body.ts';
 import { headWords, layoutProgram, type Module } from './layout.ts';
+import { malformed } from './malformed.ts';
 import { prelude } from './prelude.ts';
-import { groupThreads } from './target.ts';
+import { type Feature, groupThreads, isFeature } from './target.ts';
 
 /** The text of every module of a program. Throws ModelcError 'type' on a malformed one. */
-export const printProgram = (program: Program): string[] => layoutProgram(program).modules.map(printModule);
+export function printProgram(program: Program): string[] {
+  const { features } = program.target;
+  const unknown = features.find((name) => !isFeature(name));
+  if (unknown !== undefined) throw malformed(`WebGPU has no feature '${unknown}' that programs use`);
+  return layoutProgram(program).modules.map((module) => printModule(module, new Set(features.filter(isFeature))));
+}
 
 const word = (i: number): string => `params[${i >> 2}].${'xyzw'[i & 3]}`;
 
-function printModule({ kernel, buffers, writes, words }: Module): string {
+function printModule({ kernel, buffers, writes, words }: Module, features: ReadonlySet<Feature>): string {
   let next = headWords;
   const places = buffers.map(({ binding, arena, packed }): Place => {
     return { binding: `m${binding}`, offset: arena ? `bitcast<i32>(${word(next++)})` : undefined, packed };
@@ -22,11 +28,15 @@ function printModule({ kernel, buffers, writes, words }: Module): string {
       return [name, `d${i}`];
     }),
   );
-  const body = new BodyPrinter(kernel, dims, places);
+  const body = new BodyPrinter(kernel, dims, places, features);
   body.statements(kernel.body);
+  const builtins = ['@builtin(workgroup_id) group: vec3<u32>', '@builtin(local_invocation_index) local: u32'];
+  if (body.enabled.has('subgroups')) {
+    builtins.push('@builtin(subgroup_invocation_id) lane: u32', '@builtin(subgroup_size) lanes: u32');
+  }
   const main = [
     `@compute @workgroup_size(${groupThreads})`,
-    'fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {',
+    `fn main(${builtins.join(', ')}) {`,
     `  let task = bitcast<i32>(group.x + group.y * ${word(1)});`,
     `  if (task >= bitcast<i32>(${word(0)})) { return; }`,
     '  let thread = bitcast<i32>(local);',
@@ -43,8 +53,12 @@ function printModule({ kernel, buffers, writes, words }: Module): string {
   ];
   const code = `${declarations.join('\n')}\n${main.join('\n')}\n`;
   const head = `// ${comment(kernel.name)}: ${comment(kernel.note)}\n`;
-  return `${head}${prelude(code)}${code}`;
+  const enable = [...body.enabled].map((name) => `enable ${enableName[name]};\n`).join('');
+  return `${head}${enable}${prelude(code)}${code}`;
 }
+
+/** What a module says at its start to use a feature. */
+const enableName: Readonly<Record<Feature, string>> = { 'shader-f16': 'f16', subgroups: 'subgroups' };
 
 /** Text for a comment: nothing that could end it. */
 const comment = (text: string): string =>

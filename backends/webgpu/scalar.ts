@@ -1,8 +1,8 @@
 // Operations, conversions and constants of the loop IR as WGSL text, by scalar type. Numbers of the program are checked
 // here before they are printed.
 import { castValue, type DType, dtypeInfo, roundTo } from '../../ir/dtype.ts';
-import { type AluOp, binaryAlu, compareAlu, type ScalarType, unaryAlu } from '../../ir/loop.ts';
 import type { ModelcError } from '../../ir/error.ts';
+import { type AluOp, binaryAlu, compareAlu, type ScalarType, unaryAlu } from '../../ir/loop.ts';
 import { malformed } from './malformed.ts';
 import { functionName, wgslType } from './prelude.ts';
 import { valueTypes } from './storage.ts';
@@ -113,6 +113,13 @@ function arithmetic(op: AluOp, dtype: ScalarType, n: number, a: string, b: strin
     default:
       throw undefinedOn();
   }
+}
+
+/** The values of a subgroup's threads combined; every one of them gets the result. NaN goes through maxima and minima. */
+export function subgroupText(op: 'add' | 'max' | 'min', dtype: ScalarType, value: string): string {
+  const name = { add: 'subgroupAdd', max: 'subgroupMax', min: 'subgroupMin' }[op];
+  if (op === 'add') return narrow(`${name}(${value})`, dtype, 1);
+  return valueTypes[dtype] === 'f32' ? `subgroup_${op}_f32(${value})` : `${name}(${value})`;
 }
 
 /** A value that arithmetic made, brought back to what its dtype can hold. */

@@ -2,6 +2,7 @@
 // memory that weights need, and only then downloads them, straight into that memory.
 import { createWebGpuDevice, findAdapter, type WebGpuDevice } from '../../backends/webgpu/device.ts';
 import { openGpu } from '../../backends/webgpu/gpu.ts';
+import { isFeature } from '../../backends/webgpu/target.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Buffer } from '../device.ts';
@@ -44,7 +45,7 @@ export async function openWebGpuArtifact(
   const adapter = await findAdapter(await platform.openGpu());
   const { program, code, requires } = chooseVariant(manifest.variants, source.where, (r) => misfitOf(r, adapter));
   throwIfAborted(options.signal, 'loading');
-  const device = await createWebGpuDevice(adapter, { features: requires.features as GPUFeatureName[] });
+  const device = await createWebGpuDevice(adapter, { features: requires.features.filter(isFeature) });
   const stop = new AbortController();
   try {
     const weights = await allocate(device, program, requires);

@@ -4,31 +4,29 @@ import { open, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { joinModules } from '../../backends/webgpu/layout.ts';
 import { printProgram } from '../../backends/webgpu/print.ts';
-import { webgpuTarget } from '../../backends/webgpu/target.ts';
+import { webgpuTarget, webgpuVariants } from '../../backends/webgpu/target.ts';
 import { readSafetensors } from '../../frontends/huggingface/index.ts';
 import type { Program } from '../../ir/program.ts';
-import type { Target } from '../../ir/target.ts';
 import { fixedBytes, largestArray, stateBytes } from '../planned-memory.ts';
 import type { DownloadFile, DownloadTable } from './download-table.ts';
 import { kernelsFile, someLength, type TargetPart, type Variant } from './format.ts';
 import type { WriteJob } from './write.ts';
-
-/** The programs of an artifact, best first: a name, what the adapter must have, and what to compile for. */
-const targets: readonly { readonly name: string; readonly features: readonly string[]; readonly target: Target }[] = [
-  { name: 'base', features: [], target: webgpuTarget() },
-];
 
 /** Files are verified and kept in chunks: small enough for steady progress, so large that there are not too many. */
 const chunkLimits = { least: 2 ** 16, most: 2 ** 22, wanted: 256 } as const;
 
 export async function writeWebGpu(job: WriteJob): Promise<TargetPart<'webgpu'>> {
   const { opened, draft, copied, begin, compile } = job;
-  const variants: Variant<'webgpu'>[] = [];
-  for (const { name, features, target } of targets) {
+  const printed = webgpuVariants().map(({ name, features }) => {
     begin(`compiling for WebGPU, ${name}`);
-    const program = compile(target);
+    const program = compile(webgpuTarget(features));
+    return { name, features, program, text: joinModules(printProgram(program)) };
+  });
+  const variants: Variant<'webgpu'>[] = [];
+  for (const [i, { name, features, program, text }] of printed.entries()) {
+    if (printed.slice(i + 1).some((later) => later.text === text)) continue; // the same, and it asks for less
     const code = kernelsFile(name, 'wgsl');
-    await writeFile(join(draft, code), joinModules(printProgram(program)));
+    await writeFile(join(draft, code), text);
     variants.push({ name, requires: { features, ...memoryOf(program, opened.limits.length) }, code, program });
   }
   begin('writing weights');
