@@ -107,6 +107,8 @@ function regionsOf(graph: Graph, target: Target): Region[] {
     // Nodes to decide on, latest first: when one is decided, every user that may be inside has been.
     const candidates = new Set<Node>();
     const ways = new Map<Node, ReadonlySet<string>>([[root, new Set([''])]]);
+    /** What the nodes that a product's left operand is computed by read. */
+    const below: Node[] = [];
     let kind: RegionKind = 'map';
     /** What lies between the root and the parts in which a product's results may come; see `partsOf`. */
     const hasParts = target.groupThreads > 1 && (inPlace.has(root) || !isUpdate(root));
@@ -124,7 +126,7 @@ function regionsOf(graph: Graph, target: Target): Region[] {
     };
     /** Whether the kernel can bind all that it reads and writes if it computes `a` instead of reading it. */
     const fits = (a: Node) => {
-      const others = [...inputs, ...candidates, ...anchors.flatMap((n) => n.args)];
+      const others = [...inputs, ...candidates, ...below, ...anchors.flatMap((n) => n.args)];
       const count = bindingsOf(root, [...others, ...a.args]);
       return count <= target.bindings || count <= bindingsOf(root, [...others, a]);
     };
@@ -266,13 +268,14 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       const small = dimEquals(dimProduct(a.type.shape), rows);
       const perRow = small && (cls === 'map' || isRowReduction(a));
       const perElement = isElementwise(a) && !transcendental.has(a.op) && (belowReduction ? inside(a) : normOperand(a));
-      const computed = few && !needed.has(a) && !a.args.some(leadsToProduct) && (perRow || perElement);
+      const computed = few && !needed.has(a) && !a.args.some(leadsToProduct) && (perRow || perElement) && fits(a);
       // Tiles want rows in memory in their own type: what computes them converts them too
       const isOperand = !few && isOp(a, 'cast') && target.tiles.some((t) => t.operands === a.type.dtype);
       // and an attention can store its result in the order in which many rows are read
       const isStored = isOperand || (!few && permutedAttention(a) !== undefined);
       if ((cls === 'free' && !isStored) || computed) {
         interior.add(a);
+        below.push(...a.args);
         for (const b of a.args) placeLeft(b, belowReduction || isRowReduction(a));
       } else input(a);
     }

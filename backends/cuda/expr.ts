@@ -6,7 +6,8 @@ import { type DType, dtypeInfo, isDType } from '../../ir/dtype.ts';
 import type { Expr, Kernel, ScalarType, Stmt } from '../../ir/loop.ts';
 import { castText, isHalf, memoryType, valueBytes, valueType } from '../cpu/prelude.ts';
 import { aluArity, arithmetic, compare, compares, constantText, integer, malformed } from '../cpu/scalar.ts';
-import { accessBytes, factorOf, type Factors, loadLanes, storeLines } from './access.ts';
+import { accessBytes, factorOf, type Factors } from '../kernel/alignment.ts';
+import { loadLanes, storeLines } from './access.ts';
 import { type ReduceType, reduceTypes, runWidths } from './prelude.ts';
 import { type Fragment, printTile } from './tiles.ts';
 

@@ -1,21 +1,12 @@
 // The statements and expressions of one kernel as WGSL. Nothing of the program's text reaches the code: variables and
 // buffers get generated names, numbers and types are checked on the way. Memory that kernels bind is arrays of words;
-// how an element lies in them is storage.ts's choice.
+// how elements lie in them is storage.ts's choice, how they are loaded access.ts's.
 import { type DType, isDType } from '../../ir/dtype.ts';
 import type { Expr, Kernel, ReduceOp, ScalarType, Stmt } from '../../ir/loop.ts';
+import { type Bound, loadText, type Place, storeText, type Widths } from './access.ts';
 import { integer, malformed } from './malformed.ts';
-import { wgslType } from './prelude.ts';
 import { aluArity, aluText, bitcastText, castText, constantText, isScalarType, subgroupText, typeOf } from './scalar.ts'; // biome-ignore format: one row
-import { valueTypes } from './storage.ts';
 import { type Feature, groupThreads } from './target.ts';
-
-/** Where a buffer of a kernel is: a binding, and the words before it, as WGSL. */
-export interface Place {
-  readonly binding: string;
-  readonly offset: string | undefined;
-  /** Elements lie as in files; read only. */
-  readonly packed: boolean;
-}
 
 /** A value that a statement declares. */
 interface Named {
@@ -29,7 +20,7 @@ interface Variable {
   readonly mutable: boolean;
 }
 type Memory =
-  | { readonly kind: 'bound'; readonly name: string; readonly dtype: DType; readonly place: Place }
+  | ({ readonly kind: 'bound' } & Bound)
   | { readonly kind: 'local'; readonly name: string; readonly dtype: DType; readonly shared: boolean };
 interface Scope {
   readonly variables: Map<string, Variable>;
@@ -57,6 +48,7 @@ export class BodyPrinter {
     kernel: Kernel,
     dims: ReadonlyMap<string, string>,
     places: readonly Place[],
+    private readonly widths: Widths,
     private readonly features: ReadonlySet<Feature>,
   ) {
     this.sharesMemory = kernel.buffers.some((b) => b.access === 'readwrite');
@@ -173,9 +165,7 @@ export class BodyPrinter {
     const { dtype, lanes } = s.value;
     const memory = this.memory(s.buffer, dtype);
     const write = (at: string, value: string): void => {
-      if (memory.kind === 'local') return this.line(`${memory.name}[${at}] = ${value};`);
-      if (memory.place.packed) throw malformed('a kernel writes to packed memory');
-      this.line(`${memory.place.binding}[${this.address(memory.place, at)}] = ${toWord(dtype, value)};`);
+      this.line(memory.kind === 'local' ? `${memory.name}[${at}] = ${value};` : storeText(memory, at, value));
     };
     if (lanes === 1) return write(this.index(s.index), this.value(s.value));
     const [at, value] = [this.fresh('p'), this.fresh('v')];
@@ -288,10 +278,6 @@ export class BodyPrinter {
     return memory;
   }
 
-  private address({ offset }: Place, at: string): string {
-    return offset === undefined ? at : `${offset} + ${at}`;
-  }
-
   private index(e: Expr): string {
     if (e.dtype !== 'index' || e.lanes !== 1) throw malformed('an index must be a scalar of type index');
     return this.value(e);
@@ -393,86 +379,14 @@ export class BodyPrinter {
       const elements = Array.from({ length: e.lanes }, (_, i) => `${memory.name}[${at} + ${i}]`);
       return `${typeOf(dtype, e.lanes)}(${elements.join(', ')})`;
     }
-    if (e.lanes > 1) return `${this.vectorLoad(memory, e.lanes)}(${at})`;
-    if (memory.kind === 'local') return `${memory.name}[${at}]`;
-    if (memory.place.packed && isPacked(dtype)) return `${this.packedLoad(memory)}(${at})`;
-    return fromWord(dtype, `${memory.place.binding}[${this.address(memory.place, at)}]`);
-  }
-
-  /** The function that loads an element of packed memory. */
-  private packedLoad(memory: Memory & { kind: 'bound' }): string {
-    const { dtype, place } = memory;
-    const name = `load_${memory.name}`;
-    const word = (at: string): string => `${place.binding}[${this.address(place, at)}]`;
-    const body = ((): string => {
-      switch (dtype) {
-        case 'bf16':
-          return `bitcast<f32>((${word('(i >> 1u)')} >> (u32(i & 1) << 4u)) << 16u)`;
-        case 'f16':
-          return `f16_value((${word('(i >> 1u)')} >> (u32(i & 1) << 4u)) & 0xffffu)`;
-        case 'i8':
-          return `wrap_i8(bitcast<i32>(${word('(i >> 2u)')} >> (u32(i & 3) << 3u)))`;
-        case 'u8':
-          return `((${word('(i >> 2u)')} >> (u32(i & 3) << 3u)) & 0xffu)`;
-        case 'bool':
-          return `(((${word('(i >> 2u)')} >> (u32(i & 3) << 3u)) & 0xffu) != 0u)`;
-        default: // i64
-          return `bitcast<i32>(${word('i * 2')})`;
-      }
-    })();
-    this.globals.set(name, `fn ${name}(i: i32) -> ${typeOf(dtype, 1)} { return ${body}; }`);
-    return name;
-  }
-
-  /** The function that loads consecutive elements. */
-  private vectorLoad(memory: Memory, lanes: number): string {
-    const { dtype } = memory;
-    const type = wgslType(valueTypes[dtype], lanes);
-    const name = `load${lanes}_${memory.name}`;
-    const each = (i: number): string => {
-      const at = i === 0 ? 'i' : `i + ${i}`;
-      if (memory.kind === 'local') return `${memory.name}[${at}]`;
-      if (memory.place.packed && isPacked(dtype)) return `${this.packedLoad(memory)}(${at})`;
-      return fromWord(dtype, `${memory.place.binding}[${this.address(memory.place, at)}]`);
-    };
-    const elements = Array.from({ length: lanes }, (_, i) => each(i)).join(', ');
-    let pairs = '';
-    if (memory.kind === 'bound' && memory.place.packed && dtype === 'bf16' && lanes % 2 === 0) {
-      const { place } = memory;
-      const halves = Array.from({ length: lanes / 2 }, (_, i) => [`bitcast<f32>(w${i} << 16u)`, `bitcast<f32>(w${i} & 0xffff0000u)`]); // biome-ignore format: one row
-      const words = halves.map((_, i) => `let w${i} = ${place.binding}[${this.address(place, `(i >> 1u) + ${i}`)}];`);
-      pairs = `if ((i & 1) == 0) { ${words.join(' ')} return ${type}(${halves.flat().join(', ')}); } `;
+    if (memory.kind === 'bound') {
+      return loadText(memory, at, e.lanes, this.widths.get(e) ?? 0, (name, text) => this.globals.set(name, text));
     }
-    this.globals.set(name, `fn ${name}(i: i32) -> ${type} { ${pairs}return ${type}(${elements}); }`);
-    return name;
-  }
-}
-
-/** Dtypes whose elements in files are not words. */
-const isPacked = (dtype: DType): boolean => dtype !== 'f32' && dtype !== 'i32' && dtype !== 'u32';
-
-function fromWord(dtype: DType, word: string): string {
-  switch (valueTypes[dtype]) {
-    case 'f32':
-      return `bitcast<f32>(${word})`;
-    case 'i32':
-      return `bitcast<i32>(${word})`;
-    case 'u32':
-      return word;
-    case 'bool':
-      return `(${word} != 0u)`;
-    default:
-      throw malformed('unknown type');
-  }
-}
-
-function toWord(dtype: ScalarType, value: string): string {
-  switch (valueTypes[dtype]) {
-    case 'u32':
-      return value;
-    case 'bool':
-      return `u32(${value})`;
-    default:
-      return `bitcast<u32>(${value})`;
+    if (e.lanes === 1) return `${memory.name}[${at}]`;
+    const name = `load${e.lanes}_${memory.name}`;
+    const type = typeOf(dtype, e.lanes);
+    const elements = Array.from({ length: e.lanes }, (_, i) => `${memory.name}[i${i === 0 ? '' : ` + ${i}`}]`);
+    this.globals.set(name, `fn ${name}(i: i32) -> ${type} { return ${type}(${elements.join(', ')}); }`);
+    return `${name}(${at})`;
   }
 }

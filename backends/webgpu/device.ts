@@ -60,7 +60,8 @@ class GpuBuffer implements Buffer {
   }
 }
 
-const roundUp = (bytes: number): number => Math.max(wordBytes, Math.ceil(bytes / wordBytes) * wordBytes);
+/** Whole elements of four words, one at least: what a kernel may declare that it binds. */
+const roundUp = (bytes: number): number => Math.max(16, Math.ceil(bytes / 16) * 16);
 const copyable = 0x04 | 0x08; // COPY_SRC | COPY_DST
 /** Bytes of a file that are uploaded together. */
 const chunkBytes = 2 ** 24;
@@ -176,7 +177,7 @@ export class WebGpuDevice implements Device {
     this.check();
     const from = b.onDevice(offset);
     const start = from - (from % wordBytes);
-    const size = roundUp(from + b.onDevice(bytes) - start);
+    const size = Math.ceil((from + b.onDevice(bytes) - start) / wordBytes) * wordBytes;
     const staging = this.staging.take(size);
     const encoder = this.gpu.createCommandEncoder();
     encoder.copyBufferToBuffer(b.gpu, start, staging, 0, size);

@@ -1,9 +1,10 @@
 // The modules of a Program as WGSL text, one per kernel and way of sharing memory (layout.ts).
 import type { Program } from '../../ir/program.ts';
-import { BodyPrinter, type Place } from './body.ts';
+import { bindingElements, type Place } from './access.ts';
+import { BodyPrinter } from './body.ts';
 import { headWords, layoutProgram, type Module } from './layout.ts';
 import { malformed } from './malformed.ts';
-import { prelude } from './prelude.ts';
+import { prelude, wgslType } from './prelude.ts';
 import { type Feature, groupThreads, isFeature } from './target.ts';
 
 /** The text of every module of a program. Throws ModelcError 'type' on a malformed one. */
@@ -16,10 +17,13 @@ export function printProgram(program: Program): string[] {
 
 const word = (i: number): string => `params[${i >> 2}].${'xyzw'[i & 3]}`;
 
-function printModule({ kernel, buffers, writes, words }: Module, features: ReadonlySet<Feature>): string {
+function printModule(module: Module, features: ReadonlySet<Feature>): string {
+  const { kernel, buffers, writes, words } = module;
+  const { elements, widths } = bindingElements(kernel, module, features);
   let next = headWords;
   const places = buffers.map(({ binding, arena, packed }): Place => {
-    return { binding: `m${binding}`, offset: arena ? `bitcast<i32>(${word(next++)})` : undefined, packed };
+    const offset = arena ? `bitcast<i32>(${word(next++)})` : undefined;
+    return { binding: `m${binding}`, element: elements[binding], offset, packed };
   });
   const locals: string[] = [];
   const dims = new Map(
@@ -28,7 +32,7 @@ function printModule({ kernel, buffers, writes, words }: Module, features: Reado
       return [name, `d${i}`];
     }),
   );
-  const body = new BodyPrinter(kernel, dims, places, features);
+  const body = new BodyPrinter(kernel, dims, places, widths, features);
   body.statements(kernel.body);
   const builtins = ['@builtin(workgroup_id) group: vec3<u32>', '@builtin(local_invocation_index) local: u32'];
   if (body.enabled.has('subgroups')) {
@@ -46,13 +50,15 @@ function printModule({ kernel, buffers, writes, words }: Module, features: Reado
   ];
   const declarations = [
     `@group(0) @binding(0) var<uniform> params: array<vec4<u32>, ${words / 4}>;`,
-    ...writes.map(
-      (write, i) => `@group(0) @binding(${i + 1}) var<storage, ${write ? 'read_write' : 'read'}> m${i}: array<u32>;`,
-    ),
+    ...elements.map(({ type, lanes }, i) => {
+      const access = writes[i] ? 'read_write' : 'read';
+      return `@group(0) @binding(${i + 1}) var<storage, ${access}> m${i}: array<${wgslType(type, lanes)}>;`;
+    }),
     ...body.globals.values(),
   ];
   const code = `${declarations.join('\n')}\n${main.join('\n')}\n`;
   const head = `// ${comment(kernel.name)}: ${comment(kernel.note)}\n`;
+  if (elements.some(({ type }) => type === 'f16')) body.enabled.add('shader-f16');
   const enable = [...body.enabled].map((name) => `enable ${enableName[name]};\n`).join('');
   return `${head}${enable}${prelude(code)}${code}`;
 }

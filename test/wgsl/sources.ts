@@ -38,8 +38,8 @@ function outline(name: ShapeName, dtype: DType): Checkpoint {
   return { ...whole, tensors: new Map([...whole.tensors].map(([tensor, t]) => [tensor, { ...t, dtype }])) };
 }
 
-/** The modules of a target, each text once. */
-export async function sources(target: Target): Promise<Source[]> {
+/** The modules of a target, each text once; of all, or of kernel cases and a few models. */
+export async function sources(target: Target, kinds: 'some' | 'all'): Promise<Source[]> {
   const found = new Map<string, string>();
   const add = (from: string, program: () => Program): void => {
     let texts: string[];
@@ -62,17 +62,19 @@ export async function sources(target: Target): Promise<Source[]> {
     add(from, () => compile('test', traced, target, { cache }));
   };
 
-  for (const c of cases) addGraph(`op case ${c.op}: ${c.name}`, build(c).graph);
+  if (kinds === 'all') {
+    for (const c of cases) addGraph(`op case ${c.op}: ${c.name}`, build(c).graph);
+    for (let seed = 1; seed <= seeds; seed++) addGraph(`random graph ${seed}`, randomGraph(seed).graph);
+  }
   for (const [group, list] of Object.entries(groups)) for (const c of list) addGraph(`${group}: ${c.name}`, c.graph);
-  for (let seed = 1; seed <= seeds; seed++) addGraph(`random graph ${seed}`, randomGraph(seed).graph);
   for (const cache_implementation of ['dynamic', 'static'] as const) {
     addModel('tiny-llama', await openModel(example, { cache_implementation }), entries);
   }
-  for (const family of golden) {
+  for (const family of kinds === 'all' ? golden : []) {
     const folder = join(material, 'hf-golden', family);
     if (existsSync(folder)) addModel(family, await openModel(folder), entries);
   }
-  for (const name of shapeNames) {
+  for (const name of kinds === 'all' ? shapeNames : (['smol135m'] as const)) {
     for (const dtype of ['f32', 'bf16', 'f16'] as const) {
       addModel(`${name} ${dtype}`, modelOf(outline(name, dtype)), ['prefill', 'decode']);
     }
