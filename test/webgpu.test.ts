@@ -96,8 +96,8 @@ test('targets are named by one table', () => {
 
 describe.skipIf(missing !== '')(`on the software driver${missing}`, () => {
   const device = opened as WebGpuDevice;
-  const run = async (graph: Graph, params: Map<string, NdArray>) => {
-    const [result] = await runCompiled(device, [{ graph, params }], printProgram);
+  const run = async (graph: Graph, params: Map<string, NdArray>, on = device) => {
+    const [result] = await runCompiled(on, [{ graph, params }], printProgram);
     if (result instanceof Error) throw result;
     const want = evaluate(graph, { params, dims: {} }).results.get('y')!;
     expect(difference(result.results.get('y')!, want, 1e-5)).toBeUndefined();
@@ -153,6 +153,23 @@ describe.skipIf(missing !== '')(`on the software driver${missing}`, () => {
     },
     60_000,
   );
+
+  test('weights of f16 as they are, where the adapter has that type', async (context) => {
+    const half = await openWebGpuDevice(['shader-f16', 'subgroups']).catch(reasonOf);
+    if (typeof half === 'string') return context.skip(half);
+    for (const [k, columns] of [
+      [33, 7],
+      [256, 96],
+    ]) {
+      const x = input('x', [1, k]);
+      const w = make('param', [], { name: 'w', kind: 'weight', dtype: 'f16', shape: [dim(columns), dim(k)] });
+      const wide = make('cast', [w], { dtype: 'f32' });
+      const y = make('dot_general', [x, wide], { batch: [[], []], contract: [[1], [1]], acc: 'f32' });
+      const data = uniform([columns, k], 2).data.map((v) => roundTo('f16', v));
+      const params = new Map([['x', uniform([1, k], 1)], ['w', ndarray('f16', [columns, k], data)]]); // biome-ignore format: one row
+      await run(graphOf(y, [x, w]), params, half);
+    }
+  });
 
   test('a kernel never binds more than the limit: a sum of many inputs is cut into several', async () => {
     const params = Array.from({ length: 19 }, (_, i) => input(`x${i}`, [5, 7]));

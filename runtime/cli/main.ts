@@ -6,7 +6,7 @@ import type { ArtifactTarget } from '../artifact/format.ts';
 import type { CompileOptions } from './compile.ts';
 import type { GenerateOptions } from './generate.ts';
 import type { InspectOptions } from './inspect.ts';
-import type { TargetName } from '../devices.ts';
+import type { DeviceName, TargetName } from '../devices.ts';
 import { exitCodes, report, tolerateClosedPipes } from './output.ts';
 
 function parser(name: string, accepts: (value: number) => boolean): (text: string) => number {
@@ -85,8 +85,15 @@ program
   .argument('<source>', 'checkpoint folder, or a file with textual IR')
   .addOption(
     new Option('--level <level>', 'what to print')
-      .choices(['graph', 'regions', 'kernels', 'program', 'c'])
+      .choices(['graph', 'regions', 'kernels', 'program', 'c', 'cuda', 'wgsl'] satisfies InspectOptions['level'][])
       .default('graph'),
+  )
+  .addOption(
+    new Option('--target <target>', 'what to compile for (default: what the level is the code of, or cpu)').choices([
+      'cpu',
+      'cuda',
+      'webgpu',
+    ] satisfies DeviceName[]),
   )
   .option('--entry <name>', 'entry point, e.g. prefill or decode (default: every one)')
   .option('--dump-after <pass>', 'print the graph as it is after this pass')

@@ -5,14 +5,17 @@ import type { Traced } from '../../frontends/dsl/index.ts';
 import { parseGraph } from '../../frontends/text/index.ts';
 import { dimEval } from '../../ir/dim.ts';
 import { ModelcError } from '../../ir/error.ts';
+import type { Target } from '../../ir/target.ts';
 import type { CacheSpec } from '../../passes/cache-layout.ts';
-import { openModel } from '../models.ts';
+import { fitChunk, type OpenedModel, openModel } from '../models.ts';
 
 export interface Source {
   readonly name: string;
   readonly entries: readonly string[];
   trace(entry: string): Traced;
   readonly cache: CacheSpec;
+  /** The source as it fits a target. */
+  fit(target: Target): Source;
 }
 
 const limit = 256 * 2 ** 20;
@@ -50,24 +53,28 @@ export function readGraph(path: string, data?: ReadonlyMap<string, Float32Array>
     }
     constants.set(attrs.name, values);
   }
-  return {
+  const source: Source = {
     name: graph.name,
     entries: [graph.name],
     trace: () => ({ graph, constants }),
     cache: { kind: 'dynamic', store: 'f32' },
+    fit: () => source,
   };
+  return source;
 }
 
 export async function openSource(path: string, cache: 'dynamic' | 'static'): Promise<Source> {
   if (!statOf(path)?.isDirectory()) return readGraph(path);
-  const opened = await openModel(path, { cache_implementation: cache });
-  return {
-    name: opened.model.config.modelType,
-    entries: ['prefill', 'decode', 'forward'],
-    trace: opened.trace,
-    cache: opened.cache,
-  };
+  return sourceOf(await openModel(path, { cache_implementation: cache }));
 }
+
+const sourceOf = (opened: OpenedModel): Source => ({
+  name: opened.model.config.modelType,
+  entries: ['prefill', 'decode', 'forward'],
+  trace: opened.trace,
+  cache: opened.cache,
+  fit: (target) => sourceOf(fitChunk(opened, target)),
+});
 
 /** Data of the constants of a checkpoint's model, by name. */
 export async function constantsOf(folder: string): Promise<ReadonlyMap<string, Float32Array>> {
