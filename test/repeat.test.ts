@@ -242,18 +242,19 @@ for (const { name, missing, open } of targets) {
 
 test('a cache that grows on the way: the device begins anew', async () => {
   const { session } = await openEmulated(example, {}, ['prefill', 'decode', 'decode_sample']);
+  const long = Array.from({ length: 60 }, (_, i) => BigInt(prompt[i % prompt.length]));
   const generated = async (positions?: number): Promise<number[]> => {
     const cache = new DynamicCache();
     const decoder = new Decoder({ session, cache, ...(positions ? { positions } : {}) });
-    const [first] = await decoder.feed([prompt.map(BigInt)], undefined, 'next_token');
+    const [first] = await decoder.feed([long], undefined, 'next_token');
     const ids = [first];
-    for await (const [id] of decoder.follow([BigInt(first)], [true], 62 - prompt.length + 5)) ids.push(id);
+    for await (const [id] of decoder.follow([BigInt(first)], [true], 8)) ids.push(id);
     expect(cache.get_max_length()).toBe(positions ?? 128);
     cache.dispose();
     return ids;
   };
   const grown = await generated();
-  expect(grown.length).toBe(68 - prompt.length);
+  expect(grown.length).toBe(9);
   expect(grown).toEqual(await generated(100));
   session.dispose();
 }, 240_000);
