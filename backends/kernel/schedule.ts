@@ -140,7 +140,7 @@ export interface TiledMatmul {
   readonly depth: number;
   readonly stages: number;
 }
-/** Rows of a usual run; more come with batches. */
+/** Rows of a usual run, where their number is open; more come with batches. */
 const usualRows = 512;
 
 /**
@@ -151,7 +151,7 @@ export function tiledMatmul(
   target: Target,
   operands: DType,
   products: number,
-  m: number,
+  m: Dim,
   n: number,
 ): TiledMatmul | undefined {
   const tile = target.tiles.find((t) => t.operands === operands && t.accumulator === 'f32');
@@ -174,9 +174,10 @@ export function tiledMatmul(
     const sums = (block.rows * block.columns * products * tile.m * tile.n) / tile.threads;
     return stages >= 2 && sums <= 128 ? [{ ...block, stages }] : [];
   });
+  const usual = Math.min(m.max, Math.max(m.min, usualRows));
   const isBusy = (block: TiledMatmul) => {
     const [height, width] = sides(block);
-    return Math.ceil(Math.min(m, usualRows) / height) * Math.ceil(n / width) >= 1.5 * target.threads;
+    return Math.ceil(usual / height) * Math.ceil(n / width) >= 1.5 * target.threads;
   };
   return fitting.find(isBusy) ?? fitting.at(-1);
 }

@@ -20,8 +20,6 @@ export const tiles: KernelCase[] = [
       scene(`${dtype} [${m}, ${k}] x [${n}, ${k}]`, (s) => product(s.input([m, k], dtype), s.input([n, k], dtype)))),
   ),
   ...[[72, 64], [100, 36]].flatMap(([n, k]) => [
-    scene(`a wide block, [150, ${k}] x [${30 * n}, ${k}]`, (s) => product(s.input([150, k], 'bf16'), s.input([30 * n, k], 'bf16'))),
-    scene(`a tall block, [1300, ${k}] x [${9 * n}, ${k}]`, (s) => product(s.input([1300, k], 'bf16'), s.input([9 * n, k], 'bf16'))),
     scene(`rounded, bias, activation and residual, k ${k}`, (s) => {
       const y = castTo(product(s.input([90, k], 'bf16'), s.input([n, k], 'bf16')), 'bf16');
       return add(silu(add(y, spread(s.input([n], 'bf16'), y, [1]))), s.input([90, n], 'bf16'));
@@ -29,10 +27,6 @@ export const tiles: KernelCase[] = [
     scene(`a gated unit: two products of one operand, k ${k}`, (s) => {
       const x = s.input([90, k], 'bf16');
       return mul(silu(product(x, s.input([n, k], 'bf16'))), product(x, s.input([n, k], 'bf16')));
-    }),
-    scene(`a wide gated unit, k ${k}`, (s) => {
-      const x = s.input([200, k], 'f16');
-      return mul(silu(product(x, s.input([60 * n, k], 'f16'))), product(x, s.input([60 * n, k], 'f16')));
     }),
     scene(`a sum of three products, k ${k}`, (s) => {
       const x = s.input([90, k], 'bf16');
@@ -48,6 +42,13 @@ export const tiles: KernelCase[] = [
       product(s.input([batch, seq, k], 'bf16'), s.input([n, k], 'bf16')), { dims: { batch: 2, seq: 45 } }),
     scene(`no rows, k ${k}`, (s) => product(s.input([batch, seq, k], 'bf16'), s.input([n, k], 'bf16')), { dims: { batch: 1, seq: 0 } }),
   ]),
+  // Enough work for blocks of 128 x 64 and of 128 x 128
+  scene('tall blocks', (s) => product(s.input([520, 40], 'bf16'), s.input([2160, 40], 'bf16'))),
+  scene('the largest blocks', (s) => product(s.input([1300, 40], 'bf16'), s.input([2160, 40], 'bf16'))),
+  scene('the largest blocks of a gated unit', (s) => {
+    const x = s.input([200, 40], 'f16');
+    return mul(silu(product(x, s.input([6480, 40], 'f16'))), product(x, s.input([6480, 40], 'f16')));
+  }),
   scene('a left operand that is a view', (s) => {
     const x = make('transpose', [s.input([2, 6, 65, 8], 'bf16')], { perm: [0, 2, 1, 3] });
     return product(make('reshape', [x], { shape: [2, 65, 48].map((d) => dim(d)) }), s.input([20, 48], 'bf16'));

@@ -20,8 +20,8 @@ export function matmulKernel(emitter: Emitter, target: Target): Expr {
   const { builder } = emitter;
   const products = productsOf(emitter);
   const { type } = products.lhs;
-  const most = dimProduct(type.shape.slice(0, -1)).max;
-  const tiled = tiledMatmul(target, type.dtype, products.nodes.length, most, products.columns);
+  const rowCount = dimProduct(type.shape.slice(0, -1));
+  const tiled = tiledMatmul(target, type.dtype, products.nodes.length, rowCount, products.columns);
   if (tiled) return tiledMatmulKernel(emitter, target, products, tiled);
   const { lhs, m, n, k, nodes } = products;
   const { across, rows, columns, depth } = groupMatmulTile(target);
