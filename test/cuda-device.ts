@@ -41,7 +41,11 @@ export async function emulatedDevice(checked: readonly Architecture[] = architec
 
 export async function openCuda(): Promise<TestDevice> {
   const device = await emulatedDevice();
-  return { name: 'cuda (emulated)', run: (runs) => runCompiled(device, runs, printProgram) };
+  return {
+    name: 'cuda (emulated)',
+    hasTiles: device.target.tiles.length > 0,
+    run: (runs) => runCompiled(device, runs, printProgram),
+  };
 }
 
 /** A checkpoint's model on the emulated device, its program and its session. */

@@ -22,6 +22,8 @@ export interface TestDevice {
   readonly name: string;
   /** Bits that an i64 has on the device, where fewer than 64; values that need more are not compared. */
   readonly longBits?: number;
+  /** Whether it has matrix instructions, which have kernel cases of their own. */
+  readonly hasTiles?: boolean;
   /**
    * Compiles graphs together, as entries of one program, and runs each: one native build for many graphs is what makes
    * thousands of small ones affordable. `quick` builds take less time and make slower code.

@@ -5,7 +5,7 @@ import { evaluate } from '../ir/eval.ts';
 import { type Graph, roots, topologicalOrder } from '../ir/graph.ts';
 import { difference } from './compare.ts';
 import { type DeviceResult, devices, isTooLong, type TestDevice } from './devices.ts';
-import { groups } from './kernels/index.ts';
+import { groupsFor } from './kernels/index.ts';
 import { openWebGpu } from './webgpu-device.ts';
 
 const { present, missing } = await devices();
@@ -13,10 +13,10 @@ const { present, missing } = await devices();
 const variants = await devices([{ name: 'webgpu subgroups', open: () => openWebGpu(['subgroups']) }]);
 const reducing = ['long rows', 'reductions', 'attention'];
 const rows = [
-  ...present.map((device) => ({ device, cases: Object.entries(groups) })),
+  ...present.map((device) => ({ device, cases: groupsFor(device) })),
   ...variants.present.map((device) => ({
     device,
-    cases: Object.entries(groups).filter(([name]) => reducing.includes(name)),
+    cases: groupsFor(device).filter(([name]) => reducing.includes(name)),
   })),
 ];
 

@@ -16,3 +16,7 @@ export const groups: Readonly<Record<string, readonly KernelCase[]>> = {
   'products by tiles': tiles,
   attention: attentions,
 };
+
+/** The groups for a device: products by tiles are other products where there are no tiles. */
+export const groupsFor = ({ hasTiles = false }: { readonly hasTiles?: boolean }): [string, readonly KernelCase[]][] =>
+  Object.entries(groups).filter(([, cases]) => hasTiles || cases !== tiles);
