@@ -1,6 +1,7 @@
 // Kernels: the loop language that backends print. A kernel is a grid of independent tasks; a task is a statement tree
 // over scalars and short vectors. Everything a printer must know is here; nothing here knows an op or a language.
 import type { DType } from './dtype.ts';
+import type { TileStmt } from './tile.ts';
 
 /** 'index' is the target's integer type for offsets (64 bits on a CPU, 32 on a GPU). */
 export type ScalarType = DType | 'index';
@@ -112,59 +113,6 @@ export type Stmt =
       readonly then: readonly Stmt[];
       readonly otherwise: readonly Stmt[];
     };
-
-export type FragmentRole = 'left' | 'right' | 'sum';
-
-/**
- * Matrix instructions and the copies that feed them; only targets whose record lists tiles see these, and all threads of
- * the group execute them together. Operands lie in panels: rows of `pitch` elements in group memory, in the order of
- * `panelPlace`. Rows and columns are the same for the threads of a tile, and multiples of the tile's sizes.
- */
-export type TileStmt =
-  /** Declares a fragment: one operand of a tile, or its sum, which starts at 0. */
-  | { readonly kind: 'fragment'; readonly name: string; readonly tile: string; readonly role: FragmentRole }
-  /**
-   * Makes a fragment the operand whose first element is at (row, column) of a panel; its rows are the panel's, or the
-   * panel's columns where it is `transposed`.
-   */
-  | {
-      readonly kind: 'tile_load';
-      readonly fragment: string;
-      readonly panel: string;
-      readonly pitch: number;
-      readonly row: Expr;
-      readonly column: Expr;
-      readonly transposed: boolean;
-    }
-  /** sum += left * right, transposed. */
-  | { readonly kind: 'tile_multiply'; readonly sum: string; readonly left: string; readonly right: string }
-  /** Multiplies row i of a sum by buffer[index + i], an f32 in group memory. */
-  | { readonly kind: 'tile_scale'; readonly sum: string; readonly buffer: string; readonly index: Expr }
-  /** Stores a sum in group memory: element (i, j) at index + i * pitch + j. */
-  | {
-      readonly kind: 'tile_store';
-      readonly fragment: string;
-      readonly buffer: string;
-      readonly index: Expr;
-      readonly pitch: number;
-    }
-  /**
-   * Copies `lanes` consecutive elements to group memory, or zeros unless `inside`. It may take until the thread waits for
-   * it; only then, and after a barrier, do others see the elements.
-   */
-  | {
-      readonly kind: 'copy';
-      readonly to: string;
-      readonly at: Expr;
-      readonly from: string;
-      readonly index: Expr;
-      readonly lanes: number;
-      readonly inside: Expr;
-    }
-  /** Makes a batch of the thread's copies since the last batch. */
-  | { readonly kind: 'copy_batch' }
-  /** The thread waits until at most `pending` of its batches are under way. */
-  | { readonly kind: 'copy_wait'; readonly pending: number };
 
 export interface KernelBuffer {
   readonly name: string;
@@ -300,24 +248,6 @@ export const floorDiv = (a: Expr, b: Expr): Expr => alu('div', a, b);
 export const modulo = (a: Expr, b: Expr): Expr => alu('rem', a, b);
 export const ceilDiv = (a: Expr, b: number): Expr => floorDiv(add(a, index(b - 1)), index(b));
 export const select = (c: Expr, a: Expr, b: Expr): Expr => alu('select', c, a, b);
-/** Bytes that threads read of a panel's row at once. */
-export const panelPieceBytes = 16;
-/** Bytes of a panel's row: with these the order of pieces brings threads to different banks of memory. */
-export const panelRowBytes: readonly number[] = [32, 64, 128];
-
-/**
- * Where element (row, column) of a panel lies. 128 bytes of the panel hold one or more rows; their pieces of 16 bytes
- * change places, each to the exclusive or of its number in the row and the number of the 128 bytes. Then pieces one below
- * another lie in different banks. It is the order that tensor cores which read group memory themselves know.
- */
-export function panelPlace(pitch: number, elementBytes: number, row: Expr, column: Expr): Expr {
-  const piece = panelPieceBytes / elementBytes;
-  const pieces = pitch / piece;
-  const line = modulo(floorDiv(row, index(8 / pieces)), index(pieces));
-  const place = alu('xor', floorDiv(column, index(piece)), line);
-  return add(mul(row, index(pitch)), add(mul(place, index(piece)), modulo(column, index(piece))));
-}
-
 export const lessThan = (a: Expr, b: Expr): Expr => alu('lt', a, b);
 
 // Index algebra: enough that views cancel out, e.g. (m / S) * S + m % S = m and (a * S + b) / S = a for b < S.

@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { BodyPrinter } from '../backends/cpu/expr.ts';
 import { printProgram } from '../backends/cuda/print.ts';
 import type { DType } from '../ir/dtype.ts';
-import { add, constant, floorDiv, index, load, modulo, mul, panelPlace, type Stmt, variable } from '../ir/loop.ts';
+import { add, constant, floorDiv, index, load, modulo, mul, type Stmt, variable } from '../ir/loop.ts';
+import { panelPlace } from '../ir/tile.ts';
 import { printKernel } from '../ir/text/loop.ts';
 import { type Case, failures, kernel, let_, programOf, store } from './cpu-kernels.ts';
 

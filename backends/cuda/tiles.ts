@@ -2,7 +2,8 @@
 // registers, laid out as mma.sync wants it. What only PTX can say is a handful of functions; the emulation in the tests has
 // its own, by the definition of the PTX instructions, so that a wrong layout gives wrong numbers there too.
 import { dtypeInfo } from '../../ir/dtype.ts';
-import { type Expr, type FragmentRole, panelPieceBytes, panelRowBytes, type TileStmt } from '../../ir/loop.ts';
+import type { Expr } from '../../ir/loop.ts';
+import { type FragmentRole, panelPieceBytes, panelRowBytes, type TileStmt } from '../../ir/tile.ts';
 import type { Tile } from '../../ir/target.ts';
 import { memoryType } from '../cpu/prelude.ts';
 import { integer, malformed } from '../cpu/scalar.ts';

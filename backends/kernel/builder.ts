@@ -9,7 +9,6 @@ import {
   below,
   type Expr,
   exprKey,
-  type FragmentRole,
   index,
   type Kernel,
   type KernelBuffer,
@@ -22,6 +21,7 @@ import {
   type Stmt,
   variable,
 } from '../../ir/loop.ts';
+import type { FragmentRole } from '../../ir/tile.ts';
 
 /** Values already computed in a block, by key; inner blocks see those of outer ones. */
 interface Scope {

@@ -2,7 +2,8 @@
 // the caller waits for; others are computed (converted, dequantized) and stored.
 import { dtypeInfo } from '../../../ir/dtype.ts';
 import type { Node } from '../../../ir/graph.ts';
-import { add, alu, constant, type Expr, floorDiv, index, lessThan, modulo, mul, panelPieceBytes, panelPlace, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
+import { add, alu, constant, type Expr, floorDiv, index, lessThan, modulo, mul, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
+import { panelPieceBytes, panelPlace } from '../../../ir/tile.ts';
 import { type Emitter, NotVectorisable } from '../emit.ts';
 
 /** Rows of an operand, to be lines of a panel. */

@@ -5,7 +5,8 @@
 // sum. Outputs stay in the sums of tiles; their rows shrink as maxima grow. Weights are rounded to the operands' type.
 import { dimConst } from '../../../ir/dim.ts';
 import type { Node } from '../../../ir/graph.ts';
-import { across, add, alu, cast, ceilDiv, constant, type Expr, floorDiv, index, modulo, mul, panelPlace, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
+import { across, add, alu, cast, ceilDiv, constant, type Expr, floorDiv, index, modulo, mul, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
+import { panelPlace } from '../../../ir/tile.ts';
 import type { Target } from '../../../ir/target.ts';
 import type { Emitter } from '../emit.ts';
 import type { TiledAttention } from '../schedule.ts';
