@@ -21,11 +21,14 @@ export const launch = ({ webgpu }: { webgpu: boolean }): Promise<Browser> =>
 
 /**
  * Makes the chunks of an artifact smaller, so that even a tiny model has many. Gives the number of bytes that a browser
- * downloads in chunks.
+ * whose adapter has `features` downloads in chunks: all but the code of the variants that it does not run.
  */
-export function rechunk(artifact: string, chunkBytes: number): number {
+export function rechunk(artifact: string, chunkBytes: number, features: readonly string[]): number {
   const path = join(artifact, 'program.json');
-  const manifest = JSON.parse(readFileSync(path, 'utf8')) as { weights: DownloadTable };
+  const manifest = JSON.parse(readFileSync(path, 'utf8')) as {
+    weights: DownloadTable;
+    variants: { code: string; requires: { features: string[] } }[];
+  };
   const files = manifest.weights.files.map(({ name }) => {
     const bytes = readFileSync(join(artifact, name));
     const digests = Array.from({ length: Math.ceil(bytes.length / chunkBytes) }, (_, i) => {
@@ -35,7 +38,10 @@ export function rechunk(artifact: string, chunkBytes: number): number {
     return { name, bytes: bytes.length, digests };
   });
   writeFileSync(path, JSON.stringify({ ...manifest, weights: { ...manifest.weights, chunkBytes, files } }));
-  return files.reduce((sum, { bytes }) => sum + bytes, 0);
+  const { variants } = manifest;
+  const used = variants.find(({ requires }) => requires.features.every((f) => features.includes(f)))?.code;
+  const unused = new Set(variants.map(({ code }) => code).filter((code) => code !== used));
+  return files.reduce((sum, { name, bytes }) => sum + (unused.has(name) ? 0 : bytes), 0);
 }
 
 /** An answer with a range of a file. */
