@@ -1,15 +1,14 @@
-// Loop IR expressions and statements as CUDA C. The threads of a GPU are its vector lanes, so a vector of the loop IR
+// Loop IR expressions as CUDA C. The threads of a GPU are its vector lanes, so a vector of the loop IR
 // means wide memory access and nothing else: a vector value is printed as one scalar expression a lane, and only its
 // loads and stores move 16, 8 or 4 bytes at once, as far as the index is provably aligned. Nothing of the program's text
 // reaches the code: variables and buffers get generated names, numbers and types are checked on the way.
 import { type DType, dtypeInfo, isDType } from '../../ir/dtype.ts';
-import type { Expr, Kernel, ScalarType, Stmt } from '../../ir/loop.ts';
+import type { Expr, Kernel, ScalarType } from '../../ir/loop.ts';
 import { castText, isHalf, memoryType, valueBytes, valueType } from '../cpu/prelude.ts';
-import { aluArity, arithmetic, compare, compares, constantText, integer, malformed } from '../cpu/scalar.ts';
+import { aluArity, arithmetic, compare, compares, constantText, malformed } from '../cpu/scalar.ts';
 import { accessBytes, factorOf, type Factors } from '../kernel/alignment.ts';
-import { loadLanes, storeLines } from './access.ts';
-import { type ReduceType, reduceTypes, runWidths } from './prelude.ts';
-import { type Fragment, printTile } from './tiles.ts';
+import { loadLanes } from './access.ts';
+import type { Fragment } from './tiles.ts';
 
 interface Variable {
   readonly c: string;
@@ -25,7 +24,7 @@ export interface Memory {
   readonly bytes?: number;
 }
 /** Names that a block sees; inner blocks copy it. `factors` are known divisors of index variables. */
-interface Scope {
+export interface Scope {
   readonly variables: Map<string, Variable>;
   readonly buffers: Map<string, Memory>;
   readonly factors: Factors;
@@ -35,22 +34,18 @@ interface Scope {
 /** The C type of indices in a kernel: 32 bits where all of them fit, as GPUs compute 64 bits in pieces. */
 export type IndexType = 'i32' | 'i64';
 
-/** Prints the body of one kernel. */
-export class BodyPrinter {
+/** Prints expressions, and before the line that uses one the statements that its vectors need. */
+export class ExprPrinter {
   readonly lines: string[] = [];
-  /** Bytes of shared memory that the kernel declares. */
-  groupBytes = 0;
+  protected depth = 2;
+  protected scope: Scope;
   private count = 0;
-  private depth = 2;
-  private inGroupLoop = false;
-  private scope: Scope;
 
   constructor(
     kernel: Kernel,
     /** C names of the kernel's dims. */
     dims: ReadonlyMap<string, string>,
-    private readonly ix: IndexType,
-    private readonly groupThreads: number,
+    protected readonly ix: IndexType,
   ) {
     const variables = new Map<string, Variable>();
     const declare = (name: string, c: string): void => {
@@ -73,210 +68,26 @@ export class BodyPrinter {
     return this.scalar(e);
   }
 
-  statements(body: readonly Stmt[]): void {
-    for (const s of body) this.statement(s);
-  }
-
-  private line(text: string): void {
+  protected line(text: string): void {
     this.lines.push('  '.repeat(this.depth) + text);
   }
 
-  private fresh(prefix: string): string {
+  protected fresh(prefix: string): string {
     return `${prefix}${this.count++}`;
   }
 
-  private block(head: string, body: readonly Stmt[], declare?: (scope: Scope) => void): void {
-    const outer = this.scope;
-    const { variables, buffers, factors, fragments } = outer;
-    this.scope = {
-      variables: new Map(variables),
-      buffers: new Map(buffers),
-      factors: new Map(factors),
-      fragments: new Map(fragments),
-    };
-    declare?.(this.scope);
-    this.line(`${head} {`);
-    this.depth++;
-    this.statements(body);
-    this.depth--;
-    this.line('}');
-    this.scope = outer;
-  }
-
-  private statement(s: Stmt): void {
-    switch (s.kind) {
-      case 'for':
-        this.loop(s);
-        return;
-      case 'let': {
-        const { dtype, lanes } = s.value;
-        const c = this.fresh('v');
-        const qualifier = s.mutable ? '' : 'const ';
-        this.lanesOf(s.value).forEach((value, lane) => {
-          this.line(`${qualifier}${this.type(dtype)} ${laneName(c, lane)} = ${value};`);
-        });
-        this.scope.variables.set(s.name, { c, dtype, lanes, mutable: s.mutable });
-        if (dtype === 'index' && lanes === 1 && !s.mutable) {
-          this.scope.factors.set(s.name, factorOf(s.value, this.scope.factors));
-        } else this.scope.factors.delete(s.name);
-        return;
-      }
-      case 'assign': {
-        const target = this.scope.variables.get(s.name);
-        if (!target?.mutable) throw malformed(`'${s.name}' is assigned but not a mutable variable`);
-        if (target.dtype !== s.value.dtype || target.lanes !== s.value.lanes) {
-          throw malformed(`'${s.name}' is assigned a value of another type`);
-        }
-        this.named(s.value).forEach((value, lane) => this.line(`${laneName(target.c, lane)} = ${value};`));
-        return;
-      }
-      case 'store': {
-        const { dtype, lanes } = s.value;
-        const memory = this.memory(s.buffer, dtype);
-        const at = this.index(s.index);
-        if (lanes === 1) {
-          this.line(`${memory.c}[${at}] = ${this.scalar(s.value)};`);
-          return;
-        }
-        const values = this.named(s.value);
-        for (const text of storeLines(
-          memory.c,
-          this.name(at),
-          memory.dtype,
-          values,
-          this.width(s.index, memory, lanes),
-        )) {
-          this.line(text);
-        }
-        return;
-      }
-      case 'alloc':
-        this.alloc(s.buffer, s.dtype, integer(s.size, 'an allocation size'), s.scope, s.over);
-        return;
-      case 'barrier':
-        this.collective('a barrier');
-        this.line('__syncthreads();');
-        return;
-      case 'reduce':
-        this.collective('a reduction');
-        for (const { name, value } of s.values) this.reduce(name, s.op, s.width, value);
-        return;
-      case 'prefetch': {
-        const memory = this.known(s.buffer);
-        if (memory.space === 'global') this.line(`prefetch(${memory.c} + ${this.index(s.index)});`);
-        return;
-      }
-      case 'if':
-        if (s.condition.lanes !== 1) throw malformed('a condition must be a scalar');
-        this.block(`if (${this.scalar(s.condition)})`, s.then);
-        if (s.otherwise.length > 0) this.block('else', s.otherwise);
-        return;
-      case 'fragment':
-      case 'tile_load':
-      case 'tile_multiply':
-      case 'tile_scale':
-      case 'tile_store':
-      case 'copy':
-      case 'copy_batch':
-      case 'copy_wait':
-        if (s.kind !== 'copy') this.collective('a tile');
-        printTile(s, this.tiles);
-        return;
-      default:
-        s satisfies never;
-        throw malformed('unknown statement');
-    }
-  }
-
-  private readonly tiles = {
-    line: (text: string) => this.line(text),
-    fresh: (prefix: string) => this.fresh(prefix),
-    index: (e: Expr) => this.index(e),
-    condition: (e: Expr) => this.scalar(e),
-    factor: (e: Expr) => factorOf(e, this.scope.factors),
-    fragments: (): Map<string, Fragment> => this.scope.fragments,
-    memory: (name: string): Memory => this.known(name),
-  };
-
-  private loop(s: Stmt & { kind: 'for' }): void {
-    const step = integer(s.step, 'a loop step');
-    if (step < 1) throw malformed('a loop step must be positive');
-    const isGroup = s.level === 'group';
-    if (isGroup && this.inGroupLoop) throw malformed('a group loop inside a group loop');
-    const c = this.fresh('j'); // not i, as i8 and i32 are types
-    const end = this.fresh('n');
-    const start = this.index(s.start);
-    // A loop that gives every thread as many iterations is counted, so that compilers can unroll it
-    const size = s.start.kind === 'const' && s.end.kind === 'const' ? s.end.value - s.start.value : 0;
-    const each = size / (step * this.groupThreads);
-    const isCounted = isGroup && each > 1 && Number.isInteger(each);
-    const from = isGroup ? `${start} + thread${step === 1 ? '' : ` * ${step}`}` : start;
-    const by = isGroup ? step * this.groupThreads : step;
-    if (!isCounted) this.line(`const ${this.ix} ${end} = ${this.index(s.end)};`);
-    const head = isCounted
-      ? `for (${this.ix} ${c} = ${from}, ${end} = 0; ${end} < ${each}; ${end}++, ${c} += ${by})`
-      : `for (${this.ix} ${c} = ${from}; ${c} < ${end}; ${c} += ${by})`;
-    if (isCounted) this.line(`#pragma unroll ${Math.min(each, 4)}`); // and no more: kernels stay small
-    const outer = this.inGroupLoop;
-    this.inGroupLoop ||= isGroup;
-    this.block(head, s.body, (scope) => {
-      scope.variables.set(s.name, { c, dtype: 'index', lanes: 1, mutable: false });
-      scope.factors.set(s.name, factorOf(s.start, this.scope.factors, step));
-    });
-    this.inGroupLoop = outer;
-  }
-
-  /** All threads of the group must come to what is printed next. */
-  private collective(what: string): void {
-    if (this.inGroupLoop) throw malformed(`${what} inside a group loop`);
-  }
-
-  private alloc(name: string, dtype: DType, size: number, scope: string, over?: string): void {
-    if (!isDType(dtype) || size < 0) throw malformed('an allocation has an unknown type or a negative size');
-    const c = this.fresh('t');
-    const count = Math.max(1, size);
-    const space = scope === 'group' ? 'group' : 'thread';
-    const bytes = Math.ceil((count * dtypeInfo[dtype].bytes) / 16) * 16;
-    const type = memoryType(dtype);
-    if (over !== undefined) {
-      const under = this.known(over);
-      if (under.space !== space || !(bytes <= (under.bytes ?? 0)))
-        throw malformed(`'${over}' has no room for '${name}'`);
-      this.line(`${type} *const ${c} = (${type} *)${under.c};`);
-    } else {
-      if (space === 'group') this.groupBytes += bytes;
-      this.line(`${space === 'group' ? '__shared__ __align__(16) ' : ''}${type} ${c}[${count}];`);
-    }
-    this.scope.buffers.set(name, { c, dtype, space, bytes });
-  }
-
-  private reduce(name: string, op: string, width: number, value: Expr): void {
-    const isWhole = width === this.groupThreads;
-    if (!isWhole && !runWidths.includes(width)) throw malformed('a reduction over an odd number of threads');
-    if (op !== 'add' && op !== 'max' && op !== 'min') throw malformed('unknown reduction of a group');
-    if (value.lanes !== 1) throw malformed('a reduction of a group takes a scalar');
-    const type = this.plain(value.dtype);
-    const wide: ReduceType = reduceTypes.find((t) => t === type) ?? (isHalf(type) ? 'f32' : 'i32');
-    const c = this.fresh('v');
-    const part = castText(type, wide, 1, this.scalar(value));
-    const all = isWhole ? `group_${op}_${wide}(${part})` : `run_${op}_${wide}(${part}, ${width})`;
-    this.line(`const ${this.type(value.dtype)} ${c} = ${castText(wide, type, 1, all)};`);
-    this.scope.variables.set(name, { c, dtype: value.dtype, lanes: 1, mutable: false });
-    this.scope.factors.delete(name);
-  }
-
   /** The type that values of `dtype` are computed as. */
-  private plain(dtype: ScalarType): DType {
+  protected plain(dtype: ScalarType): DType {
     return dtype === 'index' ? this.ix : dtype;
   }
 
-  private type(dtype: ScalarType): string {
+  protected type(dtype: ScalarType): string {
     if (memoryType(dtype) === undefined) throw malformed('a value has an unknown type');
     return valueType(this.plain(dtype), 1);
   }
 
   /** A variable that holds an index. */
-  private name(text: string): string {
+  protected name(text: string): string {
     if (/^\w+$/.test(text)) return text;
     const c = this.fresh('a');
     this.line(`const ${this.ix} ${c} = ${text};`);
@@ -284,7 +95,7 @@ export class BodyPrinter {
   }
 
   /** The lanes of a value as variables, all computed before any is used. */
-  private named(e: Expr): string[] {
+  protected named(e: Expr): string[] {
     if (e.lanes === 1) return [this.scalar(e)];
     const c = this.fresh('v');
     return this.lanesOf(e).map((value, lane) => {
@@ -293,30 +104,30 @@ export class BodyPrinter {
     });
   }
 
-  private known(name: string): Memory {
+  protected known(name: string): Memory {
     const memory = this.scope.buffers.get(name);
     if (!memory) throw malformed(`unknown buffer '${name}'`);
     return memory;
   }
 
-  private memory(name: string, dtype: ScalarType): Memory {
+  protected memory(name: string, dtype: ScalarType): Memory {
     const memory = this.known(name);
     if (memory.dtype !== dtype) throw malformed(`buffer '${name}' holds ${memory.dtype}, not ${dtype}`);
     return memory;
   }
 
   /** Bytes that one instruction may move; the compiler keeps arrays of a thread in registers if accessed by element. */
-  private width(index: Expr, { dtype, space }: Memory, lanes: number): number {
+  protected width(index: Expr, { dtype, space }: Memory, lanes: number): number {
     return space === 'thread' ? 0 : accessBytes(factorOf(index, this.scope.factors), dtypeInfo[dtype].bytes, lanes);
   }
 
-  private scalar(e: Expr): string {
+  protected scalar(e: Expr): string {
     if (e.lanes !== 1) throw malformed('a vector stands where a scalar must');
     return this.lanesOf(e)[0];
   }
 
   /** The C expressions of the lanes of a value. Vectors may print statements that they need before. */
-  private lanesOf(e: Expr): string[] {
+  protected lanesOf(e: Expr): string[] {
     const n = e.lanes;
     if (!(Number.isInteger(n) && n >= 1 && n <= 64 && (n & (n - 1)) === 0)) {
       throw malformed('lanes must be a power of two up to 64');
@@ -470,4 +281,4 @@ export class BodyPrinter {
   }
 }
 
-const laneName = (c: string, lane: number): string => (lane === 0 ? c : `${c}_${lane}`);
+export const laneName = (c: string, lane: number): string => (lane === 0 ? c : `${c}_${lane}`);

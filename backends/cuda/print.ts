@@ -7,7 +7,7 @@ import type { Program } from '../../ir/program.ts';
 import { memoryType } from '../cpu/prelude.ts';
 import { aliasedKernels, dimNames } from '../cpu/print.ts';
 import { integer, malformed } from '../cpu/scalar.ts';
-import { BodyPrinter } from './expr.ts';
+import { BodyPrinter } from './body.ts';
 import { prelude } from './prelude.ts';
 import { fits32 } from './range.ts';
 import { architectureOf } from './target.ts';
