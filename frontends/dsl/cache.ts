@@ -1,5 +1,6 @@
 // KVCache: the keys and values of earlier positions, as states of the graph. A model says only which positions it writes
-// and reads; how the positions lie in memory (growing, fixed, ring, …) is decided by the cache-layout pass.
+// and reads; how the positions lie in memory (growing, fixed, ring, …) is decided by the cache-layout pass. NoCache stands
+// in its place where a run reads whole sequences: in training and evaluation.
 import type { Dim, DimLike } from '../../ir/dim.ts';
 import { dimAdd } from '../../ir/dim.ts';
 import { op, sizeOf, type Tensor } from './tensor.ts';
@@ -13,8 +14,25 @@ export interface CacheDims {
   readonly seq: DimLike;
 }
 
-export class KVCache {
-  /** Positions after this run: past + seq. */
+/** What a model needs of a cache. */
+export interface Cache {
+  /** Positions after this run. */
+  readonly length: Dim;
+  /** Takes a layer's new keys and values [batch, kvHeads, seq, headDim]; gives those of all positions. */
+  update(layer: number, key: Tensor, value: Tensor): [key: Tensor, value: Tensor];
+}
+
+/** Nothing came before: keys and values are those of this run. */
+export class NoCache implements Cache {
+  constructor(readonly length: Dim) {}
+
+  update(_layer: number, key: Tensor, value: Tensor): [key: Tensor, value: Tensor] {
+    return [key, value];
+  }
+}
+
+export class KVCache implements Cache {
+  /** past + seq. */
   readonly length: Dim;
   readonly #tracer: Tracer;
   readonly #dims: CacheDims;
@@ -39,7 +57,6 @@ export class KVCache {
     return this.#append('mask', attentionMask, 1);
   }
 
-  /** Appends a layer's new keys and values [batch, kvHeads, seq, headDim]; gives those of all positions. */
   update(layer: number, key: Tensor, value: Tensor): [key: Tensor, value: Tensor] {
     return [this.#append(`${layer}.key`, key, 2), this.#append(`${layer}.value`, value, 2)];
   }

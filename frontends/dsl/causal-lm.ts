@@ -5,7 +5,7 @@
 // ones are in the cache. Position ids alone place a token, so rows may be padded at the left.
 import type { Dim } from '../../ir/dim.ts';
 import { dimSub } from '../../ir/dim.ts';
-import { KVCache } from './cache.ts';
+import { type Cache, KVCache } from './cache.ts';
 import type { Module, WeightResolver } from './module.ts';
 import { largest, sampleTokens } from './sampling.ts';
 import { samplingParameters } from './sampling-inputs.ts';
@@ -15,9 +15,9 @@ import { type Traced, trace } from './trace.ts';
 export interface CausalInputs {
   readonly inputIds: Tensor;
   readonly positionIds: Tensor;
-  /** Keys that may be attended to, bool [batch, past + seq]. */
+  /** Keys that may be attended to, bool [batch, length]: of this run, and of the cache. */
   readonly mask: Tensor;
-  readonly cache: KVCache;
+  readonly cache: Cache;
 }
 
 /** What a model implements to get all entries. */

@@ -1,0 +1,28 @@
+// Losses of transformers (loss/loss_utils.py, and LabelSmoother of trainer_pt_utils.py), in f32. Labels are i32, and those
+// that are -100 do not count.
+import { dim } from '../../ir/dim.ts';
+import { concat, full, op, type Tensor } from './tensor.ts';
+
+/** Labels with this value are not looked at. */
+export const ignoredLabel = -100;
+
+export interface LossOptions {
+  /** f32 scalar: what the sum is divided by; without it, the number of labels that count. */
+  readonly numItems?: Tensor | undefined;
+  /** The share of the target that is spread over all classes. */
+  readonly smoothing?: number;
+}
+
+/** Cross entropy of logits [.., classes] beside labels [..], summed and divided. NaN where no label counts, as in PyTorch. */
+export function crossEntropy(logits: Tensor, labels: Tensor, { numItems, smoothing = 0 }: LossOptions = {}): Tensor {
+  const losses = op('cross_entropy', [logits, labels], { ignore: ignoredLabel, smoothing });
+  const count = numItems ?? labels.ne(ignoredLabel).cast('f32').sum();
+  return losses.sum().div(count);
+}
+
+/** Cross entropy of position i beside label i + 1: logits [batch, seq, vocab], labels [batch, seq]. */
+export function causalLoss(logits: Tensor, labels: Tensor, options: LossOptions = {}): Tensor {
+  const [batch, seq] = labels.shape;
+  const next = concat([labels.slice(1, 1), full([batch, dim(1)], ignoredLabel, 'i32')], 1).reshape([batch, seq]);
+  return crossEntropy(logits, next, options);
+}

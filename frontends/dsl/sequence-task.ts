@@ -1,0 +1,72 @@
+// A sequence task: a model that reads whole sequences, without a cache, what it computes from them, and the loss of that
+// beside labels. Training, evaluation and encoders are traced from it. Inputs carry the names of transformers' forward.
+import type { Dim } from '../../ir/dim.ts';
+import type { DType } from '../../ir/dtype.ts';
+import { ModelcError } from '../../ir/error.ts';
+import { NoCache } from './cache.ts';
+import type { CausalModel } from './causal-lm.ts';
+import { causalLoss } from './losses.ts';
+import type { Module } from './module.ts';
+import { arange, type Tensor } from './tensor.ts';
+
+export interface SequenceInput {
+  readonly name: string;
+  readonly dtype: DType;
+  /** Sizes, or the names of dims that a run chooses: 'batch', 'seq', … */
+  readonly axes: readonly (string | number)[];
+  /** What the runtime passes where a batch has no such column; without it the column is required. */
+  readonly fill?: number;
+}
+
+export type Tensors = Readonly<Record<string, Tensor>>;
+
+export interface SequenceTask {
+  /** Whose parameters are used; their paths are the names of the weights. */
+  readonly model: Module;
+  readonly inputs: readonly SequenceInput[];
+  /** The labels of a batch. */
+  readonly labels: SequenceInput;
+  /**
+   * Whether position i is compared with label i + 1, and the loss is divided by the number of labels of all batches that
+   * are accumulated, as transformers does for causal language models.
+   */
+  readonly isCausal: boolean;
+  /** Results by name: `logits`, and what else there is (`hidden_states.0`, …). */
+  outputs(inputs: Tensors): Tensors;
+  /**
+   * f32 scalar. `numItems`, f32 scalar, is the number of labels that count over all batches that are accumulated; without
+   * it the loss is the mean over this batch, or whatever the model defines.
+   */
+  loss(outputs: Tensors, labels: Tensor, numItems?: Tensor): Tensor;
+}
+
+/** The named tensor. Throws ModelcError 'input' where there is none. */
+export function tensorOf(tensors: Tensors, name: string): Tensor {
+  const tensor = Object.hasOwn(tensors, name) ? tensors[name] : undefined;
+  if (!tensor) throw new ModelcError('input', `there is no ${name}; there are ${Object.keys(tensors).join(', ')}`);
+  return tensor;
+}
+
+/** Causal language modelling: every position tells the next token. Positions count from 0 in every row. */
+export function causalTask(model: CausalModel): SequenceTask {
+  return {
+    model,
+    inputs: [
+      { name: 'input_ids', dtype: 'i32', axes: ['batch', 'seq'] },
+      { name: 'attention_mask', dtype: 'bool', axes: ['batch', 'seq'], fill: 1 },
+    ],
+    labels: { name: 'labels', dtype: 'i32', axes: ['batch', 'seq'] },
+    isCausal: true,
+    outputs(inputs) {
+      const inputIds = tensorOf(inputs, 'input_ids');
+      const seq: Dim = inputIds.shape[1];
+      const positionIds = arange(seq).broadcastTo(inputIds.shape);
+      const mask = tensorOf(inputs, 'attention_mask');
+      const states = model.forward({ inputIds, positionIds, mask, cache: new NoCache(seq) });
+      const normed = model.finalNorm(states[states.length - 1]);
+      const hidden = states.map((state, i) => [`hidden_states.${i}`, i === states.length - 1 ? normed : state]);
+      return { logits: model.logits(normed), ...Object.fromEntries(hidden) };
+    },
+    loss: (outputs, labels, numItems) => causalLoss(tensorOf(outputs, 'logits'), labels, { numItems }),
+  };
+}
