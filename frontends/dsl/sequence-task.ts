@@ -14,8 +14,17 @@ export interface SequenceInput {
   readonly dtype: DType;
   /** Sizes, or the names of dims that a run chooses: 'batch', 'seq', … */
   readonly axes: readonly (string | number)[];
-  /** What the runtime passes where a batch has no such column; without it the column is required. */
+  /** What the runtime passes where a batch has no such column; without this and `shifted` the column is required. */
   readonly fill?: number;
+  /** The column that is passed one place to the right where a batch has none of this name: what a decoder reads. */
+  readonly shifted?: ShiftedColumn;
+}
+
+/** Column `from` one place to the right: `start` comes first, `pad` stands for labels that do not count. */
+export interface ShiftedColumn {
+  readonly from: string;
+  readonly start: number;
+  readonly pad: number;
 }
 
 export type Tensors = Readonly<Record<string, Tensor>>;
@@ -24,8 +33,8 @@ export interface SequenceTask {
   /** Whose parameters are used; their paths are the names of the weights. */
   readonly model: Module;
   readonly inputs: readonly SequenceInput[];
-  /** The labels of a batch. */
-  readonly labels: SequenceInput;
+  /** The labels of a batch; none where a model has no loss. */
+  readonly labels: readonly SequenceInput[];
   /**
    * Whether position i is compared with label i + 1, and the loss is divided by the number of labels of all batches that
    * are accumulated, as transformers does for causal language models.
@@ -35,9 +44,9 @@ export interface SequenceTask {
   outputs(inputs: Tensors): Tensors;
   /**
    * f32 scalar. `numItems`, f32 scalar, is the number of labels that count over all batches that are accumulated; without
-   * it the loss is the mean over this batch, or whatever the model defines.
+   * it, and where a model does not look at it, the loss is the mean over this batch, or whatever the model defines.
    */
-  loss(outputs: Tensors, labels: Tensor, numItems?: Tensor): Tensor;
+  loss(outputs: Tensors, labels: Tensors, numItems?: Tensor): Tensor;
 }
 
 /** The named tensor. Throws ModelcError 'input' where there is none. */
@@ -55,7 +64,7 @@ export function causalTask(model: CausalModel): SequenceTask {
       { name: 'input_ids', dtype: 'i32', axes: ['batch', 'seq'] },
       { name: 'attention_mask', dtype: 'bool', axes: ['batch', 'seq'], fill: 1 },
     ],
-    labels: { name: 'labels', dtype: 'i32', axes: ['batch', 'seq'] },
+    labels: [{ name: 'labels', dtype: 'i32', axes: ['batch', 'seq'] }],
     isCausal: true,
     outputs(inputs) {
       const inputIds = tensorOf(inputs, 'input_ids');
@@ -67,6 +76,7 @@ export function causalTask(model: CausalModel): SequenceTask {
       const hidden = states.map((state, i) => [`hidden_states.${i}`, i === states.length - 1 ? normed : state]);
       return { logits: model.logits(normed), ...Object.fromEntries(hidden) };
     },
-    loss: (outputs, labels, numItems) => causalLoss(tensorOf(outputs, 'logits'), labels, { numItems }),
+    loss: (outputs, labels, numItems) =>
+      causalLoss(tensorOf(outputs, 'logits'), tensorOf(labels, 'labels'), { numItems }),
   };
 }
