@@ -1,6 +1,7 @@
 // The public face of `modelc`: loading checkpoints, generating text, and the pieces that steer generation.
 export { type ErrorCode, ModelcError } from '../ir/error.ts';
 export type { Model } from './artifact/api.ts';
+export * from './data/index.ts';
 export { defineModel, type ModelDefinition } from './define-model.ts';
 export * from './generation/index.ts';
 export { AutoModelForCausalLM, type LoadOptions } from './models.ts';

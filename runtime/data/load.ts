@@ -1,0 +1,175 @@
+// load_dataset: datasets from files, by the names of Hugging Face's datasets. Files are read whole into a Dataset, or with
+// `streaming: true` while they are used, as an IterableDataset.
+import { readdirSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { ModelcError } from '../../ir/error.ts';
+import { Dataset } from './dataset.ts';
+import { type CsvOptions, readCsv } from './files/csv.ts';
+import { type JsonOptions, readJson } from './files/json.ts';
+import { unreadable } from './files/lines.ts';
+import { type ParquetOptions, readParquet } from './files/parquet.ts';
+import { readText, type TextOptions } from './files/text.ts';
+import { IterableDataset } from './iterable-dataset.ts';
+import type { Row } from './rows.ts';
+
+interface FormatOptions {
+  json: JsonOptions;
+  csv: CsvOptions;
+  text: TextOptions;
+  parquet: ParquetOptions;
+}
+export type FileFormat = keyof FormatOptions;
+
+type Reader<F extends FileFormat> = (path: string, options: FormatOptions[F], whole: boolean) => AsyncIterable<Row[]>;
+
+const readers: { readonly [F in FileFormat]: Reader<F> } = {
+  json: readJson,
+  csv: readCsv,
+  text: readText,
+  parquet: readParquet,
+};
+
+/** A file or several; a name may hold * and ?. */
+export type Files = string | readonly string[];
+
+export type LoadDatasetOptions<F extends FileFormat> = FormatOptions[F] & {
+  /** The files, or the files of each split; files without one are the split `train`. */
+  data_files: Files | Readonly<Record<string, Files>>;
+  /** One split instead of all: 'train', or a part of it: 'train[:100]', 'train[10%:]'. */
+  split?: string;
+  /** true: files are read while they are used. */
+  streaming?: boolean;
+};
+
+export type DatasetDict = Record<string, Dataset>;
+export type IterableDatasetDict = Record<string, IterableDataset>;
+
+/**
+ * Examples of files. Throws ModelcError 'input' for files and splits that are not there, 'parse' with file, line and
+ * column for what is malformed; a streamed file is looked at when it is used.
+ */
+export function load_dataset<F extends FileFormat>(
+  format: F,
+  options: LoadDatasetOptions<F> & { split: string; streaming: true },
+): Promise<IterableDataset>;
+export function load_dataset<F extends FileFormat>(
+  format: F,
+  options: LoadDatasetOptions<F> & { split?: undefined; streaming: true },
+): Promise<IterableDatasetDict>;
+export function load_dataset<F extends FileFormat>(
+  format: F,
+  options: LoadDatasetOptions<F> & { split: string; streaming?: false },
+): Promise<Dataset>;
+export function load_dataset<F extends FileFormat>(
+  format: F,
+  options: LoadDatasetOptions<F> & { split?: undefined; streaming?: false },
+): Promise<DatasetDict>;
+export async function load_dataset<F extends FileFormat>(
+  format: F,
+  options: LoadDatasetOptions<F>,
+): Promise<Dataset | DatasetDict | IterableDataset | IterableDatasetDict> {
+  if (!Object.hasOwn(readers, format)) {
+    throw new ModelcError('input', `"${format}" is no file format; there are: ${Object.keys(readers).join(', ')}`);
+  }
+  const files = splitsOf(options.data_files);
+  const read = (name: string): Promise<Dataset> => readAll(format, expand(files[name]), options);
+  const stream = (name: string): IterableDataset => streamOf(format, expand(files[name]), options);
+  if (options.split === undefined) {
+    if (options.streaming) return Object.fromEntries(Object.keys(files).map((name) => [name, stream(name)]));
+    const all: DatasetDict = {};
+    for (const name of Object.keys(files)) all[name] = await read(name);
+    return all;
+  }
+  const part = parsePart(options.split);
+  if (!Object.hasOwn(files, part.name)) {
+    throw new ModelcError('input', `there is no split "${part.name}"; there are: ${Object.keys(files).join(', ')}`);
+  }
+  if (!options.streaming) return part.of(await read(part.name));
+  if (part.name !== options.split) {
+    throw new ModelcError('input', `a part ("${options.split}") of streamed files is not known; use take and skip`);
+  }
+  return stream(part.name);
+}
+
+async function* chunksOf<F extends FileFormat>(
+  format: F,
+  paths: readonly string[],
+  options: FormatOptions[F],
+  whole: boolean,
+): AsyncGenerator<Row[]> {
+  for (const path of paths) yield* readers[format](path, options, whole);
+}
+
+async function readAll<F extends FileFormat>(
+  format: F,
+  paths: readonly string[],
+  options: FormatOptions[F],
+): Promise<Dataset> {
+  const rows: Row[] = [];
+  for await (const chunk of chunksOf(format, paths, options, true)) for (const row of chunk) rows.push(row);
+  return Dataset.from_list(rows);
+}
+
+function streamOf<F extends FileFormat>(
+  format: F,
+  paths: readonly string[],
+  options: FormatOptions[F],
+): IterableDataset {
+  return IterableDataset.from_generator(async function* () {
+    for await (const chunk of chunksOf(format, paths, options, false)) yield* chunk;
+  });
+}
+
+function splitsOf(files: Files | Readonly<Record<string, Files>>): Readonly<Record<string, Files>> {
+  const splits = typeof files === 'string' || isList(files) ? { train: files } : files;
+  if (typeof splits === 'object' && splits !== null && Object.keys(splits).length > 0) return splits;
+  throw new ModelcError('input', 'data_files must name a file, or the files of each split');
+}
+
+const isList = (files: object): files is readonly string[] => Array.isArray(files);
+
+/** Paths without * and ?, sorted within each pattern. */
+function expand(files: Files): string[] {
+  const paths = [files].flat().flatMap((path) => {
+    const name = basename(path);
+    if (!/[*?]/.test(name)) return [path];
+    const pattern = name
+      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+      .replaceAll('*', '.*')
+      .replaceAll('?', '.');
+    let names: string[];
+    try {
+      names = readdirSync(dirname(path)).filter((entry) => new RegExp(`^${pattern}$`).test(entry));
+    } catch (cause) {
+      throw unreadable(dirname(path), cause);
+    }
+    if (names.length === 0) throw new ModelcError('input', `no file matches ${path}`);
+    return names.sort().map((entry) => join(dirname(path), entry));
+  });
+  if (paths.length === 0) throw new ModelcError('input', 'data_files must name a file, or the files of each split');
+  return paths;
+}
+
+/** 'NAME' or 'NAME[FROM:TO]', each end a number of rows or percents, negative ones from the end. */
+function parsePart(split: string): { name: string; of: (dataset: Dataset) => Dataset } {
+  const match = /^(\w+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?$/.exec(split);
+  if (!match) {
+    throw new ModelcError(
+      'input',
+      `"${split}" is no split; write NAME or NAME[FROM:TO], with numbers of rows or percents`,
+    );
+  }
+  const [, name, from, to] = match;
+  const place = (text: string | undefined, length: number, otherwise: number): number => {
+    if (text === undefined) return otherwise;
+    const value = text.endsWith('%') ? Math.round((Number(text.slice(0, -1)) / 100) * length) : Number(text);
+    return Math.min(length, Math.max(0, value < 0 ? length + value : value));
+  };
+  return {
+    name,
+    of: (dataset) => {
+      const end = place(to, dataset.length, dataset.length);
+      return dataset.take(end).skip(place(from, dataset.length, 0));
+    },
+  };
+}
