@@ -155,7 +155,7 @@ export function modelOf(checkpoint: Checkpoint, options: LoadOptions = {}): Open
     fixedLength,
   };
   return {
-    checkpoint,
+    checkpoint: model.checkpoint,
     model,
     info: { vocabSize, maxPositionEmbeddings, ...(bosTokenId === undefined ? {} : { bosTokenId }) },
     limits,

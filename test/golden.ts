@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Traced } from '../frontends/dsl/index.ts';
-import { type Checkpoint, readSafetensors, readTensor } from '../frontends/huggingface/index.ts';
+import { type CausalLM, type Checkpoint, readSafetensors, readTensor } from '../frontends/huggingface/index.ts';
 import { dimEval } from '../ir/dim.ts';
 import type { DType } from '../ir/dtype.ts';
 import { evaluate } from '../ir/eval.ts';
@@ -90,4 +90,24 @@ export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<num
     largest = Math.max(largest, Math.abs(expected[i]));
   }
   return difference / largest;
+}
+
+const limits = { maxBatch: 4, maxLength: 512, chunk: 256 };
+
+/** Prefill, then decode, greedily; all on the interpreter. */
+export function greedy(
+  model: CausalLM,
+  weights: ReadonlyMap<string, NdArray>,
+  prompt: readonly number[],
+  count: number,
+): number[] {
+  const run = new Interpreted(weights, prompt.length + count);
+  const decode = model.graph('decode', limits);
+  const ids = [...prompt];
+  let next = run.run(model.graph('prefill', limits), [prompt]).get('next_token')!;
+  for (let i = 1; ; i++) {
+    ids.push(next.data[0]);
+    if (i === count) return ids;
+    next = run.run(decode, [[next.data[0]]]).get('next_token')!;
+  }
 }

@@ -5,6 +5,7 @@ export * from './activations.ts';
 export * from './adafactor.ts';
 export * from './cache.ts';
 export * from './causal-lm.ts';
+export * from './initializers.ts';
 export * from './losses.ts';
 export * from './module.ts';
 export * from './muon.ts';

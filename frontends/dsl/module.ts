@@ -6,6 +6,7 @@ import type { DimLike } from '../../ir/dim.ts';
 import { dim } from '../../ir/dim.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
+import { type InitialRandom, type Initializer, normal } from './initializers.ts';
 import { op, type Tensor, withScope } from './tensor.ts';
 
 /** Says in which dtype a weight is stored; throws ModelcError 'checkpoint' if there is none of that name and shape. */
@@ -15,7 +16,11 @@ export type WeightResolver = (name: string, shape: readonly number[]) => DType;
 export class Parameter {
   #bound: { name: string; resolve: WeightResolver } | undefined;
 
-  constructor(readonly shape: readonly number[]) {}
+  constructor(
+    readonly shape: readonly number[],
+    /** Its values in a new model. */
+    readonly initializer: Initializer = normal(),
+  ) {}
 
   /** The weight as it is stored. */
   get stored(): Tensor {
@@ -96,4 +101,18 @@ export abstract class Module {
     visit(this, prefix);
     return found;
   }
+}
+
+/**
+ * The initial values of all parameters by path, drawn in the order of the model's fields. `uniform` gives numbers of
+ * [0, 1); two of them become a normal number (Box and Muller, 1958). `range`: transformers' initializer_range.
+ */
+export function initialValues(model: Module, uniform: () => number, range = 0.02): Map<string, Float32Array> {
+  const normalNumber = (): number => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+  const random: InitialRandom = { uniform, normal: normalNumber, range };
+  const values = new Map<string, Float32Array>();
+  for (const [path, field] of model.named()) {
+    if (field instanceof Parameter) values.set(path, field.initializer(field.shape, random));
+  }
+  return values;
 }

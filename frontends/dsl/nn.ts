@@ -2,19 +2,26 @@
 // which the checkpoint stores them; computation is in f32.
 import { type Dim, dimConst } from '../../ir/dim.ts';
 import { roundTo } from '../../ir/dtype.ts';
+import { filled, type Initializer, normal, ones, zeros } from './initializers.ts';
 import { Module, Parameter } from './module.ts';
 import type { Rotation } from './rope.ts';
 import { op, type Tensor } from './tensor.ts';
+
+export interface LinearOptions {
+  readonly bias?: boolean;
+  /** The weight's values in a new model. */
+  readonly initializer?: Initializer;
+}
 
 /** y = x Wᵀ + b, W [out, in]. */
 export class Linear extends Module {
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
 
-  constructor(inFeatures: number, outFeatures: number, { bias = true }: { bias?: boolean } = {}) {
+  constructor(inFeatures: number, outFeatures: number, { bias = true, initializer = normal() }: LinearOptions = {}) {
     super();
-    this.weight = new Parameter([outFeatures, inFeatures]);
-    this.bias = bias ? new Parameter([outFeatures]) : undefined;
+    this.weight = new Parameter([outFeatures, inFeatures], initializer);
+    this.bias = bias ? new Parameter([outFeatures], zeros) : undefined;
   }
 
   /** x [.., in] to [.., out]. */
@@ -23,6 +30,27 @@ export class Linear extends Module {
       const contract = [[x.rank - 1], [1]] as const;
       const y = op('dot_general', [x, this.weight.value], { batch: [[], []], contract, acc: 'f32' });
       return this.bias ? y.add(this.bias.value) : y;
+    });
+  }
+}
+
+/** y = x W + b, W [in, out]: the linear layer of GPT-2's checkpoints. */
+export class Conv1D extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+
+  constructor(inFeatures: number, outFeatures: number, { initializer = normal() }: { initializer?: Initializer } = {}) {
+    super();
+    this.weight = new Parameter([inFeatures, outFeatures], initializer);
+    this.bias = new Parameter([outFeatures], zeros);
+  }
+
+  /** x [.., in] to [.., out]. */
+  forward(x: Tensor): Tensor {
+    return this.scope(() => {
+      const contract = [[x.rank - 1], [0]] as const;
+      const y = op('dot_general', [x, this.weight.value], { batch: [[], []], contract, acc: 'f32' });
+      return y.add(this.bias.value);
     });
   }
 }
@@ -64,7 +92,7 @@ export class RMSNorm extends Module {
 
   constructor(size: number, { eps = 1e-6, offset = 0 }: { eps?: number; offset?: number } = {}) {
     super();
-    this.weight = new Parameter([size]);
+    this.weight = new Parameter([size], filled(1 - offset));
     this.#eps = eps;
     this.#offset = offset;
   }
@@ -84,8 +112,8 @@ export class LayerNorm extends Module {
 
   constructor(size: number, { eps = 1e-5, bias = true }: { eps?: number; bias?: boolean } = {}) {
     super();
-    this.weight = new Parameter([size]);
-    this.bias = bias ? new Parameter([size]) : undefined;
+    this.weight = new Parameter([size], ones);
+    this.bias = bias ? new Parameter([size], zeros) : undefined;
     this.#eps = eps;
   }
 

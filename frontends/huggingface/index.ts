@@ -1,6 +1,13 @@
 // Hugging Face checkpoints in: config.json and safetensors to models and weights.
 export { type Checkpoint, openCheckpoint, weightResolver } from './checkpoint.ts';
-export { type Architecture, type CausalLM, causalLM, supportedModels } from './models.ts';
+export {
+  type Architecture,
+  type CausalDescription,
+  type CausalLM,
+  causalLM,
+  describeCausalLM,
+  supportedModels,
+} from './models.ts';
 export {
   decodeElements,
   readSafetensors,

@@ -17,7 +17,7 @@ export type GenerateSettings = Pick<
 >;
 
 export interface Subject {
-  /** Logits and hidden states of every position, row-major; positions count from 0, whatever the mask says. */
+  /** Logits and hidden states of every position, row-major; positions count what the mask lets be seen. */
   forward(
     ids: readonly (readonly number[])[],
     mask?: readonly (readonly number[])[],
@@ -47,7 +47,6 @@ export async function openSubject(folder: string, options: SubjectOptions): Prom
       const { logits, hidden_states = [] } = await model({
         input_ids: ids,
         attention_mask: mask ?? null,
-        position_ids: ids.map((row) => row.map((_, i) => i)),
         output_hidden_states: true,
       });
       return { logits: logits.data, hidden: hidden_states.map((h) => h.data) };

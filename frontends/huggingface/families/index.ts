@@ -1,0 +1,9 @@
+// All families, by the model_type of config.json.
+import type { Family } from './family.ts';
+import { gpt2 } from './gpt2.ts';
+import { llamaFamilies } from './llama.ts';
+
+export const families: Readonly<Record<string, Family>> = {
+  ...llamaFamilies,
+  gpt2,
+};

@@ -1,0 +1,139 @@
+// GPT-2 (Radford et al. 2019): pre-norm decoder layers with learned positions, fused projections whose weights lie
+// [in, out], and an output layer tied to the embeddings. Follows transformers' modeling_gpt2.
+import {
+  type ActivationName,
+  activation,
+  attention,
+  type CausalInputs,
+  type CausalModel,
+  Conv1D,
+  Embedding,
+  LayerNorm,
+  Linear,
+  mergeHeads,
+  Module,
+  normal,
+  splitHeads,
+  type Tensor,
+} from '../frontends/dsl/index.ts';
+
+export interface Gpt2Config {
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly innerSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  /** Positions that the table of learned ones has. */
+  readonly positions: number;
+  readonly activation: ActivationName;
+  readonly normEps: number;
+  readonly tiedEmbeddings: boolean;
+  /** Factor of the scores of each layer. */
+  readonly attentionScales: readonly number[];
+}
+
+/** Layers add to the residual stream twice each; their last projections begin smaller by the root of that. */
+const residual = ({ layers }: Gpt2Config) => ({ initializer: normal((2 * layers) ** -0.5) });
+
+class Gpt2Attention extends Module {
+  readonly c_attn: Conv1D;
+  readonly c_proj: Conv1D;
+
+  constructor(
+    readonly config: Gpt2Config,
+    readonly layer: number,
+  ) {
+    super();
+    const { hiddenSize } = config;
+    this.c_attn = new Conv1D(hiddenSize, 3 * hiddenSize);
+    this.c_proj = new Conv1D(hiddenSize, hiddenSize, residual(config));
+  }
+
+  forward(x: Tensor, { mask, cache }: CausalInputs): Tensor {
+    const { hiddenSize: size, heads, attentionScales } = this.config;
+    const parts = this.c_attn.forward(x).split([size, size, size], -1);
+    const [q, k, v] = parts.map((part) => splitHeads(part, heads));
+    const [keys, values] = cache.update(this.layer, k, v);
+    const y = attention(q, keys, values, { mask, scale: attentionScales[this.layer] });
+    return this.c_proj.forward(mergeHeads(y));
+  }
+}
+
+class Gpt2MLP extends Module {
+  readonly c_fc: Conv1D;
+  readonly c_proj: Conv1D;
+
+  constructor(readonly config: Gpt2Config) {
+    super();
+    this.c_fc = new Conv1D(config.hiddenSize, config.innerSize);
+    this.c_proj = new Conv1D(config.innerSize, config.hiddenSize, residual(config));
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.c_proj.forward(activation(this.config.activation)(this.c_fc.forward(x)));
+  }
+}
+
+class Gpt2Block extends Module {
+  readonly ln_1: LayerNorm;
+  readonly attn: Gpt2Attention;
+  readonly ln_2: LayerNorm;
+  readonly mlp: Gpt2MLP;
+
+  constructor(config: Gpt2Config, layer: number) {
+    super();
+    const { hiddenSize, normEps: eps } = config;
+    this.ln_1 = new LayerNorm(hiddenSize, { eps });
+    this.attn = new Gpt2Attention(config, layer);
+    this.ln_2 = new LayerNorm(hiddenSize, { eps });
+    this.mlp = new Gpt2MLP(config);
+  }
+
+  forward(x: Tensor, inputs: CausalInputs): Tensor {
+    return this.scope(() => {
+      const attended = x.add(this.attn.forward(this.ln_1.forward(x), inputs));
+      return attended.add(this.mlp.forward(this.ln_2.forward(attended)));
+    });
+  }
+}
+
+class Gpt2Model extends Module {
+  readonly wte: Embedding;
+  readonly wpe: Embedding;
+  readonly h: Gpt2Block[];
+  readonly ln_f: LayerNorm;
+
+  constructor(config: Gpt2Config) {
+    super();
+    this.wte = new Embedding(config.vocabSize, config.hiddenSize);
+    this.wpe = new Embedding(config.positions, config.hiddenSize);
+    this.h = Array.from({ length: config.layers }, (_, i) => new Gpt2Block(config, i));
+    this.ln_f = new LayerNorm(config.hiddenSize, { eps: config.normEps });
+  }
+}
+
+export class Gpt2LMHeadModel extends Module implements CausalModel {
+  readonly transformer: Gpt2Model;
+  readonly lm_head: Linear | undefined;
+
+  constructor({ tiedEmbeddings, ...config }: Gpt2Config) {
+    super();
+    this.transformer = new Gpt2Model({ tiedEmbeddings, ...config });
+    this.lm_head = tiedEmbeddings ? undefined : new Linear(config.hiddenSize, config.vocabSize, { bias: false });
+  }
+
+  forward(inputs: CausalInputs): Tensor[] {
+    const { wte, wpe, h } = this.transformer;
+    const states = [wte.forward(inputs.inputIds).add(wpe.forward(inputs.positionIds))];
+    for (const [i, block] of h.entries()) states.push(block.forward(states[i], inputs));
+    return states;
+  }
+
+  finalNorm(hidden: Tensor): Tensor {
+    return this.transformer.ln_f.forward(hidden);
+  }
+
+  logits(hidden: Tensor): Tensor {
+    return this.lm_head ? this.lm_head.forward(hidden) : this.transformer.wte.project(hidden);
+  }
+}
