@@ -45,6 +45,25 @@ export const keepsRows = (n: Node): boolean =>
     n.attrs.axes.every((axis, i) => axis === i) &&
     n.type.shape.length <= n.attrs.axes.length + 1);
 
+/**
+ * Whether a region computes every element of its root from elements of `input` at the same place in memory alone, so that
+ * the root may be written where the input is. Kernels store an element once, after all that it is computed from was read.
+ */
+export function readsInPlace({ root, interior }: Region, input: Node): boolean {
+  const seen = new Set<Node>();
+  const moved = new Set<Node>(); // reached by a way that leads elsewhere
+  const stack: { readonly n: Node; readonly isOwn: boolean }[] = [{ n: root, isOwn: true }];
+  for (let top = stack.pop(); top; top = stack.pop()) {
+    const { n, isOwn } = top;
+    if (n === input && !isOwn) return false;
+    if (!interior.has(n) || (isOwn ? seen : moved).has(n)) continue;
+    (isOwn ? seen : moved).add(n);
+    const keeps = isOwn && (n.op in elementwise || n.op === 'mark' || keepsOrder(n));
+    for (const a of n.args) stack.push({ n: a, isOwn: keeps });
+  }
+  return true;
+}
+
 /** Whether the node is a state with a part replaced: its argument 1. */
 export const isUpdate = (n: Node): n is Node<'cache_update'> | Node<'dynamic_update_slice'> =>
   isOp(n, 'cache_update') || isOp(n, 'dynamic_update_slice');

@@ -77,9 +77,9 @@ export function fuse(graph: Graph, target: Target): RegionGraph {
   const copied = new Set<Node>(); // states that cannot be updated in place
   for (;;) {
     const separated = separateOutputs(graph, copied);
-    const launches = launchesOf(separated, regionsOf(separated, target));
-    if (Array.isArray(launches)) return { graph: separated, launches };
-    copied.add(launches);
+    const ordered = launchesOf(separated, regionsOf(separated, target));
+    if ('launches' in ordered) return { graph: separated, launches: ordered.launches };
+    for (const state of ordered.conflicts) copied.add(state);
   }
 }
 

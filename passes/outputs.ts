@@ -1,6 +1,6 @@
 // What a graph writes: makes every result and every new value of a state a node of its own that a kernel can write. All
-// reads of a run see the states from before it. An update that writes a part of its state may happen in the state's own
-// memory; every other new value is computed elsewhere and then copied, by a `mark` that no other node reads.
+// reads of a run see the states from before it. A new value is computed in the state's own memory; where that cannot be,
+// which launches.ts says, it is computed elsewhere and then copied, by a `mark` that no other node reads.
 import { type Graph, isOp, make, type Node } from '../ir/graph.ts';
 import { isUpdate } from '../ir/region.ts';
 
@@ -8,16 +8,16 @@ import { isUpdate } from '../ir/region.ts';
 export const isPartialUpdate = (param: Node, value: Node): boolean =>
   param.type.shape.length > 0 && isUpdate(value) && value.args[0] === param;
 
-/** The graph with copies where outputs need them. Partial updates of the states in `copied` do not happen in place. */
+/** The graph with copies where outputs need them. The states in `copied` are not updated in place. */
 export function separateOutputs(graph: Graph, copied: ReadonlySet<Node>): Graph {
   const taken = new Set<Node>();
   const copy = (n: Node, name: string): Node => make('mark', [n], { name });
   const updates = new Map<Node<'param'>, Node>();
   for (const [param, value] of graph.updates) {
-    const isDone = value === param || (isPartialUpdate(param, value) && !copied.has(param));
+    const isParam = isOp(value, 'param');
+    const isDone = value === param || !(isParam || taken.has(value) || copied.has(param));
     // Another state's old value goes through memory of its own: the two may be swapped.
-    const isState = isOp(value, 'param') && value.attrs.kind === 'state';
-    const source = isState ? copy(value, `old ${value.attrs.name}`) : value;
+    const source = isParam && value.attrs.kind === 'state' ? copy(value, `old ${value.attrs.name}`) : value;
     const own = isDone ? value : copy(source, `update ${param.attrs.name}`);
     updates.set(param, own);
     taken.add(own);

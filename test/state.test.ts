@@ -7,6 +7,8 @@ import { type Graph, make, type Node } from '../ir/graph.ts';
 import type { NdArray } from '../ir/ndarray.ts';
 import { f32, i32, uniform } from './cases/case.ts';
 import { difference } from './compare.ts';
+import { hostTarget } from '../backends/cpu/target.ts';
+import { regionsOf } from './cpu-device.ts';
 import { type DeviceResult, type DeviceRun, devices } from './devices.ts';
 
 const { present, missing } = await devices();
@@ -166,6 +168,36 @@ const cases: readonly StateCase[] = [
     },
   },
   {
+    name: 'moments and a parameter, updated in place',
+    states: { p: matrix, m: other, v: uniform([5, 3], 10, 0, 1) },
+    inputs: { g: uniform([5, 3], 11) },
+    build: ({ p, m, v, g }) => {
+      const mean = add(m, g);
+      const square = add(v, make('mul', [g, g], {}));
+      const root = make('sqrt', [square], {});
+      return { updates: { p: add(p, make('div', [mean, add(root, one(p))], {})), m: mean, v: square } };
+    },
+  },
+  {
+    name: 'a sum that an accumulator takes through views that keep the order',
+    states: { a: matrix },
+    inputs: { x: uniform([15], 12) },
+    build: ({ a, x }) => {
+      const flat = make('reshape', [a], { shape: [dim(15)] });
+      return { updates: { a: make('reshape', [add(flat, x)], { shape: [dim(5), dim(3)] }) } };
+    },
+  },
+  {
+    name: 'a state that takes itself, transposed',
+    states: { a: uniform([4, 4], 13) },
+    build: ({ a }) => ({ updates: { a: add(a, make('transpose', [a], { perm: [1, 0] })) } }),
+  },
+  {
+    name: 'a state that takes the norm of its rows',
+    states: { a: matrix },
+    build: ({ a }) => ({ updates: { a: make('softmax', [a], { axis: 1 }) } }),
+  },
+  {
     name: 'a cache of symbolic capacity',
     states: { a: matrix },
     inputs: { x: rows },
@@ -209,6 +241,15 @@ function interpret({ graph, params, dims }: DeviceRun): EvalOutput {
   for (let i = 1; i < times; i++) output = evaluate(graph, { params: new Map([...params, ...output.updates]), dims });
   return output;
 }
+
+/** How many kernels one run of a case takes. */
+const kernelsOf = (name: string): number =>
+  regionsOf(build(cases.find((c) => c.name === name)!).graph, hostTarget()).launches.flat().length;
+
+test('a state takes its new value in place where each element follows from its own old one', () => {
+  expect(kernelsOf('moments and a parameter, updated in place')).toBe(3);
+  expect(kernelsOf('a state that takes itself, transposed')).toBe(2);
+});
 
 for (const { name, why } of missing) test.skip(`${name} is not here: ${why}`, () => {});
 for (const device of present) {
