@@ -84,8 +84,13 @@ export class Embedding extends Module {
   }
 }
 
+/** A layer that norms the last axis. */
+export interface Norm extends Module {
+  forward(x: Tensor): Tensor;
+}
+
 /** x * rsqrt(mean(x²) + eps) * (weight + offset) over the last axis. */
-export class RMSNorm extends Module {
+export class RMSNorm extends Module implements Norm {
   readonly weight: Parameter;
   readonly #eps: number;
   readonly #offset: number;
@@ -105,7 +110,7 @@ export class RMSNorm extends Module {
 }
 
 /** (x - mean) * rsqrt(var + eps) * weight + bias over the last axis. */
-export class LayerNorm extends Module {
+export class LayerNorm extends Module implements Norm {
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
   readonly #eps: number;

@@ -11,6 +11,11 @@ export class Fields {
     readonly where: string,
   ) {}
 
+  /** The same fields, with values for those that are absent; null stays null. */
+  withDefaults(defaults: JsonObject): Fields {
+    return new Fields({ ...defaults, ...this.json }, this.where);
+  }
+
   fail(name: string, expected: string): never {
     const found = JSON.stringify(this.json[name]) ?? 'nothing';
     const shown = found.length > 80 ? `${found.slice(0, 80)}…` : found;
@@ -29,6 +34,10 @@ export class Fields {
     const is = (v: unknown): v is number => Number.isSafeInteger(v) && (v as number) > 0;
     return this.#value(name, fallback, is, 'a positive integer');
   }
+  /** A positive integer; 0 for null. */
+  countOrNone(name: string): number {
+    return this.has(name) ? this.count(name) : 0;
+  }
   number(name: string, fallback?: number): number {
     const is = (v: unknown): v is number => typeof v === 'number' && Number.isFinite(v);
     return this.#value(name, fallback, is, 'a number');
@@ -46,11 +55,6 @@ export class Fields {
   activation(name: string, fallback: ActivationName): ActivationName {
     const is = (v: unknown): v is ActivationName => typeof v === 'string' && isActivation(v);
     return this.#value(name, fallback, is, `one of ${activationNames.join(', ')}`);
-  }
-  /** One of `known`. */
-  choice<T extends string>(name: string, known: readonly T[], fallback: T): T {
-    const is = (v: unknown): v is T => known.some((k) => k === v);
-    return this.#value(name, fallback, is, `one of ${known.join(', ')}`);
   }
   numbers(name: string, length: number): readonly number[] {
     const is = (v: unknown): v is number[] =>

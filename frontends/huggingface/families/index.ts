@@ -2,8 +2,10 @@
 import type { Family } from './family.ts';
 import { gpt2 } from './gpt2.ts';
 import { llamaFamilies } from './llama.ts';
+import { llamaLikeFamilies } from './llama-like.ts';
 
 export const families: Readonly<Record<string, Family>> = {
   ...llamaFamilies,
+  ...llamaLikeFamilies,
   gpt2,
 };

@@ -1,136 +1,139 @@
-// The Llama family from the fields of transformers' config classes: what all members have, and where each departs from Llama.
+// The Llama family from the fields of transformers' config classes: what all members have, and where each departs from
+// Llama.
 import { type LlamaConfig, LlamaForCausalLM } from '../../../models/llama.ts';
-import type { ActivationName } from '../../dsl/index.ts';
+import type { CausalModel } from '../../dsl/index.ts';
 import type { Fields } from '../fields.ts';
+import type { JsonObject } from '../json.ts';
 import { readRope } from '../rope.ts';
 import type { Family } from './family.ts';
 
-/** What differs between the members of the family, beyond the fields that all of them have. */
-interface Member {
-  readonly headDim?: number;
-  readonly kvHeads?: number;
-  readonly vocabSize?: number;
-  readonly intermediateSize?: number;
-  readonly maxPositions?: number;
-  readonly activation?: ActivationName;
-  readonly tied?: boolean;
-  /** Given the fields and what was read so far, the options in which this member departs from Llama. */
-  readonly options?: (config: Fields, llama: LlamaConfig) => Partial<LlamaConfig>;
-}
-
-/** Sliding window on the layers that `layer_types` names, else on those that `otherwise` picks. */
-const windows = (config: Fields, window: number, otherwise: (layer: number) => boolean, layers: number): number[] => {
-  const types = config.json.layer_types;
-  return Array.from({ length: layers }, (_, i) => {
-    const sliding = Array.isArray(types) ? types[i] === 'sliding_attention' : otherwise(i);
-    return sliding ? window : 0;
-  });
-};
-
-const qwenWindows = (config: Fields, layers: number): number[] => {
-  const window = config.flag('use_sliding_window', false) ? config.count('sliding_window', 4096) : 0;
-  const from = config.number('max_window_layers', 28);
-  return windows(config, window, (i) => i >= from, layers);
-};
-
-/** Reads the config of a member of the family. Throws ModelcError 'checkpoint'. */
-function readLlamaConfig(config: Fields, defaults: Member): LlamaConfig {
+/** What a config of a decoder with rotary positions says, under the names that Llama gave its fields. */
+export function readLlamaConfig(config: Fields): LlamaConfig {
   const hiddenSize = config.count('hidden_size', 4096);
   const heads = config.count('num_attention_heads', 32);
   const layers = config.count('num_hidden_layers', 32);
-  const kvHeads = config.count('num_key_value_heads', defaults.kvHeads ?? heads);
-  const given = config.has('head_dim') || defaults.headDim !== undefined;
-  if (!given && hiddenSize % heads !== 0) {
+  const kvHeads = config.count('num_key_value_heads', heads);
+  if (!config.has('head_dim') && hiddenSize % heads !== 0) {
     config.fail('hidden_size', `a multiple of num_attention_heads ${heads} when head_dim is not given`);
   }
   if (heads % kvHeads !== 0) config.fail('num_attention_heads', `a multiple of num_key_value_heads ${kvHeads}`);
-  const headDim = config.count('head_dim', defaults.headDim ?? Math.trunc(hiddenSize / heads));
+  const headDim = config.count('head_dim', Math.trunc(hiddenSize / heads));
   const bias = config.flag('attention_bias', false);
-  const llama: LlamaConfig = {
-    vocabSize: config.count('vocab_size', defaults.vocabSize ?? 32000),
+  return {
+    vocabSize: config.count('vocab_size', 32000),
     hiddenSize,
-    intermediateSize: config.count('intermediate_size', defaults.intermediateSize ?? 11008),
+    intermediateSize: config.count('intermediate_size', 11008),
     layers,
     heads,
     kvHeads,
     headDim,
-    activation: config.activation('hidden_act', defaults.activation ?? 'silu'),
+    activation: config.activation('hidden_act', 'silu'),
     normEps: config.positive('rms_norm_eps', 1e-6),
     normOffset: 0,
     qkvBias: bias,
     outputBias: bias,
     mlpBias: config.flag('mlp_bias', false),
     qkNorm: false,
-    tiedEmbeddings: config.flag('tie_word_embeddings', defaults.tied ?? false),
-    rope: readRope(config, headDim, maxPositions(config, defaults)),
+    tiedEmbeddings: config.flag('tie_word_embeddings', false),
+    rope: readRope(config, headDim, maxPositions(config)),
+    ropeStyle: 'half',
     windows: new Array<number>(layers).fill(0),
+    scoreCap: 0,
     embeddingScale: 1,
     attentionScale: headDim ** -0.5,
     residualScale: 1,
     logitsScale: 1,
+    logitsCap: 0,
   };
-  return { ...llama, ...defaults.options?.(config, llama) };
 }
 
-const maxPositions = (config: Fields, defaults: Member): number =>
-  config.count('max_position_embeddings', defaults.maxPositions ?? 2048);
+const maxPositions = (config: Fields): number => config.count('max_position_embeddings', 2048);
 
-const family = (member: Member): Family => ({
-  prefix: 'model',
-  loraTargets: ['q_proj', 'v_proj'],
-  read(config) {
-    const llama = readLlamaConfig(config, member);
-    return {
-      model: new LlamaForCausalLM(llama),
-      vocabSize: llama.vocabSize,
-      maxPositions: maxPositions(config, member),
-    };
-  },
-});
+/** Sliding window on the layers that `layer_types` names, else on those that `otherwise` picks. */
+export function windows(
+  config: Fields,
+  layers: number,
+  window: number,
+  otherwise: (layer: number) => boolean,
+): number[] {
+  const types = config.json.layer_types;
+  return Array.from({ length: layers }, (_, i) => {
+    const sliding = Array.isArray(types) ? types[i] === 'sliding_attention' : otherwise(i);
+    return sliding ? window : 0;
+  });
+}
+
+/** The windows of Qwen2 and what came after it. */
+export function qwenWindows(config: Fields, layers: number): number[] {
+  const window = config.flag('use_sliding_window', false) ? config.count('sliding_window', 4096) : 0;
+  const from = config.number('max_window_layers', 28);
+  return windows(config, layers, window, (i) => i >= from);
+}
+
+export const queryAndValue = ['q_proj', 'v_proj'];
+
+/** A family whose config has Llama's fields. `defaults` are those of its config class, where they are not Llama's. */
+export function decoderFamily(
+  defaults: JsonObject,
+  model: (config: Fields, llama: LlamaConfig) => CausalModel,
+  loraTargets?: readonly string[],
+): Family {
+  return {
+    prefix: 'model',
+    ...(loraTargets ? { loraTargets } : {}),
+    read(fields) {
+      const config = fields.withDefaults(defaults);
+      const llama = readLlamaConfig(config);
+      return { model: model(config, llama), vocabSize: llama.vocabSize, maxPositions: maxPositions(config) };
+    },
+  };
+}
+
+/** A member of Llama's own family: `options` are those in which it departs from Llama. */
+const member = (
+  defaults: JsonObject,
+  options: (config: Fields, llama: LlamaConfig) => Partial<LlamaConfig> = () => ({}),
+): Family =>
+  decoderFamily(
+    defaults,
+    (config, llama) => new LlamaForCausalLM({ ...llama, ...options(config, llama) }),
+    queryAndValue,
+  );
+
+const qwenSizes = { num_key_value_heads: 32, vocab_size: 151936, intermediate_size: 22016, max_position_embeddings: 32768 }; // biome-ignore format: one row
+const gemmaSizes = { head_dim: 256, num_key_value_heads: 16, vocab_size: 256000, intermediate_size: 24576, max_position_embeddings: 8192 }; // biome-ignore format: one row
+const heliumSizes = { hidden_size: 2560, num_hidden_layers: 24, num_attention_heads: 20, head_dim: 128, vocab_size: 48000, intermediate_size: 7040, max_position_embeddings: 4096 }; // biome-ignore format: one row
 
 export const llamaFamilies: Readonly<Record<string, Family>> = {
-  llama: family({}),
-  mistral: family({
-    kvHeads: 8,
-    intermediateSize: 14336,
-    maxPositions: 4096 * 32,
-    options(config, { layers }) {
-      // Absent means the class default; null means no window.
-      const open = Object.hasOwn(config.json, 'sliding_window') && !config.has('sliding_window');
-      return { windows: windows(config, open ? 0 : config.count('sliding_window', 4096), () => true, layers) };
-    },
-  }),
-  qwen2: family({
-    kvHeads: 32,
-    vocabSize: 151936,
-    intermediateSize: 22016,
-    maxPositions: 32768,
-    options: (config, { layers }) => ({ qkvBias: true, outputBias: false, windows: qwenWindows(config, layers) }),
-  }),
-  qwen3: family({
-    headDim: 128,
-    kvHeads: 32,
-    vocabSize: 151936,
-    intermediateSize: 22016,
-    maxPositions: 32768,
-    options: (config, { layers }) => ({ qkNorm: true, windows: qwenWindows(config, layers) }),
-  }),
-  gemma: family({
-    headDim: 256,
-    kvHeads: 16,
-    vocabSize: 256000,
-    intermediateSize: 24576,
-    maxPositions: 8192,
-    activation: 'gelu_pytorch_tanh',
-    tied: true,
-    options: (_, { hiddenSize }) => ({ normOffset: 1, embeddingScale: Math.sqrt(hiddenSize) }),
-  }),
-  granite: family({
-    options: (config) => ({
+  llama: member({}),
+  mistral: member(
+    { num_key_value_heads: 8, intermediate_size: 14336, max_position_embeddings: 4096 * 32, sliding_window: 4096 },
+    (config, { layers }) => ({ windows: windows(config, layers, config.countOrNone('sliding_window'), () => true) }),
+  ),
+  qwen2: member(qwenSizes, (config, { layers }) => ({
+    qkvBias: true,
+    outputBias: false,
+    windows: qwenWindows(config, layers),
+  })),
+  qwen3: member({ ...qwenSizes, head_dim: 128 }, (config, { layers }) => ({
+    qkNorm: true,
+    windows: qwenWindows(config, layers),
+  })),
+  gemma: member({ ...gemmaSizes, hidden_act: 'gelu_pytorch_tanh', tie_word_embeddings: true }, (_, { hiddenSize }) => ({
+    normOffset: 1,
+    embeddingScale: Math.sqrt(hiddenSize),
+  })),
+  granite: decoderFamily({}, (config, llama) => {
+    return new LlamaForCausalLM({
+      ...llama,
       embeddingScale: config.positive('embedding_multiplier', 1),
       attentionScale: config.positive('attention_multiplier', 1),
       residualScale: config.positive('residual_multiplier', 1),
-      logitsScale: config.positive('logits_scaling', 1),
-    }),
+      logitsScale: 1 / config.positive('logits_scaling', 1),
+    });
   }),
+  helium: decoderFamily(
+    { ...heliumSizes, rope_theta: 100000, rms_norm_eps: 1e-8 },
+    (_, llama) => new LlamaForCausalLM({ ...llama, ropeStyle: 'interleaved', outputBias: false }),
+  ),
 };

@@ -1,0 +1,88 @@
+// Grouped-query attention with rotary positions, as the models around Llama have it: four projections by name, and what
+// some of them add (norms on queries and keys, sliding windows, capped scores, sinks).
+import {
+  attention,
+  type CausalInputs,
+  Linear,
+  mergeHeads,
+  Module,
+  type Norm,
+  Parameter,
+  type Rotation,
+  rope,
+  splitHeads,
+  type Tensor,
+} from '../../frontends/dsl/index.ts';
+
+export interface AttentionConfig {
+  readonly hiddenSize: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly qkvBias: boolean;
+  readonly outputBias: boolean;
+  readonly attentionScale: number;
+  /** Sliding window of each layer; 0: full attention. */
+  readonly windows: readonly number[];
+  /** Which elements of a head are turned together: see `rope`. */
+  readonly ropeStyle: 'half' | 'interleaved';
+  /** c * tanh(score / c) if c > 0. */
+  readonly scoreCap: number;
+}
+
+export interface AttentionExtras {
+  /** Makes the norms of queries and keys, for so many heads, before the rotation: of every head, or of all together. */
+  readonly norm?: { readonly over: 'head' | 'all'; make(heads: number): Norm };
+  /** One more logit per head that takes no value. */
+  readonly hasSinks?: boolean;
+}
+
+/** What layers with rotary positions are given. */
+export interface RotaryInputs extends CausalInputs {
+  readonly rotation: Rotation;
+}
+
+export class RotaryAttention extends Module {
+  readonly q_proj: Linear;
+  readonly k_proj: Linear;
+  readonly v_proj: Linear;
+  readonly o_proj: Linear;
+  readonly q_norm: Norm | undefined;
+  readonly k_norm: Norm | undefined;
+  readonly sinks: Parameter | undefined;
+  readonly #normOver: 'head' | 'all' | undefined;
+
+  constructor(
+    readonly config: AttentionConfig,
+    readonly layer: number,
+    { norm, hasSinks = false }: AttentionExtras = {},
+  ) {
+    super();
+    const { hiddenSize, heads, kvHeads, headDim, qkvBias: bias } = config;
+    this.q_proj = new Linear(hiddenSize, heads * headDim, { bias });
+    this.k_proj = new Linear(hiddenSize, kvHeads * headDim, { bias });
+    this.v_proj = new Linear(hiddenSize, kvHeads * headDim, { bias });
+    this.o_proj = new Linear(heads * headDim, hiddenSize, { bias: config.outputBias });
+    this.q_norm = norm?.make(heads);
+    this.k_norm = norm?.make(kvHeads);
+    this.#normOver = norm?.over;
+    this.sinks = hasSinks ? new Parameter([heads]) : undefined;
+  }
+
+  /** The heads of a projection, normed. */
+  #heads(y: Tensor, heads: number, norm: Norm | undefined): Tensor {
+    if (!norm) return splitHeads(y, heads);
+    return this.#normOver === 'all' ? splitHeads(norm.forward(y), heads) : norm.forward(splitHeads(y, heads));
+  }
+
+  forward(x: Tensor, { rotation, mask, cache }: RotaryInputs): Tensor {
+    const { heads, kvHeads, attentionScale: scale, windows, ropeStyle, scoreCap: softcap } = this.config;
+    const q = rope(this.#heads(this.q_proj.forward(x), heads, this.q_norm), rotation, ropeStyle);
+    const k = rope(this.#heads(this.k_proj.forward(x), kvHeads, this.k_norm), rotation, ropeStyle);
+    const v = splitHeads(this.v_proj.forward(x), kvHeads);
+    const [keys, values] = cache.update(this.layer, k, v);
+    const sinks = this.sinks?.value;
+    const y = attention(q, keys, values, { mask, scale, window: windows[this.layer], softcap, sinks });
+    return this.o_proj.forward(mergeHeads(y));
+  }
+}

@@ -1,0 +1,48 @@
+// Feed-forward parts of layers.
+import { type ActivationName, activation, Linear, Module, type Tensor } from '../../frontends/dsl/index.ts';
+
+export interface MLPConfig {
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly activation: ActivationName;
+  readonly mlpBias: boolean;
+}
+
+/** down(act(gate(x)) * up(x)) */
+export class GatedMLP extends Module {
+  readonly gate_proj: Linear;
+  readonly up_proj: Linear;
+  readonly down_proj: Linear;
+
+  constructor(readonly config: MLPConfig) {
+    super();
+    const { hiddenSize, intermediateSize, mlpBias: bias } = config;
+    this.gate_proj = new Linear(hiddenSize, intermediateSize, { bias });
+    this.up_proj = new Linear(hiddenSize, intermediateSize, { bias });
+    this.down_proj = new Linear(intermediateSize, hiddenSize, { bias });
+  }
+
+  forward(x: Tensor): Tensor {
+    const gate = activation(this.config.activation)(this.gate_proj.forward(x));
+    return this.down_proj.forward(gate.mul(this.up_proj.forward(x)));
+  }
+}
+
+/** down(act(gate) * up), [gate | up] being one projection. */
+export class FusedGatedMLP extends Module {
+  readonly gate_up_proj: Linear;
+  readonly down_proj: Linear;
+
+  constructor(readonly config: MLPConfig) {
+    super();
+    const { hiddenSize, intermediateSize, mlpBias: bias } = config;
+    this.gate_up_proj = new Linear(hiddenSize, 2 * intermediateSize, { bias });
+    this.down_proj = new Linear(intermediateSize, hiddenSize, { bias });
+  }
+
+  forward(x: Tensor): Tensor {
+    const { intermediateSize: size, activation: name } = this.config;
+    const [gate, up] = this.gate_up_proj.forward(x).split([size, size], -1);
+    return this.down_proj.forward(activation(name)(gate).mul(up));
+  }
+}

@@ -1,0 +1,54 @@
+// StarCoder 2 (https://arxiv.org/abs/2402.19173): Llama's layers with LayerNorm and an MLP without a gate. Follows
+// transformers' modeling_starcoder2.
+import { activation, LayerNorm, Linear, Module, type Tensor } from '../frontends/dsl/index.ts';
+import type { LlamaConfig } from './llama.ts';
+import { RotaryAttention, type RotaryInputs } from './parts/attention.ts';
+import { DecoderForCausalLM, type DecoderLayer } from './parts/decoder.ts';
+
+class Starcoder2MLP extends Module {
+  readonly c_fc: Linear;
+  readonly c_proj: Linear;
+
+  constructor(readonly config: LlamaConfig) {
+    super();
+    const { hiddenSize, intermediateSize, mlpBias: bias } = config;
+    this.c_fc = new Linear(hiddenSize, intermediateSize, { bias });
+    this.c_proj = new Linear(intermediateSize, hiddenSize, { bias });
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.c_proj.forward(activation(this.config.activation)(this.c_fc.forward(x)));
+  }
+}
+
+class Starcoder2DecoderLayer extends Module implements DecoderLayer {
+  readonly self_attn: RotaryAttention;
+  readonly mlp: Starcoder2MLP;
+  readonly input_layernorm: LayerNorm;
+  readonly post_attention_layernorm: LayerNorm;
+
+  constructor(config: LlamaConfig, layer: number) {
+    super();
+    const { hiddenSize, normEps: eps } = config;
+    this.self_attn = new RotaryAttention(config, layer);
+    this.mlp = new Starcoder2MLP(config);
+    this.input_layernorm = new LayerNorm(hiddenSize, { eps });
+    this.post_attention_layernorm = new LayerNorm(hiddenSize, { eps });
+  }
+
+  forward(x: Tensor, inputs: RotaryInputs): Tensor {
+    return this.scope(() => {
+      const attended = x.add(this.self_attn.forward(this.input_layernorm.forward(x), inputs));
+      return attended.add(this.mlp.forward(this.post_attention_layernorm.forward(attended)));
+    });
+  }
+}
+
+export class Starcoder2ForCausalLM extends DecoderForCausalLM {
+  constructor(config: LlamaConfig) {
+    super(config, {
+      layer: (i) => new Starcoder2DecoderLayer(config, i),
+      norm: new LayerNorm(config.hiddenSize, { eps: config.normEps }),
+    });
+  }
+}
