@@ -37,7 +37,7 @@ const specialNames = [
 ] as const;
 
 export class TextTokenizer {
-  padding_side: 'left' | 'right';
+  private side: 'left' | 'right' | undefined;
   truncation_side: 'left' | 'right';
   readonly model_max_length: number;
   readonly chat_template: string | null;
@@ -53,7 +53,7 @@ export class TextTokenizer {
     this.inner = openTokenizer(tokenizer, config, where);
     this.chatTemplates = chatTemplates;
     this.chat_template = chatTemplates.default ?? null;
-    this.padding_side = config.padding_side === 'right' ? 'right' : 'left';
+    this.side = config.padding_side === 'right' || config.padding_side === 'left' ? config.padding_side : undefined;
     this.truncation_side = config.truncation_side === 'left' ? 'left' : 'right';
     const limit = config.model_max_length;
     this.model_max_length = typeof limit === 'number' && limit < unlimited ? limit : Number.POSITIVE_INFINITY;
@@ -65,6 +65,17 @@ export class TextTokenizer {
         return text === undefined ? [] : [[name, text]];
       }),
     );
+  }
+
+  get padding_side(): 'left' | 'right' {
+    return this.side ?? 'left';
+  }
+  set padding_side(side: 'left' | 'right') {
+    this.side = side;
+  }
+  /** The side on which training pads: the right one, unless the checkpoint or somebody says otherwise. */
+  get training_padding_side(): 'left' | 'right' {
+    return this.side ?? 'right';
   }
 
   get bos_token(): string | null {
@@ -79,6 +90,9 @@ export class TextTokenizer {
   get pad_token(): string | null {
     return this.specials.pad_token ?? null;
   }
+  get mask_token(): string | null {
+    return this.specials.mask_token ?? null;
+  }
   get bos_token_id(): number | null {
     return this.idOf(this.bos_token);
   }
@@ -90,6 +104,9 @@ export class TextTokenizer {
   }
   get pad_token_id(): number | null {
     return this.idOf(this.pad_token);
+  }
+  get mask_token_id(): number | null {
+    return this.idOf(this.mask_token);
   }
   /** Special tokens that the checkpoint names, by role. */
   get special_tokens_map(): Readonly<Record<string, string>> {
