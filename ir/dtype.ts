@@ -82,11 +82,24 @@ const wrap = (x: number, bits: number, signed: boolean): number => {
   return signed && t >= size / 2 ? t - size : t;
 };
 
+let isRounding = true;
+
+/** What `body` gives when floats of all types keep the precision of doubles: for derivatives by differences. */
+export function inDoubles<T>(body: () => T): T {
+  isRounding = false;
+  try {
+    return body();
+  } finally {
+    isRounding = true;
+  }
+}
+
 /**
  * `x` as dtype stores it. Floats round to nearest even (f16 and bf16 by way of f32, as hardware that computes in f32
  * does); integers take an integral `x` and wrap; bool is x !== 0. i64 is exact up to 2^53.
  */
 export function roundTo(dtype: DType, x: number): number {
+  if (!isRounding && isFloat(dtype)) return x;
   switch (dtype) {
     case 'f32':
       return Math.fround(x);

@@ -1,9 +1,11 @@
 // The reference interpreter: the specification that every device is tested against. A graph is evaluated node by node,
-// each by its op's own `eval`; values are dropped after their last use. `evaluateRanks` runs the same graph on N
+// each by its op's own `eval`, after gradients were put in place; values are dropped after their last use. `evaluateRanks` runs the same graph on N
 // simulated ranks in lockstep, so that sharded graphs can be checked without processes or a network.
 import { type Dim, dim, dimConst, dimSubstitute, shapeText } from './dim.ts';
+import { inDoubles } from './dtype.ts';
 import { ModelcError } from './error.ts';
 import { dimVars, type Graph, isOp, type Node, roots, topologicalOrder } from './graph.ts';
+import { expandGradients } from './gradients.ts';
 import { type NdArray, sizeOf } from './ndarray.ts';
 import { evalRanks, isCollective } from './ops/collective.ts';
 import { opOf } from './ops/index.ts';
@@ -22,11 +24,13 @@ export interface EvalOutput {
 }
 
 /**
- * Runs a graph. Dim variables come from `bindings.dims` and from the shapes of the bound params.
+ * Runs a graph. Dim variables come from `bindings.dims` and from the shapes of the bound params. With `floats` 'doubles',
+ * nothing but the params is rounded to the types of the graph.
  * Throws ModelcError 'input' when a param is missing, has another dtype or shape, or puts a dim out of its bounds.
  */
-export function evaluate(graph: Graph, bindings: EvalBindings): EvalOutput {
-  return evaluateRanks(graph, [bindings], {})[0];
+export function evaluate(graph: Graph, bindings: EvalBindings, floats: 'rounded' | 'doubles' = 'rounded'): EvalOutput {
+  const run = (): EvalOutput => evaluateRanks(graph, [bindings], {})[0];
+  return floats === 'doubles' ? inDoubles(run) : run();
 }
 
 /**
@@ -34,7 +38,7 @@ export function evaluate(graph: Graph, bindings: EvalBindings): EvalOutput {
  * last axis fastest. `bindings` has one entry per rank. Throws as `evaluate` does.
  */
 export function evaluateRanks(
-  graph: Graph,
+  asked: Graph,
   bindings: readonly EvalBindings[],
   mesh: Readonly<Record<string, number>>,
 ): EvalOutput[] {
@@ -42,6 +46,7 @@ export function evaluateRanks(
   if (count !== bindings.length) {
     throw new ModelcError('input', `a mesh of ${count} ranks needs ${count} bindings, got ${bindings.length}`);
   }
+  const graph = expandGradients(asked);
   const envs = bindings.map((b) => bindDims(graph, b));
   const order = topologicalOrder(roots(graph));
   const uses = new Map<Node, number>();

@@ -86,11 +86,13 @@ export const typeText = (t: TensorType): string => `${t.dtype}${shapeText(t.shap
 /** The roots of a graph: results, then updates, in order. */
 export const roots = (g: Graph): Node[] => [...g.results.values(), ...g.updates.values()];
 
+const noNodes: ReadonlySet<Node> = new Set();
+
 /**
  * All nodes reachable from `from`, arguments before users, in depth-first order of arguments: the order depends on the
- * structure alone, so every process that builds the same graph schedules it alike.
+ * structure alone, so every process that builds the same graph schedules it alike. What is below `leaves` does not count.
  */
-export function topologicalOrder(from: readonly Node[]): Node[] {
+export function topologicalOrder(from: readonly Node[], leaves: ReadonlySet<Node> = noNodes): Node[] {
   const order: Node[] = [];
   const seen = new Set<Node>();
   const stack: { node: Node; next: number }[] = [];
@@ -100,7 +102,7 @@ export function topologicalOrder(from: readonly Node[]): Node[] {
     stack.push({ node: root, next: 0 });
     while (stack.length > 0) {
       const top = stack[stack.length - 1];
-      if (top.next < top.node.args.length) {
+      if (top.next < top.node.args.length && !leaves.has(top.node)) {
         const arg = top.node.args[top.next++];
         if (!seen.has(arg)) {
           seen.add(arg);

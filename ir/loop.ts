@@ -283,6 +283,8 @@ function upperBound(e: Expr): number | undefined {
 
 function foldIndex(op: AluOp, args: readonly Expr[]): Expr | undefined {
   const [a, b] = args;
+  // a position along an axis of size 0, which no element has; some languages refuse to read the quotient
+  if ((op === 'div' || op === 'rem') && isConst(b, 0)) return index(0);
   if (isConst(a) && b && isConst(b)) {
     switch (op) {
       case 'add':
@@ -292,9 +294,9 @@ function foldIndex(op: AluOp, args: readonly Expr[]): Expr | undefined {
       case 'mul':
         return index(a.value * b.value);
       case 'div':
-        return b.value === 0 ? undefined : index(Math.floor(a.value / b.value));
+        return index(Math.floor(a.value / b.value));
       case 'rem':
-        return b.value === 0 ? undefined : index(a.value - Math.floor(a.value / b.value) * b.value);
+        return index(a.value - Math.floor(a.value / b.value) * b.value);
       case 'max':
         return index(Math.max(a.value, b.value));
       case 'min':

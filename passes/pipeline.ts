@@ -9,6 +9,7 @@ import { bind } from './bind.ts';
 import type { CacheSpec } from './cache-layout.ts';
 import { cacheLayout } from './cache-layout.ts';
 import { decompose } from './decompose.ts';
+import { grad } from './grad.ts';
 import { pack } from './pack.ts';
 import type { Pass } from './pass.ts';
 import { precision } from './precision.ts';
@@ -30,6 +31,7 @@ export function passes(options: PassOptions): Pass[] {
   return [
     cacheLayout(options.cache), // where caches live, in which type
     bind(options.bind), // fixed dims
+    grad, // what is asked to be differentiated
     decompose(options.keep), // composites into simpler ops
     splitAttention, // work for all threads where one query attends
     simplify, // algebra

@@ -223,6 +223,7 @@ const rules: Rules = {
   slice,
   reverse,
   pad: (n) => (n.attrs.low.concat(n.attrs.high).every((d) => dimEquals(d, dim(0))) ? n.args[0] : undefined),
+  stop_gradient: (n) => n.args[0],
   concat: (n) => (n.args.length === 1 ? n.args[0] : undefined),
   dim: (n) => {
     const value = dimConst(n.attrs.dim);

@@ -128,6 +128,8 @@ graph every(
   %67 = cross_entropy(%row2, %labels) {ignore: -100, smoothing: 0.1}
   %68 = attention_split(%q, %53, %53) {scale: 0.125, causal: true, window: 0, softcap: 0, operands: [], splits: 4}
   %69 = attention_merge(%68) {dtype: bf16}
+  %70 = stop_gradient(%x)
+  %71 = gradient(%const, %x) : f32[batch, seq, 64]
   return nan = %nan, inf = %inf, "tiny \\u2028 one" = %tiny, in = %past, return = %past, update = %iota
   update %kv = %52
 }`;

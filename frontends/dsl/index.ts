@@ -6,6 +6,7 @@ export * from './adafactor.ts';
 export * from './cache.ts';
 export * from './causal-lm.ts';
 export * from './initializers.ts';
+export * from './gradient.ts';
 export * from './losses.ts';
 export * from './module.ts';
 export * from './muon.ts';

@@ -204,6 +204,10 @@ export class Tensor {
   cast(dtype: DType): Tensor {
     return dtype === this.dtype ? this : op('cast', [this], { dtype });
   }
+  /** The same values, in which derivatives see a constant: PyTorch's detach. */
+  detach(): Tensor {
+    return op('stop_gradient', [this], {});
+  }
 
   // Comparison and logic.
   private compare(direction: CompareDirection, other: TensorLike): Tensor {

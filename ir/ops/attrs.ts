@@ -184,6 +184,10 @@ export interface CollectiveAttrs {
 export interface ControlAttrs {
   /** args: x, after. x; forbids merging or moving x before `after`. */
   fence: None;
+  /** args: x. x, which counts as constant where a derivative is taken. */
+  stop_gradient: None;
+  /** args: loss (a float scalar), x (float). The derivative of loss with respect to x, in the type of x. */
+  gradient: None;
   /** x, with intent for passes. */
   mark: { readonly name?: string; readonly save?: boolean };
 }

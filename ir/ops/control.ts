@@ -1,6 +1,7 @@
-// Ops that compute nothing: they tell passes what to keep apart and what to keep.
+// Ops that compute nothing: they tell passes what to keep apart, what to keep and what to differentiate.
+import { ModelcError } from '../error.ts';
 import type { ControlAttrs } from './attrs.ts';
-import { Factors, fail, mapAxes, requireArity } from './common.ts';
+import { Factors, fail, mapAxes, requireArity, requireClass, requireRank } from './common.ts';
 import type { Op, OpTable } from './op.ts';
 
 /**
@@ -22,6 +23,42 @@ const fence: Op<'fence'> = {
   element: (_node, at, context) => context.read(0, at),
 };
 
+/** The value of x, in which derivatives see a constant. */
+const stopGradient: Op<'stop_gradient'> = {
+  infer(args) {
+    requireArity('stop_gradient', args, 1);
+    return args[0];
+  },
+  axes: (node) => mapAxes(node.type.shape, 1),
+  eval: (_node, [x]) => x,
+  element: (_node, at, context) => context.read(0, at),
+};
+
+/**
+ * The derivative of the first argument with respect to the second, wherever that stands in what the first is computed
+ * from; zeros where it does not. It is a question about the graph, not about values: ir/gradients.ts puts the answer in
+ * its place, and nothing evaluates or compiles the op itself.
+ * C1: loss is a float scalar. C2: x is float.
+ */
+const gradient: Op<'gradient'> = {
+  infer(args) {
+    requireArity('gradient', args, 2);
+    const [loss, x] = args;
+    requireClass('gradient', 1, loss.dtype, 'float');
+    requireRank('gradient', 1, 'loss', loss, 0);
+    requireClass('gradient', 2, x.dtype, 'float');
+    return x;
+  },
+  axes(node) {
+    const factors = new Factors();
+    const result = node.type.shape.map((d) => factors.add(d, 'opaque'));
+    return { factors: factors.list, args: [[], result], result };
+  },
+  eval() {
+    throw new ModelcError('type', 'a gradient has no value until its graph is differentiated: run the pass grad first');
+  },
+};
+
 /**
  * The value of x, named for passes that look for it, or marked to be saved for the backward pass.
  * C1: name is a string and save a boolean, where given.
@@ -38,4 +75,4 @@ const mark: Op<'mark'> = {
   element: (_node, at, context) => context.read(0, at),
 };
 
-export const control: OpTable<ControlAttrs> = { fence, mark };
+export const control: OpTable<ControlAttrs> = { fence, stop_gradient: stopGradient, gradient, mark };

@@ -146,6 +146,8 @@ export const schema: { readonly [O in OpName]: OpSchema<O> } = {
   axis_index: mesh,
 
   fence: {},
+  stop_gradient: {},
+  gradient: {},
   mark: { name: { optional: 'string' }, save: { optional: 'boolean' } },
 
   softmax: { axis: 'integer' },

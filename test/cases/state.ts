@@ -37,6 +37,8 @@ export const cases: readonly Case[] = [
     expected: [1, 2],
   },
   { op: 'fence', name: 'gives x', args: [uniform([3], 1), i32([2], 0, 1)], attrs: {}, expected: [...uniform([3], 1).data] },
+  { op: 'stop_gradient', name: 'gives x', args: [uniform([3], 1)], attrs: {}, expected: [...uniform([3], 1).data] },
+  { op: 'gradient', name: 'is zero where the loss does not depend on x', args: [f32([], 3), uniform([2], 1)], attrs: {}, expected: [0, 0] },
   { op: 'mark', name: 'gives x', args: [bool([2], 1, 0)], attrs: { name: 'kept', save: true }, expected: [1, 0] },
 ]; // biome-ignore format: a table
 
@@ -49,6 +51,11 @@ export const failing: readonly FailingCase[] = [
   { op: 'cache_read', constraint: 2, args: [['f32', [4]]], attrs: { axis: 0, length: dim(5) } },
   { op: 'cache_read', constraint: 2, args: [['f32', [4]]], attrs: { axis: 0, length: dimAdd(past, -1) } },
   { op: 'fence', constraint: 0, args: [['f32', [4]]], attrs: {} },
+  { op: 'stop_gradient', constraint: 0, args: [], attrs: {} },
+  { op: 'gradient', constraint: 0, args: [['f32', []]], attrs: {} },
+  { op: 'gradient', constraint: 1, args: [['i32', []], ['f32', [2]]], attrs: {} },
+  { op: 'gradient', constraint: 1, args: [['f32', [1]], ['f32', [2]]], attrs: {} },
+  { op: 'gradient', constraint: 2, args: [['f32', []], ['i32', [2]]], attrs: {} },
   { op: 'mark', constraint: 1, args: [['f32', [4]]], attrs: { name: 3 } },
   { op: 'mark', constraint: 1, args: [['f32', [4]]], attrs: { save: 'yes' } },
 ]; // biome-ignore format: a table

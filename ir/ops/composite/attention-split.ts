@@ -59,7 +59,7 @@ export const attentionSplit: Op<'attention_split'> = {
       }
     });
     out.data.forEach((x, i) => {
-      out.data[i] = Math.fround(x);
+      out.data[i] = roundTo('f32', x);
     });
     return out;
   },

@@ -1,6 +1,7 @@
 // Composites over one row: softmax, norm and cross entropy. All compute in f32 (the interpreter in doubles) whatever the
 // dtype of the argument, and cast back, as the Python library does.
 import { roundTo } from '../../dtype.ts';
+import type { Node } from '../../graph.ts';
 import { make } from '../../graph.ts';
 import {
   fail,
@@ -117,15 +118,11 @@ export const norm: Op<'norm'> = {
   },
 
   decompose(node) {
-    const { kind, eps, scaleOffset } = node.attrs;
-    const [arg, scale, bias] = node.args;
+    const { kind, scaleOffset } = node.attrs;
+    const [, scale, bias] = node.args;
     const { dtype, shape } = node.type;
     const axis = shape.length - 1;
-    const x = castTo(arg, 'f32');
-    const centered = kind === 'layer' ? sub(x, along(mean(x, axis), x, axis)) : x;
-    const variance = mean(mul(centered, centered), axis);
-    const factor = make('rsqrt', [add(variance, filled(eps, variance))], {});
-    const n = mul(centered, along(factor, x, axis));
+    const { n } = normalised(node);
     const inner = kind === 'rms' && scaleOffset === 0 ? dtype : 'f32';
     let y = castTo(n, inner);
     if (scale) {
@@ -136,6 +133,23 @@ export const norm: Op<'norm'> = {
     return castTo(y, dtype);
   },
 };
+
+/** The rows of a norm before scale and bias, and 1 over the standard deviation (rms: the root mean square) of each; f32. */
+export function normalised(node: Node<'norm'>): { n: Node; rstd: Node } {
+  const { kind, eps } = node.attrs;
+  const x = castTo(node.args[0], 'f32');
+  const axis = x.type.shape.length - 1;
+  const centered = kind === 'layer' ? sub(x, along(mean(x, axis), x, axis)) : x;
+  const variance = mean(mul(centered, centered), axis);
+  const rstd = make('rsqrt', [add(variance, filled(eps, variance))], {});
+  return { n: mul(centered, along(rstd, x, axis)), rstd };
+}
+
+/** log(sum(exp(x))) along `axis`, which goes away. */
+export function logSumExp(x: Node, axis: number): Node {
+  const max = reduce('max', x, axis);
+  return add(max, make('log', [reduce('add', exp(sub(x, along(max, x, axis))), axis)], {}));
+}
 
 /**
  * Loss of each position: logsumexp(x) - (1 - smoothing) * x[label] - smoothing * mean(x) over the last axis, in f32;
@@ -174,7 +188,7 @@ export const crossEntropy: Op<'cross_entropy'> = {
       const sum = row.reduce((a, b) => a + Math.exp(b - max), 0);
       const picked = row[Math.min(v - 1, Math.max(0, label))];
       const smooth = smoothing === 0 ? 0 : (smoothing * row.reduce((a, b) => a + b, 0)) / v;
-      return Math.fround(max + Math.log(sum) - (1 - smoothing) * picked - smooth);
+      return roundTo('f32', max + Math.log(sum) - (1 - smoothing) * picked - smooth);
     });
     return { dtype: 'f32', shape: shapeOf(node, env), data };
   },
@@ -184,9 +198,7 @@ export const crossEntropy: Op<'cross_entropy'> = {
     const [logits, labels] = node.args;
     const axis = logits.type.shape.length - 1;
     const x = castTo(logits, 'f32');
-    const max = reduce('max', x, axis);
-    const sum = reduce('add', exp(sub(x, along(max, x, axis))), axis);
-    const total = add(max, make('log', [sum], {}));
+    const total = logSumExp(x, axis);
     const picked = make('gather', [x, labels], { axis, batch: axis });
     let loss = sub(total, smoothing === 0 ? picked : mul(picked, filled(1 - smoothing, picked)));
     if (smoothing !== 0) loss = sub(loss, mul(mean(x, axis), filled(smoothing, loss)));
