@@ -24,7 +24,20 @@ const rows = (a: NdArray): number[][] =>
   Array.from({ length: a.shape[0] }, (_, i) => [...a.data.slice(i * a.shape[1], (i + 1) * a.shape[1])]);
 
 describe.skipIf(!hasMaterial)(hasMaterial ? 'golden cases' : 'golden cases (skipped: no ../shared/data)', () => {
-  const cases = ['gpt2', 'olmo2', 'cohere', 'glm', 'starcoder2', 'helium', 'llama', 'llama_rope_scaled', 'mistral', 'qwen2', 'gemma', 'granite'];
+  const cases = [
+    'gpt2',
+    'olmo2',
+    'cohere',
+    'glm',
+    'starcoder2',
+    'helium',
+    'llama',
+    'llama_rope_scaled',
+    'mistral',
+    'qwen2',
+    'gemma',
+    'granite',
+  ];
   test.each(cases)('%s: whole sequences, padded, cached, greedy', async (name) => {
     const dir = join(material, 'hf-golden', name);
     const checkpoint = await openCheckpoint(dir);
