@@ -64,6 +64,12 @@ export function readsInPlace({ root, interior }: Region, input: Node): boolean {
   return true;
 }
 
+/** Axes of an operand of a contraction that are neither batch axes nor contracted. */
+export const freeAxes = ({ attrs, args }: Node<'dot_general'>, side: 0 | 1): number[] =>
+  args[side].type.shape
+    .map((_, axis) => axis)
+    .filter((axis) => !attrs.batch[side].includes(axis) && !attrs.contract[side].includes(axis));
+
 /** Whether the node is a state with a part replaced: its argument 1. */
 export const isUpdate = (n: Node): n is Node<'cache_update'> | Node<'dynamic_update_slice'> =>
   isOp(n, 'cache_update') || isOp(n, 'dynamic_update_slice');

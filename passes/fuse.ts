@@ -19,13 +19,13 @@ import { contraction } from '../ir/ops/contraction.ts';
 import { elementwise } from '../ir/ops/elementwise.ts';
 import { opOf } from '../ir/ops/index.ts';
 import { reduction } from '../ir/ops/reduction.ts';
-import { isRowReduction, isUpdate, keepsOrder, keepsRows, partsOf, type Region, type RegionGraph, type RegionKind } from '../ir/region.ts'; // biome-ignore format: one row
+import { freeAxes, isRowReduction, isUpdate, keepsOrder, keepsRows, partsOf, type Region, type RegionGraph, type RegionKind } from '../ir/region.ts'; // biome-ignore format: one row
 import type { Target } from '../ir/target.ts';
 import { launchesOf } from './launches.ts';
 import { isPartialUpdate, separateOutputs } from './outputs.ts';
 
 /** A contraction with at most this many rows on the left streams its weights once: a matvec. */
-export const maxMatvecRows = 64;
+const maxMatvecRows = 64;
 
 const freeOps: ReadonlySet<OpName> = new Set<OpName>([
   'const', 'iota', 'dim', 'reshape', 'transpose', 'broadcast', 'slice', 'reverse', 'cast', 'bitcast', 'mark', 'fence', 'cache_read',
@@ -48,29 +48,26 @@ function classOf(n: Node): Class {
 
 const isElementwise = (n: Node) => n.op in elementwise || n.op === 'mark';
 
-/** Whether the matmul and matvec templates apply: x [.., K] times w [.., K], accumulated in f32. */
+/** Whether the matmul template applies: a product of matrices of floats, in any layout, accumulated in f32. */
 export function isMatrixProduct(n: Node): n is Node<'dot_general'> {
   if (!isOp(n, 'dot_general')) return false;
-  const { batch, contract, acc } = n.attrs;
+  const { contract, acc } = n.attrs;
   const [lhs, rhs] = n.args;
-  const last = (x: Node) => x.type.shape.length - 1;
-  return (
-    acc === 'f32' &&
-    batch[0].length === 0 &&
-    contract[0].length === 1 &&
-    contract[0][0] === last(lhs) &&
-    contract[1][0] === last(rhs) &&
-    rhs.type.shape.length >= 2 &&
-    isFloat(lhs.type.dtype) &&
-    isFloat(rhs.type.dtype)
-  );
+  const hasColumns = freeAxes(n, 1).length > 0;
+  return acc === 'f32' && contract[0].length > 0 && hasColumns && isFloat(lhs.type.dtype) && isFloat(rhs.type.dtype);
 }
 
-/** Rows on the left of a matrix product. */
-export const productRows = (n: Node<'dot_general'>) => dimProduct(n.args[0].type.shape.slice(0, -1));
+/** Whether a product has the layout of the matvec template: x [.., K] times w [.., K]. */
+function isPlain({ attrs: { batch, contract }, args }: Node<'dot_general'>): boolean {
+  const isLast = (side: 0 | 1) => contract[side][0] === args[side].type.shape.length - 1;
+  return batch[0].length === 0 && contract[0].length === 1 && isLast(0) && isLast(1);
+}
+
+/** Rows on the left of a matrix product, in one entry of its batch. */
+const productRows = (n: Node<'dot_general'>) => dimProduct(freeAxes(n, 0).map((axis) => n.args[0].type.shape[axis]));
 
 /** Whether a matrix product is a matvec. */
-export const hasFewRows = (n: Node<'dot_general'>): boolean => productRows(n).max <= maxMatvecRows;
+export const hasFewRows = (n: Node<'dot_general'>): boolean => isPlain(n) && productRows(n).max <= maxMatvecRows;
 
 /** The graph, with its outputs separated, as regions in launches. */
 export function fuse(graph: Graph, target: Target): RegionGraph {
@@ -239,7 +236,7 @@ function regionsOf(graph: Graph, target: Target): Region[] {
     /** Contractions of one region read the same left operand and give results of one shape. */
     function joins(a: Node<'dot_general'>): boolean {
       const first = anchors.find(isMatrixProduct);
-      return first === undefined || (a.args[0] === first.args[0] && shapeEquals(a.type.shape, first.type.shape));
+      return first === undefined || (a.args[0] === first.args[0] && readsLike(a, first));
     }
 
     function hasRows(a: Node): boolean {
@@ -349,6 +346,13 @@ function opaqueKind(n: Node): RegionKind {
     default:
       throw new ModelcError('unsupported', `op ${n.op} has no kernel template; decompose it or run --target reference`);
   }
+}
+
+/** Whether two products read the left operand alike and give results of one shape. */
+function readsLike(a: Node<'dot_general'>, b: Node<'dot_general'>): boolean {
+  const [left, other] = [a, b].map(({ attrs }) => JSON.stringify([attrs.batch[0], attrs.contract[0]]));
+  const [columns, others] = [a, b].map((n) => freeAxes(n, 1).map((axis) => n.args[1].type.shape[axis]));
+  return left === other && shapeEquals(a.type.shape, b.type.shape) && shapeEquals(columns, others);
 }
 
 /** Nodes whose params all satisfy `accepts`. */

@@ -5,7 +5,7 @@
 import type { DType } from '../ir/dtype.ts';
 import { isOp, make, type Node } from '../ir/graph.ts';
 import { rewrite } from '../ir/rewrite.ts';
-import { isMatrixProduct, maxMatvecRows, productRows } from './fuse.ts';
+import { hasFewRows, isMatrixProduct } from './fuse.ts';
 import type { Pass } from './pass.ts';
 
 export const precision: Pass = {
@@ -14,7 +14,7 @@ export const precision: Pass = {
     rewrite(graph, {
       dot_general(dot) {
         const [left, right] = dot.args;
-        if (!isMatrixProduct(dot) || productRows(dot).max <= maxMatvecRows || !isOp(right, 'cast')) return undefined;
+        if (!isMatrixProduct(dot) || hasFewRows(dot) || !isOp(right, 'cast')) return undefined;
         const [weight] = right.args;
         const { dtype } = weight.type;
         const hasTile = target.tiles.some((t) => t.operands === dtype && t.accumulator === dot.attrs.acc);

@@ -95,6 +95,19 @@ export class Emitter {
     }
   }
 
+  /** Whether the elements that `build` gives for lanes 0, 1, … lie side by side in memory. Emits nothing. */
+  isContiguous(build: (lane: Expr) => Expr): boolean {
+    let isVector = false;
+    try {
+      this.builder.block(() => {
+        isVector = this.vector(2, build).lanes === 2;
+      });
+    } catch (error) {
+      if (!(error instanceof NotVectorisable)) throw error;
+    }
+    return isVector;
+  }
+
   /** A value, widened to the current number of lanes. */
   full(value: Expr): Expr {
     return splat(value, this.lanes);

@@ -6,6 +6,9 @@ import type { Target, Tile } from '../../ir/target.ts';
 /** f32 lanes of a vector register. */
 export const lanesOf = (target: Target): number => target.vectorBytes / 4;
 
+/** Rows of a usual run, where their number is open; more come with batches. */
+const usualRows = 512;
+
 /** How an elementwise kernel splits its result: whole rows, or pieces of long rows. */
 export function mapSplit(rows: Dim, inner: Dim): { rowsPerTask: number; piece: number } {
   const work = 16384; // elements that make a task worth handing out
@@ -29,31 +32,50 @@ export function matvecTile(target: Target, n: number, k: number, weightBytes: nu
   return { columns: Math.max(1, Math.min(bySize, byThreads)), unroll: 4 };
 }
 
+/** Sizes of a matrix product: entries of its batch, rows, columns, and the contracted axes together. */
+export type ProductSizes = Readonly<Record<'batch' | 'rows' | 'columns' | 'depth', Dim>>;
+
 export interface MatmulTile {
-  /** Rows of the register tile. */
+  /** Rows of the register tile: a power of two. */
   rows: number;
   /** Vectors of the register tile for each of the region's products. */
   vectors: number;
-  /** Depth of the packed panel. */
+  /** Depth of the packed panels. */
   depth: number;
-  /** Rows that share a packed panel (one task). */
+  /** Rows of a task: a multiple of the register tile's. */
   block: number;
+  /** Columns of a task, for each product: a multiple of the register tile's. */
+  columns: number;
 }
 /**
- * The register tile fills the register file: rows x vectors accumulators, a row of operands and a broadcast. The packed
- * panel takes a third of the private cache.
+ * The register tile fills the register file: rows x vectors accumulators, a row of operands and a broadcast; of three
+ * vectors, which load least, unless fewer waste fewer columns. The panel of a task's rows takes half of the private
+ * cache. A task has as many rows and columns as leave each thread a few tasks: the larger they are, the more often what
+ * is packed is used.
  */
-export function matmulTile(target: Target, products: number, k: number): MatmulTile {
-  const wide = target.vectorRegisters >= 32;
-  const total = wide ? 4 : 2;
-  const vectors = Math.max(1, Math.floor(total / products));
-  const perRow = vectors * products;
-  const rows = Math.max(1, Math.floor((target.vectorRegisters - 2 - perRow) / perRow));
+export function matmulTile(
+  target: Target,
+  products: number,
+  { batch, rows: m, columns: n, depth: k }: ProductSizes,
+): MatmulTile {
   const lanes = lanesOf(target);
-  const limit = Math.floor(target.cacheBytes / 3 / (4 * perRow * lanes));
-  const pieces = Math.ceil(Math.max(1, k) / Math.max(lanes, limit));
-  const depth = Math.ceil(Math.max(1, k) / pieces / lanes) * lanes;
-  return { rows: Math.min(rows, wide ? 6 : 6), vectors, depth, block: 40 * Math.min(rows, 6) };
+  const cost = (vectors: number) =>
+    Math.ceil(n.max / (vectors * lanes)) * vectors * (vectors * products >= 3 ? 1 : 1.1);
+  const most = Math.max(1, Math.floor(3 / products));
+  const vectors = [3, 2, 1].filter((v) => v <= most).reduce((a, b) => (cost(b) < cost(a) ? b : a));
+  const perRow = vectors * products;
+  const fitting = Math.max(1, Math.floor((target.vectorRegisters - 1 - perRow) / perRow));
+  const rows = Math.min(8, 2 ** Math.floor(Math.log2(fitting)));
+  const usual = Math.min(m.max, Math.max(m.min, usualRows));
+  const strip = vectors * lanes;
+  const fits = ([height, strips]: readonly [number, number]) =>
+    Math.ceil(usual / height) * Math.ceil(n.max / (strips * strip)) * Math.max(1, batch.min) >= 3 * target.threads;
+  const blocks = [[256, 4], [128, 4], [128, 2], [64, 2]] as const; // biome-ignore format: a row
+  const [block, strips] = blocks.find(fits) ?? [64, 1];
+  const limit = Math.floor(target.cacheBytes / 2 / (4 * block));
+  const pieces = Math.ceil(Math.max(1, k.max) / Math.max(lanes, limit));
+  const depth = Math.ceil(Math.max(1, k.max) / pieces / lanes) * lanes;
+  return { rows, vectors, depth, block, columns: Math.min(strips, Math.ceil(n.max / strip)) * strip };
 }
 
 export interface AttentionTile {
@@ -140,9 +162,6 @@ export interface TiledMatmul {
   readonly depth: number;
   readonly stages: number;
 }
-/** Rows of a usual run, where their number is open; more come with batches. */
-const usualRows = 512;
-
 /**
  * The largest block of the result that leaves two groups for each of the target's threads, or nearly so: the larger the
  * block, the more often what is in group memory is used; while one group waits, the other multiplies. Undefined when the target has no tile for the operands.
@@ -151,8 +170,7 @@ export function tiledMatmul(
   target: Target,
   operands: DType,
   products: number,
-  m: Dim,
-  n: number,
+  { batch, rows: m, columns: n }: ProductSizes,
 ): TiledMatmul | undefined {
   const tile = target.tiles.find((t) => t.operands === operands && t.accumulator === 'f32');
   if (!tile) return undefined;
@@ -177,7 +195,7 @@ export function tiledMatmul(
   const usual = Math.min(m.max, Math.max(m.min, usualRows));
   const isBusy = (block: TiledMatmul) => {
     const [height, width] = sides(block);
-    return Math.ceil(usual / height) * Math.ceil(n / width) >= 1.5 * target.threads;
+    return Math.max(1, batch.min) * Math.ceil(usual / height) * Math.ceil(n.max / width) >= 1.5 * target.threads;
   };
   return fitting.find(isBusy) ?? fitting.at(-1);
 }

@@ -1,6 +1,7 @@
 // Matrix products: rows around the register tiles and the boundary between few and many, columns and depth around lanes
 // and strips, and everything that is fused with them.
 import { type Dim, dim, dimVar } from '../../ir/dim.ts';
+import type { DType } from '../../ir/dtype.ts';
 import { make, type Node } from '../../ir/graph.ts';
 import {
   type KernelCase,
@@ -36,6 +37,38 @@ const rotated = (
   return make('rope', [heads, s.input([rows, 1, pairs]), s.input([rows, 1, pairs])], { style });
 };
 
+/** Two operands whose product sums over the axes named k; batch axes are named b, others are rows and columns. */
+const contraction = (s: Scene, left: string, right: string, sizes: Readonly<Record<string, Dim | number>>, dtype: DType): Node => {
+  const shape = (names: string) => [...names].map((name) => sizes[name]);
+  const places = (names: string, kind: string) => [...names].flatMap((name, i) => (kind.includes(name) ? [[name, i] as const] : []));
+  const paired = (kind: string) => {
+    const pairs = places(left, kind).map(([name, i]) => [i, right.indexOf(name)]);
+    return [pairs.map(([i]) => i), pairs.map(([, j]) => j)] as const;
+  };
+  return make('dot_general', [s.input(shape(left), dtype), s.input(shape(right), dtype)], {
+    batch: paired('bB'),
+    contract: paired('kKl'),
+    acc: 'f32',
+  });
+}; // biome-ignore format: one row each
+/** Every place of the contracted axes: of gradients of weights and of inputs, of attention, and stranger ones. */
+const layouts = [
+  'mk nk',
+  'mk kn',
+  'km nk',
+  'km kn',
+  'kKm kKn',
+  'Kkm kKn',
+  'bmk bnk',
+  'bmk bkn',
+  'bkm bnk',
+  'bkm bkn',
+  'mbk knb',
+  'bBmk Bbnk',
+  'mokl nkl',
+  'kmbo pkbn',
+];
+
 const rowCounts = [1, 2, 3, 4, 5, 7, 63, 64, 65, 300];
 export const products: KernelCase[] = [
   ...rowCounts.flatMap((m) =>
@@ -49,6 +82,32 @@ export const products: KernelCase[] = [
       scene(`${dtype} weights, f32 rows: ${m}`, (s) => linear(s.input([m, 100]), castTo(s.input([33, 100], dtype), 'f32'))),
     ]),
   ),
+  ...layouts.flatMap((layout) => {
+    const [left, right] = layout.split(' ');
+    return [
+      [70, 50, 40, 'f32'] as const,
+      [33, 64, 65, 'bf16'] as const,
+      ...(layout.length === 5 ? ([[9, 100, 33, 'f32'], [257, 49, 3, 'f32'], [1, 1, 1, 'f16']] as const) : []),
+    ].map(([m, n, k, dtype]) =>
+      scene(`layout ${layout}, ${dtype} ${m} x ${n} x ${k}`, (s) =>
+        contraction(s, left, right, { m, n, k, K: 3, l: 2, b: 2, B: 3, o: 2, p: 2 }, dtype)));
+  }),
+  scene('a slice of the contracted axis after another, in every layout', (s) =>
+    Object.fromEntries(['mk nk', 'km kn'].map((layout) => {
+      const [left, right] = layout.split(' ');
+      return [layout, contraction(s, left, right, { m: 70, n: 50, k: 3000 }, 'f32')];
+    })), { tolerance: 1e-4 }),
+  scene('symbolic rows, summed over: the gradient of a weight', (s) =>
+    contraction(s, 'Kkm', 'Kkn', { m: 70, n: 50, k: seq, K: batch }, 'f32'), { dims: { seq: 45, batch: 3 } }),
+  scene('symbolic batch and rows', (s) => contraction(s, 'bkm', 'bkn', { m: seq, n: 50, k: 20, b: batch }, 'f32'), { dims: { seq: 45, batch: 3 } }),
+  scene('a gradient that is added to one', (s) => add(contraction(s, 'km', 'kn', { m: 70, n: 50, k: 90 }, 'f32'), s.input([70, 50]))),
+  scene('two products of one operand in other layouts', (s) => {
+    const x = s.input([90, 70]);
+    const by = (w: Node, axis: number) => make('dot_general', [x, w], { batch: [[], []], contract: [[0], [axis]], acc: 'f32' });
+    return mul(by(s.input([90, 50]), 0), by(s.input([50, 90]), 1));
+  }),
+  scene('a left operand in f32 that is rounded, transposed', (s) =>
+    make('dot_general', [castTo(s.input([90, 70]), 'bf16'), castTo(s.input([90, 50]), 'bf16')], { batch: [[], []], contract: [[0], [0]], acc: 'f32' })),
   ...[1, 3, 64, 65, 200].flatMap((m) => [
     scene(`bias, activation and residual, ${m} rows`, (s) => {
       const y = linear(s.input([m, 48]), s.input([20, 48]));

@@ -2,14 +2,11 @@
 // time, its threads bring panels of both operands into group memory, k-major, converted to f32 on the way, and every
 // thread runs a register tile of rows x columns down the panels. Beyond the edges, panels hold zeros. Where the target has
 // a tile for the operands' type, that is used instead (tiled-matmul.ts).
-import { add, alu, below, cast, ceilDiv, constant, type Expr, floorDiv, index, modulo, mul, select, splat, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
-import { dimProduct } from '../../../ir/dim.ts';
-import type { Node } from '../../../ir/graph.ts';
+import { add, alu, below, cast, constant, type Expr, floorDiv, index, modulo, mul, select, splat, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
 import type { Target } from '../../../ir/target.ts';
 import type { Emitter } from '../emit.ts';
 import { groupMatmulTile, lanesOf, tiledMatmul } from '../schedule.ts';
-import { taskIndex } from '../templates/map.ts';
-import { emitResult, productsOf } from '../templates/product.ts';
+import { blockOf, emitResult, productsOf } from '../templates/product.ts';
 import { threadIndex } from './map.ts';
 import { tiledMatmulKernel } from './tiled-matmul.ts';
 
@@ -19,21 +16,15 @@ const padding = 4;
 export function matmulKernel(emitter: Emitter, target: Target): Expr {
   const { builder } = emitter;
   const products = productsOf(emitter);
-  const { type } = products.lhs;
-  const rowCount = dimProduct(type.shape.slice(0, -1));
-  const tiled = tiledMatmul(target, type.dtype, products.nodes.length, rowCount, products.columns);
+  const tiled = tiledMatmul(target, products.lhs.type.dtype, products.nodes.length, products.sizes);
   if (tiled) return tiledMatmulKernel(emitter, target, products, tiled);
-  const { lhs, m, n, k, nodes } = products;
+  const { g, m, n, k, nodes } = products;
   const { across, rows, columns, depth } = groupMatmulTile(target);
   const [height, width] = [across[0] * rows, across[1] * columns];
   const lanes = Math.min(columns, lanesOf(target));
   const vectors = columns / lanes;
 
-  const blocks = ceilDiv(m, height);
-  const grid = mul(ceilDiv(n, width), blocks);
-  const task = taskIndex(grid);
-  const n0 = builder.let(mul(floorDiv(task, blocks), index(width)));
-  const m0 = builder.let(mul(modulo(task, blocks), index(height)));
+  const { grid, entry, m0, n0 } = blockOf(emitter, products, height, width);
   const thread = threadIndex(target);
   const row0 = builder.let(mul(floorDiv(thread, index(across[1])), index(rows)));
   const column0 = builder.let(mul(modulo(thread, index(across[1])), index(columns)));
@@ -48,8 +39,8 @@ export function matmulKernel(emitter: Emitter, target: Target): Expr {
     Array.from({ length: rows }, () => Array.from({ length: vectors }, () => builder.mutable(zero))),
   );
   builder.for(index(0), k, depth, (k0) => {
-    bring(lhs, left, height, k0, m0, m, products.row);
-    nodes.forEach((node, p) => bring(node.args[1], right[p], width, k0, n0, n, products.column));
+    bring((i, at) => products.left(entry, i, at), left, height, k0, m0, m);
+    nodes.forEach((_, p) => bring((i, at) => products.right(p, entry, i, at), right[p], width, k0, n0, n));
     builder.barrier();
     builder.for(index(0), index(depth), 1, (j) => {
       const base = builder.let(add(mul(j, index(left.pitch)), row0));
@@ -78,32 +69,32 @@ export function matmulKernel(emitter: Emitter, target: Target): Expr {
     const column = below(builder.let(add(add(n0, column0), modulo(e, index(columns)))), n);
     builder.if(alu('and', alu('lt', row, m), alu('lt', column, n)), () => {
       const totals = nodes.map((_, p) => builder.let(builder.load(sums, add(e, index(p * size)), 'f32')));
-      emitResult(emitter, products, row, column, totals);
+      emitResult(emitter, products, [entry, row, column], totals);
     });
   });
   return grid;
 
-  /** panel[j, i] = operand[at(first + i), k0 + j], 0 outside of the operand. */
+  /** panel[j, i] = element(first + i, k0 + j), 0 outside of the operand. Neighbours in memory come by neighbours. */
   function bring(
-    operand: Node,
+    element: (line: Expr, k: Expr) => Expr,
     { panel, pitch }: { readonly panel: string; readonly pitch: number },
     extent: number,
     k0: Expr,
     first: Expr,
     limit: Expr,
-    at: (flat: Expr) => Expr[],
   ): void {
     const isWhole = k.kind === 'const' && k.value % depth === 0;
+    const alongLines = emitter.isContiguous((lane) => element(add(first, lane), k0));
     builder.for(
       index(0),
       index(extent * depth),
       1,
       (e) => {
-        const i = builder.let(floorDiv(e, index(depth)));
-        const j = builder.let(modulo(e, index(depth)));
+        const i = builder.let(alongLines ? modulo(e, index(extent)) : floorDiv(e, index(depth)));
+        const j = builder.let(alongLines ? floorDiv(e, index(extent)) : modulo(e, index(depth)));
         const line = builder.let(alu('min', add(first, i), sub(limit, index(1))));
         const along = builder.let(isWhole ? add(k0, j) : alu('min', add(k0, j), sub(k, index(1))));
-        const value = cast(emitter.element(operand, [...at(line), along]), 'f32');
+        const value = cast(element(line, along), 'f32');
         const inside = alu('lt', add(k0, j), k);
         builder.store(panel, add(mul(j, index(pitch)), i), isWhole ? value : select(inside, value, constant(0, 'f32')));
       },

@@ -16,7 +16,8 @@ import { emitReductions } from './row.ts';
 export function matvecKernel(emitter: Emitter, target: Target): Expr {
   const { builder } = emitter;
   const products = productsOf(emitter);
-  const { depth, columns: n, nodes } = products;
+  const { nodes } = products;
+  const [depth, n] = [products.sizes.depth.max, products.sizes.columns.max];
   const tile = groupMatvecTile(
     target,
     { depth, columns: n, products: nodes.length },
@@ -73,7 +74,7 @@ function emitBlock(emitter: Emitter, target: Target, products: Products, tile: G
         const own = sums.slice(p * results, (p + 1) * results);
         return builder.let(own.reduceRight((rest, sum, i) => select(alu('eq', e, index(i)), sum, rest)));
       });
-      emitResult(emitter, products, m, n, totals);
+      emitResult(emitter, products, [index(0), m, n], totals);
     });
   });
 }

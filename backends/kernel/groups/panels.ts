@@ -1,18 +1,17 @@
 // Operands of tiles as panels in group memory. Pieces of a row that lie in memory as they are wanted come by copies, which
 // the caller waits for; others are computed (converted, dequantized) and stored.
-import { dtypeInfo } from '../../../ir/dtype.ts';
-import type { Node } from '../../../ir/graph.ts';
+import { type DType, dtypeInfo } from '../../../ir/dtype.ts';
 import { add, alu, constant, type Expr, floorDiv, index, lessThan, modulo, mul, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
 import { panelPieceBytes, panelPlace } from '../../../ir/tile.ts';
 import { type Emitter, NotVectorisable } from '../emit.ts';
 
 /** Rows of an operand, to be lines of a panel. */
 export interface PanelRows {
-  readonly operand: Node;
+  readonly dtype: DType;
   readonly count: number;
-  /** The index of row i, but for the last axis. */
-  at(i: Expr): Expr[];
-  /** The size of the last axis. */
+  /** The element of row i at `along`. */
+  element(i: Expr, along: Expr): Expr;
+  /** The elements of a row. */
   readonly size: Expr;
 }
 
@@ -22,29 +21,32 @@ export interface PanelRows {
  */
 export function bringRows(
   emitter: Emitter,
-  { operand, count, at, size }: PanelRows,
+  { dtype, count, element, size }: PanelRows,
   start: Expr,
   panel: string,
   line: Expr,
   pitch: number,
 ): void {
   const { builder } = emitter;
-  const { dtype } = operand.type;
   const { bytes } = dtypeInfo[dtype];
   const isWhole = size.kind === 'const' && size.value % pitch === 0;
-  const each = (lanes: number, body: (place: Expr, row: Expr[], along: Expr, inside: Expr) => void): void => {
+  const each = (
+    lanes: number,
+    alongRows: boolean,
+    body: (place: Expr, i: Expr, along: Expr, inside: Expr) => void,
+  ): void => {
     const pieces = pitch / lanes;
     builder.for(
       index(0),
       index(count * pieces),
       1,
       (e) => {
-        const i = builder.let(floorDiv(e, index(pieces)));
-        const j = builder.let(mul(modulo(e, index(pieces)), index(lanes)));
+        const i = builder.let(alongRows ? floorDiv(e, index(pieces)) : modulo(e, index(count)));
+        const j = builder.let(mul(alongRows ? modulo(e, index(pieces)) : floorDiv(e, index(count)), index(lanes)));
         const place = builder.let(add(mul(line, index(pitch)), panelPlace(pitch, bytes, i, j)));
         const along = add(start, j);
         const inside = isWhole ? constant(1, 'bool') : lessThan(along, size);
-        body(place, at(i), builder.let(isWhole ? along : alu('min', along, sub(size, index(lanes)))), inside);
+        body(place, i, builder.let(isWhole ? along : alu('min', along, sub(size, index(lanes)))), inside);
       },
       'group',
     );
@@ -52,16 +54,15 @@ export function bringRows(
   const guarded = (inside: Expr, value: Expr): Expr =>
     isWhole ? value : select(inside, value, constant(0, dtype, value.lanes));
   const scalars = (): void =>
-    each(1, (place, row, along, inside) =>
-      builder.store(panel, place, guarded(inside, emitter.element(operand, [...row, along]))),
+    each(1, !emitter.isContiguous((lane) => element(lane, start)), (place, i, along, inside) =>
+      builder.store(panel, place, guarded(inside, element(i, along))),
     );
   const lanes = panelPieceBytes / bytes;
   if (!(size.kind === 'const' && size.value % lanes === 0)) return scalars();
   try {
     builder.attempt(() =>
-      each(lanes, (place, row, along, inside) => {
-        const piece = (): Expr =>
-          emitter.vector(lanes, (lane) => emitter.full(emitter.element(operand, [...row, add(along, lane)])));
+      each(lanes, true, (place, i, along, inside) => {
+        const piece = (): Expr => emitter.vector(lanes, (lane) => emitter.full(element(i, add(along, lane))));
         const source = sourceOf(emitter, piece);
         if (!source) return builder.store(panel, place, guarded(inside, piece()));
         builder.emit({ kind: 'copy', to: panel, at: place, from: source.buffer, index: source.index, lanes, inside });

@@ -79,6 +79,12 @@ export function tiledAttentionKernel(
   const scores = builder.alloc('f32', rows * scorePitch, 'group');
   const maxima = builder.alloc('f32', target.groupThreads, 'group');
   const corrections = builder.alloc('f32', rows, 'group');
+  const rowsOf = (operand: Node, count: number, size: number, at: (i: Expr) => Expr[]): PanelRows => ({
+    dtype: operand.type.dtype,
+    count,
+    size: index(size),
+    element: (i, along) => emitter.element(operand, [...at(i), along]),
+  });
   const bring = (source: PanelRows, line: number, count: number): void => {
     for (let p = 0; p < count; p++) {
       bringRows(emitter, source, index(p * pitch), panels, index(line + p * source.count), pitch);
@@ -102,7 +108,11 @@ export function tiledAttentionKernel(
     return fragment;
   };
 
-  bring({ operand: q, count: rows, size: index(depth), at: (i) => [b, head(i), query(i)] }, 0, depthPanels);
+  bring(
+    rowsOf(q, rows, depth, (i) => [b, head(i), query(i)]),
+    0,
+    depthPanels,
+  );
   const sink = sinks && builder.let(cast(emitter.element(sinks, [head(own)]), 'f32'));
   const maximum = builder.mutable(sink ?? f32(lowest));
   const sum = builder.mutable(sink ? select(alu('eq', part, index(0)), f32(1), f32(0)) : f32(0));
@@ -113,8 +123,8 @@ export function tiledAttentionKernel(
   const begin = window > 0 ? builder.let(oldest) : index(0);
   builder.for(begin, end, keys, (t0) => {
     const at = (i: Expr): Expr[] => [b, g, builder.let(alu('min', add(t0, i), sub(total, index(1))))];
-    bring({ operand: k, count: keys, size: index(depth), at }, keyLine, depthPanels);
-    bring({ operand: v, count: keys, size: index(width), at }, valueLine, widthPanels);
+    bring(rowsOf(k, keys, depth, at), keyLine, depthPanels);
+    bring(rowsOf(v, keys, width, at), valueLine, widthPanels);
     arrive();
     multiplyKeys();
     builder.barrier();

@@ -4,39 +4,33 @@
 // of a later slice into the panel that was multiplied last, and rows x columns tiles a step of k. At the end the sums pass
 // through the panels' memory, so that the epilogue is ordinary code that touches rows of the result in order.
 import { dtypeInfo } from '../../../ir/dtype.ts';
-import type { Node } from '../../../ir/graph.ts';
 import { add, alu, below, ceilDiv, type Expr, floorDiv, index, lessThan, modulo, mul, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
 import type { Target } from '../../../ir/target.ts';
 import type { Emitter } from '../emit.ts';
 import { lanesOf, sides, type TiledMatmul } from '../schedule.ts';
-import { taskIndex } from '../templates/map.ts';
-import { emitEpilogue, type Products } from '../templates/product.ts';
+import { blockOf, emitEpilogue, type Products } from '../templates/product.ts';
 import { threadIndex } from './map.ts';
 import { bringRows, type PanelRows } from './panels.ts';
 
 export function tiledMatmulKernel(emitter: Emitter, target: Target, products: Products, plan: TiledMatmul): Expr {
   const { builder } = emitter;
-  const { lhs, m, n, k, nodes } = products;
+  const { m, n, k, nodes } = products;
   const { tile, across, rows, columns, depth, stages } = plan;
   const [height, width] = sides(plan);
 
-  const blocks = ceilDiv(m, height);
-  const grid = mul(ceilDiv(n, width), blocks);
-  const task = taskIndex(grid);
-  const n0 = builder.let(mul(floorDiv(task, blocks), index(width)));
-  const m0 = builder.let(mul(modulo(task, blocks), index(height)));
+  const { grid, entry, m0, n0 } = blockOf(emitter, products, height, width);
   const team = builder.let(floorDiv(threadIndex(target), index(tile.threads)));
   const row0 = builder.let(mul(floorDiv(team, index(across[1])), index(rows * tile.m)));
   const column0 = builder.let(mul(modulo(team, index(across[1])), index(columns * tile.n)));
 
-  const rowsOf = (operand: Node, count: number, first: Expr, limit: Expr, at: (flat: Expr) => Expr[]): PanelRows => ({
-    operand,
+  const rowsOf = (count: number, first: Expr, limit: Expr, element: (line: Expr, k: Expr) => Expr): PanelRows => ({
+    dtype: tile.operands,
     count,
     size: k,
-    at: (i) => at(builder.let(alu('min', add(first, i), sub(limit, index(1))))),
+    element: (i, at) => element(builder.let(alu('min', add(first, i), sub(limit, index(1)))), at),
   });
-  const left = rowsOf(lhs, height, m0, m, products.row);
-  const right = nodes.map((node) => rowsOf(node.args[1], width, n0, n, products.column));
+  const left = rowsOf(height, m0, m, (row, at) => products.left(entry, row, at));
+  const right = nodes.map((_, p) => rowsOf(width, n0, n, (column, at) => products.right(p, entry, column, at)));
   const lines = height + nodes.length * width;
   const panels = builder.alloc(tile.operands, stages * lines * depth, 'group');
   const bring = (step: Expr): void => {
@@ -119,7 +113,7 @@ export function tiledMatmulKernel(emitter: Emitter, target: Target, products: Pr
         const column = below(builder.let(add(n0, c)), n);
         builder.if(alu('and', lessThan(row, m), lessThan(column, n)), () => {
           const place = builder.let(add(mul(r, index(pitch)), c));
-          emitEpilogue(emitter, products, row, column, index(lanes), lanes, staged, (p) =>
+          emitEpilogue(emitter, products, [entry, row, column], index(lanes), lanes, staged, (p) =>
             add(place, index(p * width)),
           );
         });

@@ -31,7 +31,7 @@ import { linear } from '../builder.ts';
 import { type Emitter, NotVectorisable } from '../emit.ts';
 import { attentionTile, lanesOf } from '../schedule.ts';
 import { taskIndex } from './map.ts';
-import { packColumns } from './matmul.ts';
+import { packPanel } from './pack.ts';
 
 export function attentionKernel(emitter: Emitter, target: Target): Expr {
   const { builder, region } = emitter;
@@ -107,19 +107,13 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
   const block = mul(floorDiv(oldest, index(tile.keys)), index(tile.keys));
   const begin = window > 0 ? builder.let(alu('max', firstKey, block)) : firstKey;
   builder.for(begin, end, tile.keys, (t0) => {
-    const lastKey = builder.let(sub(total, index(1)));
-    builder.for(index(0), index(tile.keys), lanes, (vector) => {
-      const start = builder.let(add(t0, vector));
-      const columns = Array.from({ length: lanes }, (_, i) => [
-        b,
-        g,
-        builder.let(alu('min', add(start, index(i)), lastKey)),
-      ]);
-      packColumns(emitter, k, columns, index(0), index(depth), keys, tile.keys, vector);
-    });
+    const element = (t: Expr, d: Expr) => emitter.element(k, [b, g, t, d]);
+    const places = Array.from({ length: tile.keys / lanes }, (_, i) => index(i * lanes));
+    const panel = { buffer: keys, lanes, places, pitch: tile.keys };
+    packPanel(emitter, { element, first: t0, limit: total, k0: index(0), depth: index(depth) }, panel);
     if (mask && shown) {
       builder.for(index(0), index(tile.keys), 1, (i) => {
-        const t = builder.let(alu('min', add(t0, i), lastKey));
+        const t = builder.let(alu('min', add(t0, i), sub(total, index(1))));
         builder.store(shown, i, emitter.element(mask, [b, t]));
       });
     }

@@ -15,7 +15,12 @@ export function matvecKernel(emitter: Emitter, target: Target): Expr {
   const { builder } = emitter;
   const products = productsOf(emitter);
   const lanes = lanesOf(target);
-  const tile = matvecTile(target, products.columns, products.depth, storedBytes([products.nodes[0].args[1]]));
+  const tile = matvecTile(
+    target,
+    products.sizes.columns.max,
+    products.sizes.depth.max,
+    storedBytes([products.nodes[0].args[1]]),
+  );
   const grid = ceilDiv(products.n, tile.columns);
   const task = taskIndex(grid);
   const n0 = builder.let(mul(task, index(tile.columns)));
@@ -45,6 +50,7 @@ interface Block {
 function emitBlock(emitter: Emitter, products: Products, b: Block): void {
   const { builder } = emitter;
   const { lhs, k } = products;
+  const depth = products.sizes.depth.max;
   const rowOf = (r: Expr) => (b.rows === 1 ? b.m0 : builder.let(alu('min', add(b.m0, r), sub(products.m, index(1)))));
   // The left operand: read where it is when it is plain f32 memory, otherwise staged.
   let left: (r: number, position: Expr) => Expr;
@@ -52,15 +58,15 @@ function emitBlock(emitter: Emitter, products: Products, b: Block): void {
     const rows = Array.from({ length: b.rows }, (_, r) => products.row(rowOf(index(r))));
     left = (r, position) => emitter.element(lhs, [...rows[r], position]);
   } else {
-    const staged = builder.alloc('f32', b.rows * products.depth);
+    const staged = builder.alloc('f32', b.rows * depth);
     const stageRow = (r: Expr) => {
       const at = products.row(rowOf(r));
-      const base = mul(r, index(products.depth));
+      const base = mul(r, index(depth));
       emitRow(emitter, lhs, at, b.lanes, (p, v) => builder.store(staged, add(base, p), cast(v, 'f32')));
     };
     if (b.rows === 1) stageRow(index(0));
     else builder.for(index(0), index(b.rows), 1, stageRow);
-    left = (r, position) => emitter.access(staged, add(index(r * products.depth), position), 'f32');
+    left = (r, position) => emitter.access(staged, add(index(r * depth), position), 'f32');
   }
   const sums = builder.alloc('f32', products.nodes.length * b.rows * b.columns);
   const offset = (p: number, r: number) => index((p * b.rows + r) * b.columns);
@@ -73,7 +79,8 @@ function emitBlock(emitter: Emitter, products: Products, b: Block): void {
   });
   for (let r = 0; r < b.rows; r++) {
     const m = add(b.m0, index(r));
-    const finish = () => emitEpilogue(emitter, products, m, b.n0, b.count, b.lanes, sums, (p) => offset(p, r));
+    const finish = () =>
+      emitEpilogue(emitter, products, [index(0), m, b.n0], b.count, b.lanes, sums, (p) => offset(p, r));
     if (b.rows === 1) finish();
     else builder.if(alu('lt', m, products.m), finish);
   }
