@@ -18,7 +18,7 @@ export function matmulKernel(emitter: Emitter, target: Target): Expr {
   const products = productsOf(emitter);
   const tiled = tiledMatmul(target, products.lhs.type.dtype, products.nodes.length, products.sizes);
   if (tiled) return tiledMatmulKernel(emitter, target, products, tiled);
-  const { g, m, n, k, nodes } = products;
+  const { m, n, k, nodes } = products;
   const { across, rows, columns, depth } = groupMatmulTile(target);
   const [height, width] = [across[0] * rows, across[1] * columns];
   const lanes = Math.min(columns, lanesOf(target));
