@@ -258,7 +258,7 @@ async function openCompiled(opened: OpenedModel, target: DeviceName, given?: Dev
   });
 }
 
-const storedTensor = (checkpoint: Checkpoint, name: string) => {
+export const storedTensor = (checkpoint: Checkpoint, name: string) => {
   const tensor = checkpoint.tensors.get(name);
   if (!tensor) throw new ModelcError('checkpoint', `${checkpoint.dir} lacks the weight ${name}; download it again`);
   return tensor;

@@ -18,3 +18,4 @@ export * from './sampling-inputs.ts';
 export * from './sequence-task.ts';
 export * from './tensor.ts';
 export * from './trace.ts';
+export * from './train-step.ts';

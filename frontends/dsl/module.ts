@@ -12,9 +12,9 @@ import { op, type Tensor, withScope } from './tensor.ts';
 /** Says in which dtype a weight is stored; throws ModelcError 'checkpoint' if there is none of that name and shape. */
 export type WeightResolver = (name: string, shape: readonly number[]) => DType;
 
-/** A learned tensor, read from the checkpoint. */
+/** A learned tensor: a weight of the checkpoint or, where it is trained, a state in f32 that begins as that weight. */
 export class Parameter {
-  #bound: { name: string; resolve: WeightResolver } | undefined;
+  #bound: { name: string; resolve: WeightResolver; isTrained: boolean } | undefined;
 
   constructor(
     readonly shape: readonly number[],
@@ -26,9 +26,12 @@ export class Parameter {
   get stored(): Tensor {
     if (!this.#bound)
       throw new ModelcError('input', 'a Parameter was used outside trace(), or is no field of the model');
-    const { name, resolve } = this.#bound;
+    const { name, resolve, isTrained } = this.#bound;
     const shape = this.shape.map((d: DimLike) => dim(d));
-    return op('param', [], { name, kind: 'weight', dtype: resolve(name, this.shape), shape });
+    const dtype = resolve(name, this.shape);
+    return isTrained
+      ? op('param', [], { name, kind: 'state', dtype: 'f32', shape })
+      : op('param', [], { name, kind: 'weight', dtype, shape });
   }
 
   /** The weight in f32, the dtype of computation. */
@@ -37,8 +40,8 @@ export class Parameter {
   }
 
   /** For trace(): the name and the checkpoint that this parameter stands for, until it is bound again. */
-  bind(name: string, resolve: WeightResolver): void {
-    this.#bound = { name, resolve };
+  bind(name: string, resolve: WeightResolver, isTrained = false): void {
+    this.#bound = { name, resolve, isTrained };
   }
 }
 

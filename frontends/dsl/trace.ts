@@ -30,9 +30,16 @@ export interface Tracer {
 
 /**
  * The graph of `build`, which may use the parameters of `model`. Params come in the order inputs and states (as declared),
- * then the weights and constants that are used, in the order of the model's fields.
+ * then the weights and constants that are used, in the order of the model's fields. Parameters that `isTrained` accepts
+ * are states, which `build` may update.
  */
-export function trace(name: string, model: Module, weights: WeightResolver, build: (t: Tracer) => void): Traced {
+export function trace(
+  name: string,
+  model: Module,
+  weights: WeightResolver,
+  build: (t: Tracer) => void,
+  isTrained: (path: string) => boolean = () => false,
+): Traced {
   const dims = new Map<string, Dim>();
   const declared = new Map<string, Node<'param'>>();
   const results = new Map<string, Node>();
@@ -71,7 +78,7 @@ export function trace(name: string, model: Module, weights: WeightResolver, buil
 
   for (const [path, field] of fields) {
     if (field instanceof Constant) field.bind(path);
-    else field.bind(path, weights);
+    else field.bind(path, weights, isTrained(path));
   }
   build(tracer);
 

@@ -16,6 +16,7 @@ import {
 import { CaseReport } from './compare.ts';
 import { targetNames } from '../devices.ts';
 import { openSubject, readTensors, type SubjectOptions, supports } from './subject.ts';
+import { checkTraining } from './train.ts';
 
 const width = 28;
 
@@ -35,7 +36,9 @@ async function runCase(c: Case, options: SubjectOptions): Promise<CaseReport> {
   try {
     if (c.layout === 'golden') {
       const golden = readJson<CausalGolden>(join(c.folder, 'golden.json'));
-      await checkCausal(report, subject, golden, await readTensors(join(c.folder, 'golden.safetensors')));
+      const tensors = await readTensors(join(c.folder, 'golden.safetensors'));
+      await checkCausal(report, subject, golden, tensors);
+      if (golden.train) await checkTraining(report, c.checkpoint, golden.train, tensors, options.target);
     } else {
       const golden = readJson<LanguageModelGolden>(join(c.folder, 'golden.json'));
       const spoken = readJson<GreedyText>(join(c.folder, 'greedy100.json'));

@@ -1,0 +1,259 @@
+// The entries of a training program, from a task and an optimizer. `train` is a whole step: forward, backward, clipping by
+// the global norm of the gradients, and the optimizer's update. Where gradients of several micro-batches make one step,
+// `accumulate` adds those of one to the states `grad.NAME`, and `train_accumulated` those of the last one, then steps.
+// `evaluate` gives the loss and outputs. Parameters that are trained are states under their own names, and so is what the
+// optimizer keeps of them (`exp_avg.NAME`); the others are weights. All entries share states, so they are one program.
+// Inputs are those of the task, its labels, the scalar `learning_rate` and, for a causal task, the scalar `num_items`.
+import { type Dim, dimConst } from '../../ir/dim.ts';
+import { ModelcError } from '../../ir/error.ts';
+import { type Graph, isOp, type OpName, roots, topologicalOrder } from '../../ir/graph.ts';
+import { gradients } from './gradient.ts';
+import { Parameter, type WeightResolver } from './module.ts';
+import type { Optimizer } from './optimizers.ts';
+import type { SequenceInput, SequenceTask, Tensors } from './sequence-task.ts';
+import { scalar, type Tensor, where } from './tensor.ts';
+import { type Traced, type Tracer, trace } from './trace.ts';
+
+export const trainEntries = ['train', 'accumulate', 'train_accumulated', 'evaluate'] as const;
+export type TrainEntry = (typeof trainEntries)[number];
+
+export interface TrainStepOptions {
+  readonly optimizer: Optimizer;
+  /** Upper bounds of the dims that the task's inputs name: { batch: 8, seq: 512 }. */
+  readonly dims: Readonly<Record<string, number>>;
+  /** Which parameters are trained (all). */
+  readonly isTrained?: (name: string) => boolean;
+  /** Gradients whose global norm is larger are scaled down to it; 0, the default: they stay as they are. */
+  readonly maxGradNorm?: number;
+  /** Outputs of the task that `evaluate` gives besides `loss` (`logits`). */
+  readonly outputs?: readonly string[];
+}
+
+/** States of a training program that are no values of parameters. */
+export const trainStates = {
+  /** Optimizer steps that were taken, i32. */
+  step: 'step',
+  /** Micro-batches whose gradients are in the accumulators, i32. */
+  accumulated: 'accumulated',
+  /** The accumulator of a parameter. */
+  gradient: (parameter: string): string => `grad.${parameter}`,
+  /** What the optimizer keeps of a parameter under `name`. */
+  moment: (name: string, parameter: string): string => `${name}.${parameter}`,
+} as const;
+
+/** A training program before it is compiled. */
+export interface Training {
+  readonly entries: Readonly<Partial<Record<TrainEntry, Traced>>>;
+  /** What a batch consists of: the inputs of the task, then its labels. */
+  readonly columns: readonly SequenceInput[];
+  /** The columns of labels that are numbers of classes, and how many classes there are. */
+  readonly classes: ReadonlyMap<string, number>;
+  /** The names of the parameters that are states, in the order of the model's fields. */
+  readonly parameters: readonly string[];
+  /** What states other than parameters are filled with at first, where that is not 0. */
+  readonly initial: ReadonlyMap<string, number>;
+}
+
+/** The entries of a training program. Throws ModelcError 'input' where the loss depends on no parameter that is trained. */
+export function traceTraining(
+  task: SequenceTask,
+  entries: readonly TrainEntry[],
+  options: TrainStepOptions,
+  weights: WeightResolver,
+): Training {
+  const traced = entries.map((entry) => [entry, traceTrainStep(task, entry, options, weights)] as const);
+  const states = new Map(
+    traced.flatMap(([, { graph }]) =>
+      graph.params.flatMap((p) => (p.attrs.kind === 'state' ? [[p.attrs.name, p] as const] : [])),
+    ),
+  );
+  const parameters = [...task.model.named().keys()].filter((name) => states.has(name));
+  const initial = new Map<string, number>();
+  for (const name of parameters) {
+    const kept = options.optimizer.state({ name, shape: states.get(name)!.type.shape });
+    for (const [moment, { initial: value }] of Object.entries(kept)) {
+      const state = trainStates.moment(moment, name);
+      if (value !== 0 && states.has(state)) initial.set(state, value);
+    }
+  }
+  return {
+    entries: Object.fromEntries(traced),
+    columns: [...task.inputs, ...task.labels],
+    classes: new Map(traced.flatMap(([, { graph }]) => [...classesOf(graph)])),
+    parameters,
+    initial,
+  };
+}
+
+/** Ops that only move labels. */
+const moves: readonly OpName[] = ['slice', 'concat', 'reshape', 'transpose'];
+
+/** Inputs that cross entropies take as numbers of classes, and how many classes there are. */
+function classesOf(graph: Graph): Map<string, number> {
+  const found = new Map<string, number>();
+  for (const node of topologicalOrder(roots(graph))) {
+    if (!isOp(node, 'cross_entropy')) continue;
+    const [logits, labels] = node.args;
+    const classes = dimConst(logits.type.shape[logits.type.shape.length - 1]);
+    const stack = [labels];
+    for (let n = stack.pop(); n; n = stack.pop()) {
+      if (moves.includes(n.op)) stack.push(...n.args);
+      else if (isOp(n, 'param') && classes !== undefined) found.set(n.attrs.name, classes);
+    }
+  }
+  return found;
+}
+
+/** Graph of an entry. Results: `loss`; of those that step, `grad_norm` as well, which is the norm before clipping. */
+function traceTrainStep(
+  task: SequenceTask,
+  entry: TrainEntry,
+  options: TrainStepOptions,
+  weights: WeightResolver,
+): Traced {
+  const isTrained = options.isTrained ?? (() => true);
+  return trace(
+    entry,
+    task.model,
+    weights,
+    (t) => {
+      const batch = new Batch(t, task, options);
+      if (entry === 'evaluate') return batch.evaluate(options.outputs ?? ['logits']);
+      const loss = batch.loss();
+      t.result('loss', loss);
+      const parameters = trainedParameters(task, loss, isTrained);
+      const fresh = gradients(
+        loss,
+        parameters.map((p) => p.tensor),
+      );
+      switch (entry) {
+        case 'train':
+          return step(t, options, parameters, fresh);
+        case 'accumulate':
+        case 'train_accumulated': {
+          const count = t.state(trainStates.accumulated, 'i32', []);
+          const totals = parameters.map(({ name, tensor }, i) => {
+            const sum = t.state(trainStates.gradient(name), 'f32', tensor.shape);
+            // what an earlier window left there does not count
+            const total = where(count.gt(0).broadcastTo(sum.shape), sum, 0).add(fresh[i]);
+            t.update(sum, total);
+            return total;
+          });
+          t.update(count, entry === 'accumulate' ? count.add(1) : scalar(0, 'i32'));
+          return entry === 'accumulate' ? undefined : step(t, options, parameters, totals);
+        }
+        default:
+          entry satisfies never;
+      }
+    },
+    isTrained,
+  );
+}
+
+/** The inputs of one run of a task. */
+class Batch {
+  readonly #task: SequenceTask;
+  readonly #tracer: Tracer;
+  readonly #dims = new Map<string, Dim>();
+  readonly #bounds: Readonly<Record<string, number>>;
+  readonly #outputs: Tensors;
+  readonly #labels: Tensors;
+
+  constructor(tracer: Tracer, task: SequenceTask, { dims }: TrainStepOptions) {
+    this.#tracer = tracer;
+    this.#task = task;
+    this.#bounds = dims;
+    const named = (inputs: readonly SequenceInput[]): Tensors =>
+      Object.fromEntries(inputs.map((input) => [input.name, this.#input(input)]));
+    this.#outputs = task.outputs(named(task.inputs));
+    this.#labels = named(task.labels);
+  }
+
+  #input({ name, dtype, axes }: SequenceInput): Tensor {
+    const shape = axes.map((axis) => (typeof axis === 'number' ? axis : this.#dim(axis)));
+    return this.#tracer.input(name, dtype, shape);
+  }
+
+  #dim(name: string): Dim {
+    const known = this.#dims.get(name);
+    if (known) return known;
+    if (!Object.hasOwn(this.#bounds, name)) {
+      throw new ModelcError('input', `the task has inputs along '${name}'; name the most that it can be in \`dims\``);
+    }
+    const declared = this.#tracer.dim(name, 1, this.#bounds[name]);
+    this.#dims.set(name, declared);
+    return declared;
+  }
+
+  /** The loss to be trained on: its sum over the micro-batches of a window is that of the window. */
+  loss(): Tensor {
+    const items = this.#task.isCausal ? this.#tracer.input('num_items', 'f32', []) : undefined;
+    return this.#task.loss(this.#outputs, this.#labels, items);
+  }
+
+  evaluate(names: readonly string[]): void {
+    if (this.#task.labels.length > 0) this.#tracer.result('loss', this.#task.loss(this.#outputs, this.#labels));
+    for (const name of names) {
+      if (Object.hasOwn(this.#outputs, name)) this.#tracer.result(name, this.#outputs[name]);
+    }
+  }
+}
+
+interface TrainedParameter {
+  readonly name: string;
+  readonly tensor: Tensor;
+}
+
+/** The parameters that are trained and that the loss depends on, in the order of the model's fields. */
+function trainedParameters(
+  { model }: SequenceTask,
+  loss: Tensor,
+  isTrained: (name: string) => boolean,
+): TrainedParameter[] {
+  const used = new Set(topologicalOrder([loss.node]));
+  const found = [...model.named()].flatMap(([name, field]) => {
+    if (!(field instanceof Parameter) || !isTrained(name)) return [];
+    const tensor = field.stored;
+    return used.has(tensor.node) ? [{ name, tensor }] : [];
+  });
+  if (found.length === 0) {
+    throw new ModelcError('input', 'the loss depends on no parameter that is trained; train at least one');
+  }
+  return found;
+}
+
+/** The square root of the sum of all squares. Rows first: each is summed by itself. */
+function globalNorm(tensors: readonly Tensor[]): Tensor {
+  const sums = tensors.map((x) => {
+    let sum = x.square();
+    while (sum.rank > 0) sum = sum.sum(-1);
+    return sum;
+  });
+  return sums.reduce((a, b) => a.add(b)).sqrt();
+}
+
+/** Clips the gradients and updates the parameters, as torch.nn.utils.clip_grad_norm_ and the optimizer's step do. */
+function step(
+  t: Tracer,
+  { optimizer, maxGradNorm = 0 }: TrainStepOptions,
+  parameters: readonly TrainedParameter[],
+  raw: readonly Tensor[],
+): void {
+  const norm = globalNorm(raw);
+  t.result('grad_norm', norm);
+  const scale = scalar(maxGradNorm).div(norm.add(1e-6)).minimum(1);
+  const learningRate = t.input('learning_rate', 'f32', []);
+  const steps = t.state(trainStates.step, 'i32', []);
+  const next = steps.add(1);
+  t.update(steps, next);
+  parameters.forEach(({ name, tensor }, i) => {
+    const states: Record<string, Tensor> = {};
+    for (const [moment, { shape }] of Object.entries(optimizer.state({ name, shape: tensor.shape }))) {
+      states[moment] = t.state(trainStates.moment(moment, name), 'f32', shape);
+    }
+    const gradient = maxGradNorm > 0 ? raw[i].mul(scale) : raw[i];
+    const after = optimizer.update({ name, parameter: tensor, gradient, states, learningRate, step: next.cast('f32') });
+    t.update(tensor, after.parameter);
+    for (const [moment, state] of Object.entries(states)) t.update(state, after.states[moment]);
+  });
+}
