@@ -40,6 +40,7 @@ await build({
     esbuild: 'runtime/plugin/esbuild.ts',
     conformance: 'runtime/conformance/main.ts',
     bench: 'bench/main.ts',
+    'data-worker': 'runtime/data/worker.ts',
   },
   outdir: dist,
   splitting: true,

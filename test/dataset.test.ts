@@ -2,11 +2,22 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { parquetWriteFile } from 'hyparquet-writer';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Generator } from '../runtime/data/generator.ts';
-import { concatenate_datasets, Dataset, IterableDataset, load_dataset, ModelcError } from '../runtime/index.ts';
+import {
+  AutoTokenizer,
+  concatenate_datasets,
+  Dataset,
+  IterableDataset,
+  load_dataset,
+  ModelcError,
+  map_in_workers,
+  type WorkerTask,
+} from '../runtime/index.ts';
+import { example } from './command.ts';
 
 let folder = '';
 beforeAll(() => {
@@ -151,6 +162,46 @@ describe('IterableDataset', () => {
     const once = IterableDataset.from(numbers(2)[Symbol.iterator]() as IterableIterator<{ n: number }>);
     expect((await all(once)).length).toBe(2);
     expect(await rejection(all(once))).toContain('was read already and cannot start again');
+  });
+});
+
+describe('worker threads', () => {
+  const texts = Dataset.from_list(Array.from({ length: 50 }, (_, i) => ({ text: `Once upon ${i}`, i })));
+  const options = { num_proc: 2, batch_size: 7 };
+  const module = (code: string): URL => pathToFileURL(file(`module-${code.length}.mjs`, code));
+
+  test('tokenize as the tokenizer does here, in order', async () => {
+    const tokenizer = await AutoTokenizer.from_pretrained(example);
+    const mapped = await map_in_workers(texts, { tokenizer: example }, { ...options, remove_columns: ['text'] });
+    expect(mapped.column_names).toEqual(['i', 'input_ids', 'attention_mask']);
+    expect(mapped.column('i')).toEqual(texts.column('i'));
+    expect(mapped.column('input_ids')).toEqual(texts.column('text').map((text) => tokenizer.encode(text)));
+  });
+  test('run functions of a module, alone and in batches, over streams too', async () => {
+    const one = module('export default async ({ i }, index) => ({ double: 2 * i, index });');
+    expect((await map_in_workers(texts, { module: one }, options)).at(9)).toEqual({
+      text: 'Once upon 9',
+      i: 9,
+      double: 18,
+      index: 9,
+    });
+    const many = module('export const odd = ({ i }) => ({ i: i.filter((n) => n % 2) });');
+    const task = { module: many, name: 'odd', batched: true };
+    const stream = map_in_workers(texts.to_iterable_dataset(), task, { ...options, remove_columns: ['text', 'i'] });
+    for (let pass = 0; pass < 2; pass++) {
+      expect((await all(stream)).map(({ i }) => i)).toEqual(Array.from({ length: 25 }, (_, i) => 2 * i + 1));
+    }
+    expect((await all(stream.take(1))).length).toBe(1);
+  });
+  test('failures come back', async () => {
+    const fails = (task: WorkerTask) => map_in_workers(texts, task, options).catch((e: Error) => e.message);
+    expect(await fails({ module: module('export default () => { throw new Error("row is odd"); }') })).toBe(
+      'row is odd',
+    );
+    expect(await fails({ module: module('export const other = 1;') })).toContain('exports no function "default"');
+    expect(await fails({ tokenizer: folder })).toContain('tokenizer.json');
+    expect(await fails({ tokenizer: example, column: 'story' })).toContain('there is no column "story"');
+    expect(await fails({ module: module('export default () => process.exit(3);') })).toContain('ended with code 3');
   });
 });
 

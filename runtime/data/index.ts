@@ -39,3 +39,4 @@ export {
 export { DataLoader, type DataLoaderOptions } from './loader.ts';
 export type { BatchedMapOptions, BatchOptions, Columns, MapOptions, Merged, Row } from './rows.ts';
 export { LengthGroupedSampler, lengthsOf, RandomSampler, type Sampler, SequentialSampler } from './samplers.ts';
+export { map_in_workers, type WorkerOptions, type WorkerTask } from './workers.ts';

@@ -187,9 +187,8 @@ export class IterableDataset<R extends object = Row> implements AsyncIterable<R>
     });
   }
 
-  private derive<S extends object>(
-    transform: (rows: Stream<R>, epoch: number) => AsyncIterable<S>,
-  ): IterableDataset<S> {
+  /** What a generator makes of the examples of each pass. */
+  derive<S extends object>(transform: (rows: Stream<R>, epoch: number) => AsyncIterable<S>): IterableDataset<S> {
     return new IterableDataset<S>((epoch) => transform(this.open(epoch), epoch));
   }
 }
@@ -210,7 +209,8 @@ async function* examples<R extends object>(rows: Stream<R>): AsyncGenerator<R> {
   }
 }
 
-async function* chunks<R>(rows: Stream<R>, size: number): AsyncGenerator<R[]> {
+/** Arrays of `size` rows; the last may be shorter. */
+export async function* chunks<R>(rows: Stream<R>, size: number): AsyncGenerator<R[]> {
   let chunk: R[] = [];
   for await (const row of rows) {
     chunk.push(row);

@@ -51,6 +51,7 @@ async function open(path: string): Promise<{ file: AsyncBuffer; metadata: FileMe
 const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
 
 function plain(value: unknown): unknown {
+  if (value === undefined) return null;
   if (typeof value === 'bigint') {
     const number = Number(value);
     return Number.isSafeInteger(number) ? number : value;
