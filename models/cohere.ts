@@ -3,7 +3,7 @@
 import { LayerNorm, Module, type Norm, op, ones, Parameter, type Tensor } from '../frontends/dsl/index.ts';
 import type { LlamaConfig } from './llama.ts';
 import { RotaryAttention, type RotaryInputs } from './parts/attention.ts';
-import { DecoderForCausalLM, type DecoderLayer } from './parts/decoder.ts';
+import { RotaryDecoder, type RotaryLayer } from './parts/decoder.ts';
 import { GatedMLP } from './parts/mlp.ts';
 
 /** A norm of every head [B, heads, S, size] with weights of its own. */
@@ -25,7 +25,7 @@ class HeadNorm extends Module implements Norm {
   }
 }
 
-class CohereDecoderLayer extends Module implements DecoderLayer {
+class CohereDecoderLayer extends Module implements RotaryLayer {
   readonly self_attn: RotaryAttention;
   readonly mlp: GatedMLP;
   readonly input_layernorm: LayerNorm;
@@ -47,7 +47,7 @@ class CohereDecoderLayer extends Module implements DecoderLayer {
   }
 }
 
-export class CohereForCausalLM extends DecoderForCausalLM {
+export class CohereForCausalLM extends RotaryDecoder {
   constructor(config: LlamaConfig) {
     super(config, {
       layer: (i) => new CohereDecoderLayer(config, i),

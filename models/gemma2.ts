@@ -3,13 +3,13 @@
 import { Module, RMSNorm, type Tensor } from '../frontends/dsl/index.ts';
 import type { LlamaConfig } from './llama.ts';
 import { RotaryAttention, type RotaryInputs } from './parts/attention.ts';
-import { DecoderForCausalLM, type DecoderLayer } from './parts/decoder.ts';
+import { RotaryDecoder, type RotaryLayer } from './parts/decoder.ts';
 import { GatedMLP } from './parts/mlp.ts';
 
 const norm = ({ hiddenSize, normEps: eps, normOffset: offset }: LlamaConfig): RMSNorm =>
   new RMSNorm(hiddenSize, { eps, offset });
 
-class Gemma2DecoderLayer extends Module implements DecoderLayer {
+class Gemma2DecoderLayer extends Module implements RotaryLayer {
   readonly self_attn: RotaryAttention;
   readonly mlp: GatedMLP;
   readonly input_layernorm: RMSNorm;
@@ -37,7 +37,7 @@ class Gemma2DecoderLayer extends Module implements DecoderLayer {
   }
 }
 
-export class Gemma2ForCausalLM extends DecoderForCausalLM {
+export class Gemma2ForCausalLM extends RotaryDecoder {
   constructor(config: LlamaConfig) {
     super(config, { layer: (i) => new Gemma2DecoderLayer(config, i), norm: norm(config) });
   }

@@ -5,17 +5,16 @@ import {
   activation,
   attention,
   type CausalInputs,
-  type CausalModel,
   Conv1D,
   Embedding,
   LayerNorm,
-  Linear,
   mergeHeads,
   Module,
   normal,
   splitHeads,
   type Tensor,
 } from '../frontends/dsl/index.ts';
+import { Decoder, gptNames, type Layer, outputLayer, stack } from './parts/decoder.ts';
 
 export interface Gpt2Config {
   readonly vocabSize: number;
@@ -74,7 +73,7 @@ class Gpt2MLP extends Module {
   }
 }
 
-class Gpt2Block extends Module {
+class Gpt2Block extends Module implements Layer<CausalInputs> {
   readonly ln_1: LayerNorm;
   readonly attn: Gpt2Attention;
   readonly ln_2: LayerNorm;
@@ -97,43 +96,18 @@ class Gpt2Block extends Module {
   }
 }
 
-class Gpt2Model extends Module {
-  readonly wte: Embedding;
-  readonly wpe: Embedding;
-  readonly h: Gpt2Block[];
-  readonly ln_f: LayerNorm;
-
+export class Gpt2LMHeadModel extends Decoder {
   constructor(config: Gpt2Config) {
-    super();
-    this.wte = new Embedding(config.vocabSize, config.hiddenSize);
-    this.wpe = new Embedding(config.positions, config.hiddenSize);
-    this.h = Array.from({ length: config.layers }, (_, i) => new Gpt2Block(config, i));
-    this.ln_f = new LayerNorm(config.hiddenSize, { eps: config.normEps });
-  }
-}
-
-export class Gpt2LMHeadModel extends Module implements CausalModel {
-  readonly transformer: Gpt2Model;
-  readonly lm_head: Linear | undefined;
-
-  constructor({ tiedEmbeddings, ...config }: Gpt2Config) {
-    super();
-    this.transformer = new Gpt2Model({ tiedEmbeddings, ...config });
-    this.lm_head = tiedEmbeddings ? undefined : new Linear(config.hiddenSize, config.vocabSize, { bias: false });
-  }
-
-  forward(inputs: CausalInputs): Tensor[] {
-    const { wte, wpe, h } = this.transformer;
-    const states = [wte.forward(inputs.inputIds).add(wpe.forward(inputs.positionIds))];
-    for (const [i, block] of h.entries()) states.push(block.forward(states[i], inputs));
-    return states;
-  }
-
-  finalNorm(hidden: Tensor): Tensor {
-    return this.transformer.ln_f.forward(hidden);
-  }
-
-  logits(hidden: Tensor): Tensor {
-    return this.lm_head ? this.lm_head.forward(hidden) : this.transformer.wte.project(hidden);
+    const { vocabSize, hiddenSize, positions, normEps: eps } = config;
+    const wpe = new Embedding(positions, hiddenSize);
+    super(gptNames, {
+      embeddings: new Embedding(vocabSize, hiddenSize),
+      others: { wpe },
+      layers: stack(config.layers, (i) => new Gpt2Block(config, i)),
+      norm: new LayerNorm(hiddenSize, { eps }),
+      head: outputLayer(config),
+      inputs: (inputs) => inputs,
+      first: (embedded, { positionIds }) => embedded.add(wpe.forward(positionIds)),
+    });
   }
 }

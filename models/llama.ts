@@ -4,10 +4,10 @@
 // another order of the rotation. Follows transformers' modeling_llama and its siblings.
 import { Module, RMSNorm, type Tensor } from '../frontends/dsl/index.ts';
 import { type AttentionConfig, RotaryAttention, type RotaryInputs } from './parts/attention.ts';
-import { type DecoderConfig, DecoderForCausalLM, type DecoderLayer } from './parts/decoder.ts';
+import { type RotaryDecoderConfig, RotaryDecoder, type RotaryLayer } from './parts/decoder.ts';
 import { GatedMLP, type MLPConfig } from './parts/mlp.ts';
 
-export interface LlamaConfig extends DecoderConfig, AttentionConfig, MLPConfig {
+export interface LlamaConfig extends RotaryDecoderConfig, AttentionConfig, MLPConfig {
   readonly normEps: number;
   /** Added to the weights of the norms: 1 in Gemma. */
   readonly normOffset: number;
@@ -31,7 +31,7 @@ export class LlamaAttention extends RotaryAttention {
   }
 }
 
-class LlamaDecoderLayer extends Module implements DecoderLayer {
+class LlamaDecoderLayer extends Module implements RotaryLayer {
   readonly self_attn: LlamaAttention;
   readonly mlp: FeedForward;
   readonly input_layernorm: RMSNorm;
@@ -59,7 +59,7 @@ class LlamaDecoderLayer extends Module implements DecoderLayer {
   }
 }
 
-export class LlamaForCausalLM extends DecoderForCausalLM {
+export class LlamaForCausalLM extends RotaryDecoder {
   /** `mlp` makes the feed-forward parts, where they are not Llama's own. */
   constructor(config: LlamaConfig, mlp: (layer: number) => FeedForward = () => new GatedMLP(config)) {
     super(config, {

@@ -3,10 +3,10 @@
 import { Module, RMSNorm, type Tensor } from '../frontends/dsl/index.ts';
 import type { LlamaConfig } from './llama.ts';
 import { RotaryAttention, type RotaryInputs } from './parts/attention.ts';
-import { DecoderForCausalLM, type DecoderLayer } from './parts/decoder.ts';
+import { RotaryDecoder, type RotaryLayer } from './parts/decoder.ts';
 import { GatedMLP } from './parts/mlp.ts';
 
-class Olmo2DecoderLayer extends Module implements DecoderLayer {
+class Olmo2DecoderLayer extends Module implements RotaryLayer {
   readonly self_attn: RotaryAttention;
   readonly mlp: GatedMLP;
   readonly post_attention_layernorm: RMSNorm;
@@ -30,7 +30,7 @@ class Olmo2DecoderLayer extends Module implements DecoderLayer {
   }
 }
 
-export class Olmo2ForCausalLM extends DecoderForCausalLM {
+export class Olmo2ForCausalLM extends RotaryDecoder {
   constructor(config: LlamaConfig) {
     super(config, {
       layer: (i) => new Olmo2DecoderLayer(config, i),

@@ -1,29 +1,14 @@
 // StarCoder 2 (https://arxiv.org/abs/2402.19173): Llama's layers with LayerNorm and an MLP without a gate. Follows
 // transformers' modeling_starcoder2.
-import { activation, LayerNorm, Linear, Module, type Tensor } from '../frontends/dsl/index.ts';
+import { LayerNorm, Module, type Tensor } from '../frontends/dsl/index.ts';
 import type { LlamaConfig } from './llama.ts';
 import { RotaryAttention, type RotaryInputs } from './parts/attention.ts';
-import { DecoderForCausalLM, type DecoderLayer } from './parts/decoder.ts';
+import { RotaryDecoder, type RotaryLayer } from './parts/decoder.ts';
+import { MLP } from './parts/mlp.ts';
 
-class Starcoder2MLP extends Module {
-  readonly c_fc: Linear;
-  readonly c_proj: Linear;
-
-  constructor(readonly config: LlamaConfig) {
-    super();
-    const { hiddenSize, intermediateSize, mlpBias: bias } = config;
-    this.c_fc = new Linear(hiddenSize, intermediateSize, { bias });
-    this.c_proj = new Linear(intermediateSize, hiddenSize, { bias });
-  }
-
-  forward(x: Tensor): Tensor {
-    return this.c_proj.forward(activation(this.config.activation)(this.c_fc.forward(x)));
-  }
-}
-
-class Starcoder2DecoderLayer extends Module implements DecoderLayer {
+class Starcoder2DecoderLayer extends Module implements RotaryLayer {
   readonly self_attn: RotaryAttention;
-  readonly mlp: Starcoder2MLP;
+  readonly mlp: MLP;
   readonly input_layernorm: LayerNorm;
   readonly post_attention_layernorm: LayerNorm;
 
@@ -31,7 +16,7 @@ class Starcoder2DecoderLayer extends Module implements DecoderLayer {
     super();
     const { hiddenSize, normEps: eps } = config;
     this.self_attn = new RotaryAttention(config, layer);
-    this.mlp = new Starcoder2MLP(config);
+    this.mlp = new MLP(config, ['c_fc', 'c_proj']);
     this.input_layernorm = new LayerNorm(hiddenSize, { eps });
     this.post_attention_layernorm = new LayerNorm(hiddenSize, { eps });
   }
@@ -44,7 +29,7 @@ class Starcoder2DecoderLayer extends Module implements DecoderLayer {
   }
 }
 
-export class Starcoder2ForCausalLM extends DecoderForCausalLM {
+export class Starcoder2ForCausalLM extends RotaryDecoder {
   constructor(config: LlamaConfig) {
     super(config, {
       layer: (i) => new Starcoder2DecoderLayer(config, i),

@@ -24,20 +24,9 @@ const rows = (a: NdArray): number[][] =>
   Array.from({ length: a.shape[0] }, (_, i) => [...a.data.slice(i * a.shape[1], (i + 1) * a.shape[1])]);
 
 describe.skipIf(!hasMaterial)(hasMaterial ? 'golden cases' : 'golden cases (skipped: no ../shared/data)', () => {
-  const cases = [
-    'gpt2',
-    'olmo2',
-    'cohere',
-    'glm',
-    'starcoder2',
-    'helium',
-    'llama',
-    'llama_rope_scaled',
-    'mistral',
-    'qwen2',
-    'gemma',
-    'granite',
-  ];
+  // One or more of each family; the runner of conformance goes through all.
+  const cases = 'bloom codegen cohere falcon gemma glm gpt2 gpt_neo gpt_neox gptj granite helium llama llama_rope_scaled mistral mpt olmo2 opt qwen2 starcoder2'.split(' '); // biome-ignore format: one row
+
   test.each(cases)('%s: whole sequences, padded, cached, greedy', async (name) => {
     const dir = join(material, 'hf-golden', name);
     const checkpoint = await openCheckpoint(dir);
@@ -96,18 +85,21 @@ describe.skipIf(!hasMaterial)(hasMaterial ? 'golden cases' : 'golden cases (skip
     expect(greedy(model, weights, prompt, tokens.length - prompt.length)).toEqual(tokens);
   });
 
-  test.each(['gemma2', 'gpt2', 'llama', 'mistral', 'qwen3'])('hf-oracle %s: greedy tokens', async (name) => {
-    const dir = join(material, 'hf-oracle', 'generate', name);
-    const checkpoint = await openCheckpoint(dir);
-    const { cases, inputs } = readJson<{
-      cases: { case: string; sequences: number[][] }[];
-      inputs: { single: { input_ids: number[][] } };
-    }>(join(dir, 'golden.json'));
-    const expected = cases.find((c) => c.case === 'greedy_single')!.sequences[0];
-    const [prompt] = inputs.single.input_ids;
-    const weights = await readWeights(checkpoint);
-    expect(greedy(causalLM(checkpoint), weights, prompt, expected.length - prompt.length)).toEqual(expected);
-  });
+  test.each(['gemma2', 'opt', 'opt_postnorm', 'gpt2', 'llama', 'mistral', 'qwen3'])(
+    'hf-oracle %s: greedy tokens',
+    async (name) => {
+      const dir = join(material, 'hf-oracle', 'generate', name);
+      const checkpoint = await openCheckpoint(dir);
+      const { cases, inputs } = readJson<{
+        cases: { case: string; sequences: number[][] }[];
+        inputs: { single: { input_ids: number[][] } };
+      }>(join(dir, 'golden.json'));
+      const expected = cases.find((c) => c.case === 'greedy_single')!.sequences[0];
+      const [prompt] = inputs.single.input_ids;
+      const weights = await readWeights(checkpoint);
+      expect(greedy(causalLM(checkpoint), weights, prompt, expected.length - prompt.length)).toEqual(expected);
+    },
+  );
 
   test("minGPT's trained sorter: what it computed on the way, and sorted letters", async () => {
     const dir = join(material, 'lm', 'gpt-nano-sort');

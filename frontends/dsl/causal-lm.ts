@@ -22,6 +22,8 @@ export interface CausalInputs {
 
 /** What a model implements to get all entries. */
 export interface CausalModel extends Module {
+  /** What positions of whole sequences count: all places of a row (undefined), or those that its mask lets be seen. */
+  readonly positions?: 'mask' | undefined;
   /** The embeddings, then the output of every layer, each [batch, seq, hidden]; before the final norm. */
   forward(inputs: CausalInputs): Tensor[];
   /** The norm after the last layer. */

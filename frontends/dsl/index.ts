@@ -1,5 +1,5 @@
 // modelc/nn: everything for writing an architecture. Models import this file and nothing else.
-export type { Dim, DimLike } from '../../ir/dim.ts';
+export { type Dim, type DimLike, dimSub } from '../../ir/dim.ts';
 export type { DType } from '../../ir/dtype.ts';
 export * from './activations.ts';
 export * from './adafactor.ts';

@@ -106,6 +106,21 @@ export abstract class Module {
   }
 }
 
+/** What a field of a module may hold of it. */
+export type Members = Readonly<Record<string, Module | readonly Module[] | undefined>>;
+
+/** Modules under names that are data. */
+class ModuleGroup extends Module {
+  constructor(members: Members) {
+    super();
+    Object.assign(this, members);
+  }
+}
+
+/** `members` below a path ('model.decoder') whose names are data: the field to give to a module. */
+export const moduleTree = (path: string, members: Members): Members =>
+  path.split('.').reduceRight<Members>((inner, name) => ({ [name]: new ModuleGroup(inner) }), members);
+
 /**
  * The initial values of all parameters by path, drawn in the order of the model's fields. `uniform` gives numbers of
  * [0, 1); two of them become a normal number (Box and Muller, 1958). `range`: transformers' initializer_range.

@@ -111,20 +111,24 @@ export class RMSNorm extends Module implements Norm {
 
 /** (x - mean) * rsqrt(var + eps) * weight + bias over the last axis. */
 export class LayerNorm extends Module implements Norm {
-  readonly weight: Parameter;
+  readonly weight: Parameter | undefined;
   readonly bias: Parameter | undefined;
   readonly #eps: number;
 
-  constructor(size: number, { eps = 1e-5, bias = true }: { eps?: number; bias?: boolean } = {}) {
+  /** `affine`: whether it has a weight, and `bias`: whether it then has a bias. */
+  constructor(
+    size: number,
+    { eps = 1e-5, affine = true, bias = true }: { eps?: number; affine?: boolean; bias?: boolean } = {},
+  ) {
     super();
-    this.weight = new Parameter([size], ones);
-    this.bias = bias ? new Parameter([size], zeros) : undefined;
+    this.weight = affine ? new Parameter([size], ones) : undefined;
+    this.bias = affine && bias ? new Parameter([size], zeros) : undefined;
     this.#eps = eps;
   }
 
   forward(x: Tensor): Tensor {
     return this.scope(() => {
-      const args = this.bias ? [x, this.weight.value, this.bias.value] : [x, this.weight.value];
+      const args = [x, ...[this.weight, this.bias].flatMap((p) => (p ? [p.value] : []))];
       return op('norm', args, { kind: 'layer', eps: this.#eps, scaleOffset: 0 });
     });
   }

@@ -56,7 +56,13 @@ export function tensorOf(tensors: Tensors, name: string): Tensor {
   return tensor;
 }
 
-/** Causal language modelling: every position tells the next token. Positions count from 0 in every row. */
+/** The place of every token among those of its row that the mask lets be seen; -1 for the others. */
+function places(mask: Tensor): Tensor {
+  const seen = mask.cast('i32');
+  return seen.cumsum(1).mul(seen).sub(1);
+}
+
+/** Causal language modelling: every position tells the next token. */
 export function causalTask(model: CausalModel): SequenceTask {
   return {
     model,
@@ -69,8 +75,8 @@ export function causalTask(model: CausalModel): SequenceTask {
     outputs(inputs) {
       const inputIds = tensorOf(inputs, 'input_ids');
       const seq: Dim = inputIds.shape[1];
-      const positionIds = arange(seq).broadcastTo(inputIds.shape);
       const mask = tensorOf(inputs, 'attention_mask');
+      const positionIds = model.positions === 'mask' ? places(mask) : arange(seq).broadcastTo(inputIds.shape);
       const states = model.forward({ inputIds, positionIds, mask, cache: new NoCache(seq) });
       const normed = model.finalNorm(states[states.length - 1]);
       const hidden = states.map((state, i) => [`hidden_states.${i}`, i === states.length - 1 ? normed : state]);

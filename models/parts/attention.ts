@@ -86,3 +86,33 @@ export class RotaryAttention extends Module {
     return this.o_proj.forward(mergeHeads(y));
   }
 }
+
+/** What attention does with projected heads, and how. */
+export interface AttendOptions {
+  readonly layer: number;
+  readonly scale?: number;
+  readonly window?: number;
+  readonly bias?: Tensor;
+  readonly rotation?: Rotation;
+  readonly ropeStyle?: 'half' | 'interleaved';
+}
+
+/** Heads of queries, keys and values [B, heads, S, D], through the cache, to [B, S, heads * D]. */
+export function attend([q, k, v]: readonly Tensor[], { mask, cache }: CausalInputs, options: AttendOptions): Tensor {
+  const { layer, rotation, ropeStyle, ...others } = options;
+  const turned = (x: Tensor): Tensor => (rotation ? rope(x, rotation, ropeStyle) : x);
+  const [keys, values] = cache.update(layer, turned(k), v);
+  return mergeHeads(attention(turned(q), keys, values, { mask, ...others }));
+}
+
+/**
+ * Cuts a fused projection [B, S, groups * (queries + 2) * size], in which every group has its queries, a key and a value,
+ * into heads: [B, groups * queries, S, size], [B, groups, S, size] twice.
+ */
+export function splitGroups(fused: Tensor, groups: number, queries: number): Tensor[] {
+  const [batch, seq] = fused.shape;
+  const grouped = fused.reshape([batch, seq, groups, queries + 2, -1]);
+  return grouped
+    .split([queries, 1, 1], 3)
+    .map((part) => part.reshape([batch, seq, -1, grouped.shape[4]]).transpose(1, 2));
+}

@@ -1,11 +1,12 @@
-// A decoder-only model under the names that Llama gave its parts: embeddings, layers, a norm, and an output layer that may
-// be tied to the embeddings. Families bring their layers.
+// A decoder-only model from its parts: embeddings, layers, a last norm, and an output layer that may be tied to the
+// embeddings. Families bring the parts, and the names that their checkpoints have for them.
 import {
   type CausalInputs,
   type CausalModel,
   Embedding,
   Linear,
   Module,
+  moduleTree,
   type Norm,
   RotaryEmbedding,
   type RopeOptions,
@@ -13,7 +14,113 @@ import {
 } from '../../frontends/dsl/index.ts';
 import type { RotaryInputs } from './attention.ts';
 
-export interface DecoderConfig {
+/** A layer that is given the inputs `I`. */
+export interface Layer<I extends CausalInputs> extends Module {
+  forward(x: Tensor, inputs: I): Tensor;
+}
+
+/** Names of the parts: all but the output layer lie below the path `root`. */
+export interface DecoderNames {
+  readonly root: string;
+  readonly embeddings: string;
+  readonly layers: string;
+  /** Absent where the parts of the last norm are among the others. */
+  readonly norm?: string;
+  readonly head: string;
+}
+
+export const llamaNames: DecoderNames = {
+  root: 'model',
+  embeddings: 'embed_tokens',
+  layers: 'layers',
+  norm: 'norm',
+  head: 'lm_head',
+};
+export const gptNames: DecoderNames = {
+  root: 'transformer',
+  embeddings: 'wte',
+  layers: 'h',
+  norm: 'ln_f',
+  head: 'lm_head',
+};
+
+export interface DecoderParts<I extends CausalInputs> {
+  readonly embeddings: Embedding;
+  readonly layers: readonly Layer<I>[];
+  readonly norm: Norm;
+  /** Without it, the output layer is the embeddings. */
+  readonly head: Linear | undefined;
+  /** What else lies below the root. */
+  readonly others?: Readonly<Record<string, Module | undefined>>;
+  readonly positions?: CausalModel['positions'];
+  /** What layers are given. */
+  inputs(inputs: CausalInputs): I;
+  /** The input of the first layer, where it is not the embeddings alone. */
+  first?(embeddings: Tensor, inputs: CausalInputs): Tensor;
+  /** What becomes of the logits. */
+  scaleLogits?(logits: Tensor): Tensor;
+}
+
+export class Decoder<I extends CausalInputs = CausalInputs> extends Module implements CausalModel {
+  readonly positions: CausalModel['positions'];
+  readonly #parts: DecoderParts<I>;
+
+  constructor(names: DecoderNames, parts: DecoderParts<I>) {
+    super();
+    this.#parts = parts;
+    this.positions = parts.positions;
+    const { embeddings, layers, norm, head, others } = parts;
+    const below = {
+      [names.embeddings]: embeddings,
+      ...others,
+      [names.layers]: layers,
+      ...(names.norm === undefined ? {} : { [names.norm]: norm }),
+    };
+    Object.assign(this, moduleTree(names.root, below), { [names.head]: head });
+  }
+
+  forward(inputs: CausalInputs): Tensor[] {
+    const { embeddings, layers, first } = this.#parts;
+    const embedded = embeddings.forward(inputs.inputIds);
+    const states = [first ? first(embedded, inputs) : embedded];
+    const given = this.#parts.inputs(inputs);
+    for (const [i, layer] of layers.entries()) states.push(layer.forward(states[i], given));
+    return states;
+  }
+
+  finalNorm(hidden: Tensor): Tensor {
+    return this.#parts.norm.forward(hidden);
+  }
+
+  logits(hidden: Tensor): Tensor {
+    const { head, embeddings, scaleLogits } = this.#parts;
+    const logits = head ? head.forward(hidden) : embeddings.project(hidden);
+    return scaleLogits ? scaleLogits(logits) : logits;
+  }
+}
+
+/** Layers by number. */
+export const stack = <L>(count: number, layer: (index: number) => L): L[] =>
+  Array.from({ length: count }, (_, i) => layer(i));
+
+/** The output layer of a model; none where it is tied to the embeddings. */
+export const outputLayer = (
+  { hiddenSize, vocabSize, tiedEmbeddings }: { hiddenSize: number; vocabSize: number; tiedEmbeddings: boolean },
+  bias = false,
+): Linear | undefined => (tiedEmbeddings ? undefined : new Linear(hiddenSize, vocabSize, { bias }));
+
+/** Gives layers the rotation of their positions. */
+export function rotating(rotary_emb: RotaryEmbedding) {
+  return {
+    others: { rotary_emb },
+    inputs: (inputs: CausalInputs): RotaryInputs => ({
+      ...inputs,
+      rotation: rotary_emb.forward(inputs.positionIds, inputs.cache.length),
+    }),
+  };
+}
+
+export interface RotaryDecoderConfig {
   readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly layers: number;
@@ -26,59 +133,22 @@ export interface DecoderConfig {
   readonly logitsCap: number;
 }
 
-export interface DecoderLayer extends Module {
-  forward(x: Tensor, inputs: RotaryInputs): Tensor;
-}
+export type RotaryLayer = Layer<RotaryInputs>;
 
-/** The parts that a family brings: its layers, by number, and its last norm. */
-export interface DecoderParts {
-  layer(index: number): DecoderLayer;
-  readonly norm: Norm;
-}
-
-class DecoderModel extends Module {
-  readonly embed_tokens: Embedding;
-  readonly layers: DecoderLayer[];
-  readonly norm: Norm;
-  readonly rotary_emb: RotaryEmbedding;
-
-  constructor(config: DecoderConfig, parts: DecoderParts) {
-    super();
-    this.embed_tokens = new Embedding(config.vocabSize, config.hiddenSize, { scale: config.embeddingScale });
-    this.layers = Array.from({ length: config.layers }, (_, i) => parts.layer(i));
-    this.norm = parts.norm;
-    this.rotary_emb = new RotaryEmbedding(config.rope);
-  }
-}
-
-export class DecoderForCausalLM extends Module implements CausalModel {
-  readonly model: DecoderModel;
-  readonly lm_head: Linear | undefined;
-  readonly #config: DecoderConfig;
-
-  constructor(config: DecoderConfig, parts: DecoderParts) {
-    super();
-    this.#config = config;
-    this.model = new DecoderModel(config, parts);
-    this.lm_head = config.tiedEmbeddings ? undefined : new Linear(config.hiddenSize, config.vocabSize, { bias: false });
-  }
-
-  forward(inputs: CausalInputs): Tensor[] {
-    const { embed_tokens, layers, rotary_emb } = this.model;
-    const rotation = rotary_emb.forward(inputs.positionIds, inputs.cache.length);
-    const states = [embed_tokens.forward(inputs.inputIds)];
-    for (const [i, layer] of layers.entries()) states.push(layer.forward(states[i], { ...inputs, rotation }));
-    return states;
-  }
-
-  finalNorm(hidden: Tensor): Tensor {
-    return this.model.norm.forward(hidden);
-  }
-
-  logits(hidden: Tensor): Tensor {
-    const { logitsScale: scale, logitsCap: cap } = this.#config;
-    const logits = this.lm_head ? this.lm_head.forward(hidden) : this.model.embed_tokens.project(hidden);
-    const scaled = scale === 1 ? logits : logits.mul(scale);
-    return cap > 0 ? scaled.div(cap).tanh().mul(cap) : scaled;
+/** A decoder with rotary positions, under the names that Llama gave its parts. */
+export class RotaryDecoder extends Decoder<RotaryInputs> {
+  constructor(config: RotaryDecoderConfig, parts: { readonly norm: Norm; layer(index: number): RotaryLayer }) {
+    const { vocabSize, hiddenSize, embeddingScale, logitsScale: scale, logitsCap: cap } = config;
+    super(llamaNames, {
+      embeddings: new Embedding(vocabSize, hiddenSize, { scale: embeddingScale }),
+      layers: stack(config.layers, (i) => parts.layer(i)),
+      norm: parts.norm,
+      head: outputLayer(config),
+      ...rotating(new RotaryEmbedding(config.rope)),
+      scaleLogits(logits) {
+        const scaled = scale === 1 ? logits : logits.mul(scale);
+        return cap > 0 ? scaled.div(cap).tanh().mul(cap) : scaled;
+      },
+    });
   }
 }

@@ -46,3 +46,25 @@ export class FusedGatedMLP extends Module {
     return this.down_proj.forward(activation(name)(gate).mul(up));
   }
 }
+
+/** The names of the two projections of an MLP. */
+export type MLPNames = readonly [first: string, second: string];
+
+/** second(act(first(x))), under the names that a family has for the two. */
+export class MLP extends Module {
+  readonly #first: Linear;
+  readonly #second: Linear;
+  readonly #activation: ActivationName;
+
+  constructor({ hiddenSize, intermediateSize, mlpBias: bias, activation }: MLPConfig, [first, second]: MLPNames) {
+    super();
+    this.#activation = activation;
+    this.#first = new Linear(hiddenSize, intermediateSize, { bias });
+    this.#second = new Linear(intermediateSize, hiddenSize, { bias });
+    Object.assign(this, { [first]: this.#first, [second]: this.#second });
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.#second.forward(activation(this.#activation)(this.#first.forward(x)));
+  }
+}

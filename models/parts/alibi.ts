@@ -1,0 +1,70 @@
+// Attention with linear biases (Press et al. 2022, https://arxiv.org/abs/2108.12409): every head lowers the scores of keys
+// by their distance, times a slope of its own.
+import { arange, type CausalInputs, Constant, dimSub, Module, sizeOf, type Tensor } from '../../frontends/dsl/index.ts';
+
+/** 2^(-start), 2^(-2 start), … */
+const geometric = (count: number, start: number): number[] =>
+  Array.from({ length: count }, (_, i) => 2 ** (-start * (i + 1)));
+
+/**
+ * The slopes of BLOOM and Falcon: for a power of two of heads, powers of 2^(-8 / heads); further heads take every other
+ * one of those of twice as many.
+ */
+export function bloomSlopes(heads: number): number[] {
+  const power = 2 ** Math.floor(Math.log2(heads));
+  const between = geometric(2 * power, 4 / power).filter((_, i) => i % 2 === 0);
+  return [...geometric(power, 8 / power), ...between.slice(0, heads - power)];
+}
+
+/** The slopes of MPT: those of the next power of two, every second one first; `max`: the last one is 2^-max. */
+export function mptSlopes(heads: number, max: number): number[] {
+  const power = 2 ** Math.ceil(Math.log2(heads));
+  const all = geometric(power, max / power);
+  if (power === heads) return all;
+  return [...all.filter((_, i) => i % 2 === 1), ...all.filter((_, i) => i % 2 === 0)].slice(0, heads);
+}
+
+/** What layers with linear biases are given. */
+export interface AlibiInputs extends CausalInputs {
+  /** [1 or B, H, S, T] */
+  readonly bias: Tensor;
+}
+
+export class Alibi extends Module {
+  readonly slopes: Constant;
+  readonly #heads: number;
+
+  constructor(slopes: readonly number[]) {
+    super();
+    this.#heads = slopes.length;
+    this.slopes = new Constant(Float32Array.from(slopes), [slopes.length, 1, 1]);
+  }
+
+  /** Minus the distances from queries to keys, times slopes: [1, H, S, T]. */
+  forward({ inputIds, cache }: CausalInputs): Tensor {
+    return this.scope(() => {
+      const [, seq] = inputIds.shape;
+      const queries = arange(seq)
+        .add(sizeOf(dimSub(cache.length, seq)))
+        .unsqueeze(1);
+      const distances = arange(cache.length).sub(queries).cast('f32');
+      const shape = [1, this.#heads, seq, cache.length];
+      return distances.mul(this.slopes.value).reshape(shape);
+    });
+  }
+
+  /**
+   * As Falcon has it: slopes and products are rounded to bfloat16, and the places of keys, which the mask counts, stand in
+   * for their distances. That is the same to a softmax, but for the rounding. [B, H, S, T]
+   */
+  forwardRounded({ inputIds, mask, cache }: CausalInputs): Tensor {
+    return this.scope(() => {
+      const [batch, seq] = inputIds.shape;
+      const real = mask.cast('i32');
+      const places = real.cumsum(1).sub(1).mul(real).cast('bf16').cast('f32').reshape([batch, 1, 1, cache.length]);
+      const slopes = this.slopes.value.cast('bf16').cast('f32');
+      const rounded = places.mul(slopes).cast('bf16').cast('f32');
+      return rounded.broadcastTo([batch, this.#heads, seq, cache.length]);
+    });
+  }
+}
