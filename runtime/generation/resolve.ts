@@ -78,7 +78,6 @@ export const isGenerateArgument = (name: string): boolean =>
 
 /** Parameters that other values than the listed ones of would change what is generated, in ways that are not built. */
 const unserved: readonly (readonly [GenerationField, neutral: readonly unknown[]])[] = [
-  ['use_cache', [true]],
   ['use_mtp', [null, false]],
   ['cache_config', [null]],
   ['token_healing', [false]],
