@@ -52,7 +52,7 @@ graph every(
   %image: input f32[batch, 8, 8, 3], %filter: weight f32[3, 3, 3, 4],
   %experts: weight f32[4, 64, 16], %counts: input i32[4], %tokens: input f32[10, 64],
   %scale: weight f32[512, 2], %words: weight u32[512, 8], %zeros: weight f32[512, 2], %at: input i32[3],
-  %labels: input i32[batch]
+  %labels: input i32[batch], %bias: input f32[1, 4, seq, past + seq]
 ) where batch in 1..8, seq in 1..512, past in 0..1024, capacity in 1..2048 {
   %const = const() {value: -0, dtype: f32} : f32[]
   %nan = const() {value: NaN, dtype: bf16}
@@ -128,6 +128,10 @@ graph every(
   %67 = cross_entropy(%row2, %labels) {ignore: -100, smoothing: 0.1}
   %68 = attention_split(%q, %53, %53) {scale: 0.125, causal: true, window: 0, softcap: 0, operands: [], splits: 4}
   %69 = attention_merge(%68) {dtype: bf16}
+  %72 = attention_lse(%q, %53, %53) {scale: 0.125, causal: true, window: 0, softcap: 0, operands: []}
+  %73 = attention_backward_q(%q, %53, %53, %q, %72, %72) {scale: 0.125, causal: true, window: 0, softcap: 0, operands: []}
+  %74 = attention_backward_kv(%q, %53, %53, %q, %72, %72) {scale: 0.125, causal: true, window: 0, softcap: 0, operands: []} : f32[batch, 2, past + seq, 64]
+  %75 = attention_backward_bias(%q, %53, %53, %bias, %q, %72, %72) {scale: 0.125, causal: true, window: 0, softcap: 0, operands: [bias]}
   %70 = stop_gradient(%x)
   %71 = gradient(%const, %x) : f32[batch, seq, 64]
   return nan = %nan, inf = %inf, "tiny \\u2028 one" = %tiny, in = %past, return = %past, update = %iota

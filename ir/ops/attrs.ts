@@ -227,6 +227,25 @@ export interface CompositeAttrs {
   attention_split: AttentionAttrs & { readonly splits: number };
   /** args: the result of an attention_split. Result [B, H, S, E] of dtype: the attention over all splits. */
   attention_merge: { readonly dtype: DType };
+  /** The args of attention. f32 [B, H, S]: log(sum(exp(score))) over the keys that may be attended to and the sink; 0 if there is none. */
+  attention_lse: AttentionAttrs;
+  /**
+   * The parts of attention's backward pass, which computes scores anew instead of keeping them (Dao et al. 2022).
+   * args: those of attention, then cotangent [B, H, S, E] in the dtype of q, lse f32 [B, H, S] as attention_lse gives it, and
+   * delta f32 [B, H, S], the sum over E of cotangent * result of attention. For query i and key j, in f32:
+   *     r = scale * (q_i . k_j);  s = r, or softcap * tanh(r / softcap) if softcap > 0;  s = s + bias
+   *     p = exp(s - lse_i) where i may attend to j, else 0
+   *     ds = p * (cotangent_i . v_j - delta_i);  dr = scale * ds, times 1 - tanh(r / softcap)^2 if softcap > 0
+   * q: [B, H, S, D] in the dtype of q, the sum over j of dr * k_j.
+   */
+  attention_backward_q: AttentionAttrs;
+  /**
+   * [B, G, T, D + E] in the dtype of q: for every key, the sum over the queries of all heads of its group of dr * q_i, the
+   * cotangent of k, and behind it the sum of p * cotangent_i, the cotangent of v.
+   */
+  attention_backward_kv: AttentionAttrs;
+  /** In the type of bias: ds, summed over the axes along which bias repeats. */
+  attention_backward_bias: AttentionAttrs;
   /** args: logits [.., V], labels i32 [..]. Per-position loss f32 [..]; 0 where label is ignore. */
   cross_entropy: { readonly ignore: number; readonly smoothing: number };
 }

@@ -156,6 +156,10 @@ export const schema: { readonly [O in OpName]: OpSchema<O> } = {
   attention,
   attention_split: { ...attention, splits: 'integer' },
   attention_merge: { dtype: 'dtype' },
+  attention_lse: attention,
+  attention_backward_q: attention,
+  attention_backward_kv: attention,
+  attention_backward_bias: attention,
   cross_entropy: { ignore: 'integer', smoothing: 'number' },
 };
 

@@ -28,11 +28,17 @@ import { add, along, castTo, compare, div, exp, filled, maximum, mul, reduce, se
 type Operand = Attrs['attention']['operands'][number];
 const operandNames: readonly Operand[] = ['mask', 'bias', 'sinks'];
 
-/** Attention whole, and the form of it that gives parts: see attention-split.ts. */
-type AttentionOp = 'attention' | 'attention_split';
+/** Attention whole, the form of it that gives parts (attention-split.ts), and its backward pass (attention-backward.ts). */
+export type AttentionOp =
+  | 'attention'
+  | 'attention_split'
+  | 'attention_lse'
+  | 'attention_backward_q'
+  | 'attention_backward_kv'
+  | 'attention_backward_bias';
 
 /** The optional arguments by name. */
-function operandsOf<T>(attrs: Attrs['attention'], args: readonly T[]): Partial<Record<Operand, T>> {
+export function operandsOf<T>(attrs: Attrs['attention'], args: readonly T[]): Partial<Record<Operand, T>> {
   return Object.fromEntries(attrs.operands.map((name, i) => [name, args[3 + i]]));
 }
 
@@ -115,56 +121,91 @@ export const attention: Op<'attention'> = {
   },
 
   decompose(node) {
-    const { scale, softcap } = node.attrs;
-    const [q, k, v] = node.args;
-    const { bias, sinks } = operandsOf(node.attrs, node.args);
-    const [b, h, s, d] = q.type.shape;
-    const [, g, t] = k.type.shape;
-    const members = dimDivExact(h, g)!;
-    // scores and all that follows are [B, G, H/G, S, T]
-    const grouped = make('reshape', [q], { shape: [b, g, members, s, d] });
-    const pairs = [[0, 1], [0, 1]] as const; // biome-ignore format: one row
-    let x: Node = make('dot_general', [grouped, k], { batch: pairs, contract: [[4], [3]], acc: 'f32' });
-    const { shape } = x.type;
-    x = mul(x, filled(scale, x));
-    if (softcap > 0) {
-      x = mul(make('tanh', [div(x, filled(softcap, x))], {}), filled(softcap, x));
-    }
-    if (bias) {
-      const [bb, bh] = bias.type.shape;
-      const split = isOne(bh) ? [bb, dim(1), dim(1), s, t] : [bb, g, members, s, t];
-      const parts = make('reshape', [castTo(bias, 'f32')], { shape: split });
-      x = add(x, spread(parts, shape, [0, 1, 2, 3, 4]));
-    }
-    const allowed = allowedKeys(node, shape);
-    if (allowed) x = select(allowed, x, filled(lowest, x));
-
-    let max = reduce('max', x, 4);
-    max = maximum(max, filled(lowest, max));
-    const sink =
-      sinks && spread(make('reshape', [castTo(sinks, 'f32')], { shape: [g, members] }), max.type.shape, [1, 2]);
-    if (sink) max = maximum(max, sink);
-    let e = exp(sub(x, along(max, x, 4)));
-    if (allowed) e = select(allowed, e, filled(0, e));
-    let sum = reduce('add', e, 4);
-    if (sink) sum = add(sum, exp(sub(sink, max)));
-    sum = select(compare('eq', sum, filled(0, sum)), filled(1, sum), sum);
+    const { e, sum } = exponentials(node);
     const p = div(e, along(sum, e, 4));
-    const values = make('dot_general', [p, castTo(v, 'f32')], { batch: pairs, contract: [[4], [2]], acc: 'f32' });
+    const v = castTo(node.args[2], 'f32');
+    const values = make('dot_general', [p, v], { batch: pairs, contract: [[4], [2]], acc: 'f32' });
     return make('reshape', [castTo(values, node.type.dtype)], { shape: node.type.shape });
   },
 };
 
-/** The factors of the arguments, of the result's first three axes and of the values' width, which is of kind `width`. */
-export function attentionAxes({ args, attrs }: Node<AttentionOp>, width: 'map' | 'opaque') {
+/** The batch axes of scores [B, G, H/G, S, T] and of keys and values [B, G, T, ..]. */
+export const pairs = [[0, 1], [0, 1]] as const; // biome-ignore format: one row
+
+/** A tensor [B, H, S, ..] as [B, G, H/G, S, ..]. */
+export function groupHeads(x: Node, node: Node<AttentionOp>): Node {
+  const g = node.args[1].type.shape[1];
+  const [b, h, ...rest] = x.type.shape;
+  return make('reshape', [x], { shape: [b, g, dimDivExact(h, g)!, ...rest] });
+}
+
+/** The scores f32 [B, G, H/G, S, T], `lowest` where a key may not be attended to, and the tanh of soft capping. */
+export function scoresOf(node: Node<AttentionOp>): { scores: Node; tanh: Node | undefined } {
+  const { scale, softcap } = node.attrs;
+  const [q, k] = node.args;
+  const { bias } = operandsOf(node.attrs, node.args);
+  const [, g, t] = k.type.shape;
+  const product = make('dot_general', [groupHeads(q, node), k], { batch: pairs, contract: [[4], [3]], acc: 'f32' });
+  const { shape } = product.type;
+  let x: Node = mul(product, filled(scale, product));
+  const tanh = softcap > 0 ? make('tanh', [div(x, filled(softcap, x))], {}) : undefined;
+  if (tanh) x = mul(tanh, filled(softcap, x));
+  if (bias) {
+    const [bb, bh] = bias.type.shape;
+    const [members, s] = shape.slice(2);
+    const split = isOne(bh) ? [bb, dim(1), dim(1), s, t] : [bb, g, members, s, t];
+    const parts = make('reshape', [castTo(bias, 'f32')], { shape: split });
+    x = add(x, spread(parts, shape, [0, 1, 2, 3, 4]));
+  }
+  const allowed = allowedKeys(node, shape);
+  return { scores: allowed ? select(allowed, x, filled(lowest, x)) : x, tanh };
+}
+
+/**
+ * exp(score - max) of every key, with max over the keys and the sink, and their sum, at least that of no key: 1. All f32,
+ * [B, G, H/G, S, T] and [B, G, H/G, S].
+ */
+export function exponentials(node: Node<AttentionOp>): { e: Node; max: Node; sum: Node; isEmpty: Node } {
+  const { scores } = scoresOf(node);
+  const { sinks } = operandsOf(node.attrs, node.args);
+  const { shape } = scores.type;
+  let max = reduce('max', scores, 4);
+  max = maximum(max, filled(lowest, max));
+  const sink =
+    sinks && spread(make('reshape', [castTo(sinks, 'f32')], { shape: shape.slice(1, 3) }), max.type.shape, [1, 2]);
+  if (sink) max = maximum(max, sink);
+  let e = exp(sub(scores, along(max, scores, 4)));
+  const allowed = allowedKeys(node, shape);
+  if (allowed) e = select(allowed, e, filled(0, e));
+  let sum = reduce('add', e, 4);
+  if (sink) sum = add(sum, exp(sub(sink, max)));
+  const isEmpty = compare('eq', sum, filled(0, sum));
+  return { e, max, sum: select(isEmpty, filled(1, sum), sum), isEmpty };
+}
+
+/**
+ * The factors of q, k, v and the operands, and those that results are made of. `width` is the kind of the width of values;
+ * `summed` are the axes that the result is a sum over.
+ */
+export function attentionAxes(
+  { args, attrs }: Node<AttentionOp>,
+  width: 'map' | 'opaque',
+  summed: {
+    readonly batch?: boolean;
+    readonly group?: boolean;
+    readonly member?: boolean;
+    readonly queries?: boolean;
+  } = {},
+) {
+  const kind = (isSummed = false): 'map' | 'reduce' => (isSummed ? 'reduce' : 'map');
   const [q, k, v] = args.map((a) => a.type.shape);
   const factors = new Factors();
-  const batch = factors.add(q[0]);
-  const group = factors.add(k[1]);
-  const member = factors.add(dimDivExact(q[1], k[1])!);
+  const batch = factors.add(q[0], kind(summed.batch));
+  const group = factors.add(k[1], kind(summed.group));
+  const member = factors.add(dimDivExact(q[1], k[1])!, kind(summed.member));
   const heads = [...group, ...member];
   // where masks look at positions, a query's position depends on how many queries there are
-  const queries = factors.add(q[2], attrs.causal || attrs.window > 0 ? 'opaque' : 'map');
+  const queries = factors.add(q[2], attrs.causal || attrs.window > 0 ? 'opaque' : kind(summed.queries));
   const keys = factors.add(k[2], 'opaque');
   const inner = factors.add(q[3], 'opaque');
   const outer = factors.add(v[3], width);
@@ -189,13 +230,17 @@ export function attentionAxes({ args, attrs }: Node<AttentionOp>, width: 'map' |
       ...attrs.operands.map((name) => optional[name]),
     ],
     rows: [batch, heads, queries],
+    groups: [batch, group, keys],
+    keys,
+    inner,
     outer,
   };
 }
 
 /** One query of the interpreter's loop. */
 interface Query {
-  /** Its position in [B, H, S], and that of its keys in [B, G]. */
+  /** Its row, head and position, its position in [B, H, S], and that of its keys in [B, G]. */
+  readonly at: readonly [b: number, h: number, s: number];
   readonly row: number;
   readonly group: number;
   /** By key; -inf where it may not be attended to. */
@@ -230,7 +275,7 @@ export function forEachQuery(attrs: Attrs[AttentionOp], args: readonly NdArray[]
           if (bias) score += bias.data[biasOffset(bias, b, h, s) + j];
           scores[j] = score;
         }
-        visit({ row, group, scores, sink: sinks ? sinks.data[h] : Number.NEGATIVE_INFINITY });
+        visit({ at: [b, h, s], row, group, scores, sink: sinks ? sinks.data[h] : Number.NEGATIVE_INFINITY });
       }
     }
   }
@@ -264,12 +309,12 @@ export function weighValues(
 }
 
 /** Where row [b, h, s] of the bias starts; axes of size 1 repeat. */
-function biasOffset({ shape: [batch, heads, queries, keys] }: NdArray, b: number, h: number, s: number): number {
+export function biasOffset({ shape: [batch, heads, queries, keys] }: NdArray, b: number, h: number, s: number): number {
   return (((batch === 1 ? 0 : b) * heads + (heads === 1 ? 0 : h)) * queries + s) * keys;
 }
 
 /** bool [B, G, H/G, S, T]: whether a query may attend to a key; undefined where it always may. */
-function allowedKeys(node: Node<'attention'>, shape: readonly Dim[]): Node | undefined {
+function allowedKeys(node: Node<AttentionOp>, shape: readonly Dim[]): Node | undefined {
   const { causal, window } = node.attrs;
   const conditions: Node[] = [];
   const { mask } = operandsOf(node.attrs, node.args);

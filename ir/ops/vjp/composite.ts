@@ -89,14 +89,59 @@ const crossEntropy: Vjp<'cross_entropy'> = (node, c) => {
   return [castTo(mul(slope, along(counted, x, axis)), logits.type.dtype), null];
 };
 
+/**
+ * The cotangents of the arguments of attention and of attention_lse, from a cotangent of the result and, for every query,
+ * delta: what its ds, as attrs.ts has it, are lowered by.
+ */
+function attentionArgs(node: Node<'attention' | 'attention_lse'>, cotangent: Node, delta: Node): (Node | null)[] {
+  const { attrs } = node;
+  const [, k, v] = node.args;
+  const lse = make('attention_lse', node.args, attrs);
+  const args = [...node.args, cotangent, lse, delta];
+  const both = make('attention_backward_kv', args, attrs);
+  const [width, outer] = [k.type.shape[3], v.type.shape[3]];
+  const operands = attrs.operands.map((name, i): Node | null => {
+    switch (name) {
+      case 'mask':
+        return null;
+      case 'bias':
+        return make('attention_backward_bias', args, attrs);
+      case 'sinks': {
+        const sinks = node.args[3 + i];
+        const p = exp(sub(spread(castTo(sinks, 'f32'), lse.type.shape, [1]), lse));
+        return castTo(neg(sumBut(mul(p, delta), [1])), sinks.type.dtype);
+      }
+      default:
+        return name satisfies never;
+    }
+  });
+  const dq = make('attention_backward_q', args, attrs);
+  return [dq, sliceAxis(both, 3, 0, width), sliceAxis(both, 3, width, outer), ...operands];
+}
+
+const attention: Vjp<'attention'> = (node, c) =>
+  attentionArgs(node, c, sumOver(mul(castTo(c, 'f32'), castTo(node, 'f32')), [3]));
+
+/** The probabilities are its derivatives: no values, and a delta that is the cotangent. */
+const attentionLse: Vjp<'attention_lse'> = (node, c) => {
+  const [q, , v] = node.args;
+  const zero = make('const', [], { value: 0, dtype: q.type.dtype });
+  const shape = [...c.type.shape, v.type.shape[3]];
+  return attentionArgs(node, spread(zero, shape, []), neg(c));
+};
+
 const splitting = 'only a pass makes it, after gradients were taken';
 
 export const composite: VjpTable<CompositeAttrs> = {
   softmax,
   norm,
   rope,
-  attention: 'decompose',
+  attention,
   attention_split: { none: splitting },
   attention_merge: { none: splitting },
+  attention_lse: attentionLse,
+  attention_backward_q: 'decompose',
+  attention_backward_kv: 'decompose',
+  attention_backward_bias: 'decompose',
   cross_entropy: crossEntropy,
 };
