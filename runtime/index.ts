@@ -14,6 +14,22 @@ export {
   type TextGenerationPipeline,
 } from './pipelines/index.ts';
 export type { Chat, GeneratedIds, GeneratedText, TextGenerationOptions } from './pipelines/text-generation.ts';
+export type {
+  Column,
+  EncoderOutput,
+  LogitsOutput,
+  SequenceInputs,
+  SequenceModel,
+  SpanOutput,
+} from './sequence-model.ts';
+export {
+  AutoModel,
+  AutoModelForMaskedLM,
+  AutoModelForQuestionAnswering,
+  AutoModelForSequenceClassification,
+  AutoModelForTokenClassification,
+  type TaskLoadOptions,
+} from './task-models.ts';
 export { type NestedList, type SliceSpec, Tensor, type TensorDataTypes, type TensorTypeName } from './tensor.ts';
 export * from './tokenization/index.ts';
 export { CurveCallback } from './trainer/callbacks/curve.ts';

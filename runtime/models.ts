@@ -50,7 +50,7 @@ export interface LoadOptions {
 const defaultBatch = 8;
 const defaultChunk = 512;
 
-function count(name: string, value: number): number {
+export function count(name: string, value: number): number {
   if (Number.isInteger(value) && value > 0) return value;
   throw new ModelcError('input', `\`${name}\` must be a positive integer, but is ${value}`);
 }
@@ -73,7 +73,7 @@ const dtypeNames: Readonly<Record<string, string>> = {
   fp16: 'f16',
 };
 
-function checkDtype(dtype: LoadOptions['dtype'], checkpoint: Checkpoint): void {
+export function checkDtype(dtype: LoadOptions['dtype'], checkpoint: Checkpoint): void {
   if (dtype === undefined || dtype === null || dtype === 'auto') return;
   const wanted = dtypeNames[dtype];
   const stored = new Set([...checkpoint.tensors.values()].map((t) => t.dtype));

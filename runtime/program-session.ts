@@ -46,6 +46,7 @@ interface Prepared {
   readonly plan: Plan;
   readonly bindings: Bindings;
   readonly dims: Readonly<Record<string, number>>;
+  /** Positions that the run adds to the state. */
   readonly seq: number;
 }
 
@@ -125,22 +126,22 @@ export class ProgramSession implements Session {
     return fixedBytes(programs) + stateBytes(this.program, batch, capacity);
   }
 
-  createState(batch: number, capacity: number): ProgramState {
+  createState(batch: number, capacity: number, sizes: Readonly<Record<string, number>> = {}): ProgramState {
     this.checkOpen();
     const room = checkState(batch, capacity, this.limits);
-    return new ProgramState(this.device, this.program.states, { batch, capacity: room });
+    return new ProgramState(this.device, this.program.states, { ...sizes, batch, capacity: room });
   }
 
   run(
     entry: string,
     inputs: Readonly<Record<string, HostTensor>>,
-    state: State,
+    state?: State,
     wanted?: readonly string[],
   ): Promise<Record<string, HostTensor>> {
     return this.enqueue(async () => {
       const { loaded, plan, bindings, dims, seq } = await this.prepare(entry, inputs, state, this.buffers);
       await loaded.run(entry, bindings, dims);
-      state.length += seq;
+      if (state) state.length += seq;
       return this.readResults(plan, bindings, dims, wanted);
     });
   }
@@ -189,22 +190,22 @@ export class ProgramSession implements Session {
   private async prepare(
     entry: string,
     inputs: Readonly<Record<string, HostTensor>>,
-    state: State,
+    state: State | undefined,
     buffers: RunBuffers,
   ): Promise<Prepared> {
     this.checkOpen();
     const part = await this.part(entry);
     const plan = part.program.entries[entry];
-    if (!(state instanceof ProgramState)) throw new ModelcError('input', 'the state belongs to another session');
+    const own = part.program.states.length > 0 ? ownState(state) : undefined;
     const tensors = plan.inputs.map((input) => inputOf(entry, input, inputs));
-    const dims = solveDims(entry, plan, tensors, { ...state.dims, past: state.length });
-    const seq = inputs.input_ids?.shape[1] ?? 0;
-    checkRoom(state.length, seq, state.dims.capacity);
-    await state.settle();
+    const dims = solveDims(entry, plan, tensors, own ? { ...own.dims, past: own.length } : {});
+    const seq = plan.dims.some(({ name }) => name === 'past') ? (inputs.input_ids?.shape[1] ?? 0) : 0;
+    if (own) checkRoom(own.length, seq, own.dims.capacity);
+    await own?.settle();
     const bindings: Bindings = {
       weights: part.weights,
       constants: part.constants,
-      states: state.inOrderOf(part.program.states),
+      states: own?.inOrderOf(part.program.states) ?? [],
       inputs: tensors.map((t, i) => {
         const bytes = bytesOf(t.data);
         const buffer = buffers.take(`${entry} input ${i}`, bytes.byteLength, t.dtype);
@@ -260,6 +261,11 @@ export class ProgramSession implements Session {
       for (const buffer of this.fixed.values()) this.device.free(buffer);
     });
   }
+}
+
+function ownState(state: State | undefined): ProgramState {
+  if (state instanceof ProgramState) return state;
+  throw new ModelcError('input', 'the state belongs to another session');
 }
 
 function inputOf(entry: string, input: PlanTensor, inputs: Readonly<Record<string, HostTensor>>): HostTensor {

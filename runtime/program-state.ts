@@ -10,7 +10,7 @@ import { evalShape } from './plan-dims.ts';
 import type { State } from './session.ts';
 
 export class ProgramState implements State {
-  dims: { readonly batch: number; readonly capacity: number };
+  dims: State['dims'] & { readonly batch: number; readonly capacity: number };
   length = 0;
   private buffers: Buffer[];
   /** A permutation of the rows that is still to be carried out. */
@@ -19,7 +19,7 @@ export class ProgramState implements State {
   constructor(
     private readonly device: Device,
     private readonly tensors: readonly PlanTensor[],
-    dims: { readonly batch: number; readonly capacity: number },
+    dims: ProgramState['dims'],
   ) {
     this.dims = dims;
     this.buffers = tensors.map((t) => device.alloc(this.bytes(t), t.dtype));

@@ -2,8 +2,8 @@
 // arrays of doubles. Graphs come from `trace`, one per entry, at first use.
 import { type Dim, dimEval } from '../ir/dim.ts';
 import { ModelcError } from '../ir/error.ts';
-import { evaluate } from '../ir/eval.ts';
-import type { Graph, Node } from '../ir/graph.ts';
+import { type EvalOutput, evaluate } from '../ir/eval.ts';
+import { dimVars, type Graph, type Node } from '../ir/graph.ts';
 import { type NdArray, ndarray, sizeOf } from '../ir/ndarray.ts';
 import type { DType } from '../ir/dtype.ts';
 import { checkRoom, checkRows, checkState } from './cache-errors.ts';
@@ -31,6 +31,8 @@ interface Entry {
   readonly fixed: ReadonlyMap<string, NdArray>;
 }
 
+type StateDims = State['dims'] & { readonly batch: number; readonly capacity: number };
+
 const paramsOf = (graph: Graph, kind: 'input' | 'weight' | 'state' | 'constant'): Node<'param'>[] =>
   graph.params.filter((p) => p.attrs.kind === kind);
 
@@ -46,16 +48,16 @@ export class ReferenceSession implements Session {
     this.limits = options.limits;
   }
 
-  createState(batch: number, capacity: number): ReferenceState {
+  createState(batch: number, capacity: number, sizes: Readonly<Record<string, number>> = {}): ReferenceState {
     const room = checkState(batch, capacity, this.limits);
     const { graph } = this.options.trace('prefill');
-    return new ReferenceState(paramsOf(graph, 'state'), { batch, capacity: room });
+    return new ReferenceState(paramsOf(graph, 'state'), { ...sizes, batch, capacity: room });
   }
 
   run(
     entry: string,
     inputs: Readonly<Record<string, HostTensor>>,
-    state: State,
+    state?: State,
     wanted?: readonly string[],
   ): Promise<Record<string, HostTensor>> {
     const result = this.queue.then(() => this.runNow(entry, inputs, state, wanted));
@@ -79,24 +81,22 @@ export class ReferenceSession implements Session {
   private async runNow(
     name: string,
     inputs: Readonly<Record<string, HostTensor>>,
-    state: State,
+    state: State | undefined,
     wanted?: readonly string[],
   ): Promise<Record<string, HostTensor>> {
-    if (!(state instanceof ReferenceState)) throw new ModelcError('input', 'the state belongs to another session');
     // Evaluation blocks; timers and abort signals get their turn between runs.
     await new Promise<void>((resolve) => setImmediate(resolve));
     const { graph, fixed } = await this.entry(name);
-    const params = new Map<string, NdArray>([...fixed, ...state.arrays]);
+    const params = new Map<string, NdArray>(fixed);
     for (const param of paramsOf(graph, 'input')) {
       const tensor = inputs[param.attrs.name];
       if (!tensor) throw new ModelcError('input', `entry ${name} needs the input ${param.attrs.name}`);
       params.set(param.attrs.name, toNdArray(tensor));
     }
-    const seq = inputs.input_ids?.shape[1] ?? 0;
-    checkRoom(state.length, seq, state.dims.capacity);
-    const { results, updates } = evaluate(graph, { params, dims: { ...state.dims, past: state.length } });
-    for (const [param, value] of updates) state.arrays.set(param, value);
-    state.length += seq;
+    const hasState = paramsOf(graph, 'state').length > 0;
+    const { results, updates } = hasState
+      ? evaluateOn(ownState(state), graph, params, inputs)
+      : evaluate(graph, { params });
     const kept = [...results].filter(([result]) => !wanted || wanted.includes(result));
     return Object.fromEntries(kept.map(([result, value]) => [result, fromNdArray(value)]));
   }
@@ -140,15 +140,38 @@ export class ReferenceSession implements Session {
   }
 }
 
+function ownState(state: State | undefined): ReferenceState {
+  if (state instanceof ReferenceState) return state;
+  throw new ModelcError('input', 'the state belongs to another session');
+}
+
+/** Runs a graph on a state, which it changes. */
+function evaluateOn(
+  state: ReferenceState,
+  graph: Graph,
+  params: ReadonlyMap<string, NdArray>,
+  inputs: Readonly<Record<string, HostTensor>>,
+): EvalOutput {
+  const appended = dimVars(graph).has('past') ? (inputs.input_ids?.shape[1] ?? 0) : 0;
+  checkRoom(state.length, appended, state.dims.capacity);
+  const output = evaluate(graph, {
+    params: new Map([...params, ...state.arrays]),
+    dims: { ...state.dims, past: state.length },
+  });
+  for (const [param, value] of output.updates) state.arrays.set(param, value);
+  state.length += appended;
+  return output;
+}
+
 const isCapacity = (d: Dim): boolean => d.vars.has('capacity');
 
 class ReferenceState implements State {
-  dims: { readonly batch: number; readonly capacity: number };
+  dims: StateDims;
   length = 0;
   readonly arrays = new Map<string, NdArray>();
   private readonly params: readonly Node<'param'>[];
 
-  constructor(params: readonly Node<'param'>[], dims: { readonly batch: number; readonly capacity: number }) {
+  constructor(params: readonly Node<'param'>[], dims: StateDims) {
     this.params = params;
     this.dims = dims;
     for (const param of params) this.arrays.set(param.attrs.name, ndarray(param.attrs.dtype, this.shape(param)));

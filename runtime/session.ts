@@ -20,12 +20,12 @@ export interface HostTensor {
 
 /**
  * The state params of a program (KV caches, key mask) for one batch of sequences: several generations may be under way
- * at once, each with its own state.
+ * at once, each with its own state. Programs of models that read whole sequences have none.
  */
 export interface State {
-  /** Values of the dims that the state decides: `batch` and `capacity`. */
+  /** Values of the dims that the state decides: `batch`, `capacity` and, beside an encoder, `source`. */
   readonly dims: Readonly<Record<string, number>>;
-  /** Positions written so far; a run adds the `seq` of its inputs. What lies behind may hold anything. */
+  /** Positions written so far; a run that knows of a `past` adds the `seq` of its inputs. What lies behind may hold anything. */
   length: number;
   /** Makes room for `capacity` positions, keeping what is written. */
   grow(capacity: number): void;
@@ -67,18 +67,18 @@ export interface Session {
    * the largest arena. Absent where memory is not planned (the interpreter).
    */
   plannedBytes?(batch: number, capacity: number): number;
-  /** Zeroed state for `batch` rows and `capacity` positions. */
-  createState(batch: number, capacity: number): State;
+  /** Zeroed state for `batch` rows and `capacity` positions; `sizes` are values of the other dims that states have. */
+  createState(batch: number, capacity: number, sizes?: Readonly<Record<string, number>>): State;
   /**
-   * Runs an entry. Dims come from the shapes of `inputs`, from the state, and `past` from state.length, which then grows
-   * by the entry's `seq`. Throws ModelcError 'input' when an input is missing, of another dtype, or when dims disagree
+   * Runs an entry, on a state if the program has any. Dims come from the shapes of `inputs`, from the state, and `past`
+   * from state.length, which then grows by the entry's `seq`. Throws ModelcError 'input' when an input is missing, of another dtype, or when dims disagree
    * or leave their bounds. Only the results named by `wanted` (default: all) are read back; they may be views that the
    * session's next run overwrites. Runs on one session are queued.
    */
   run(
     entry: string,
     inputs: Readonly<Record<string, HostTensor>>,
-    state: State,
+    state?: State,
     wanted?: readonly string[],
   ): Promise<Record<string, HostTensor>>;
   /**

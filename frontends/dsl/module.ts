@@ -134,3 +134,8 @@ export function initialValues(model: Module, uniform: () => number, range = 0.02
   }
   return values;
 }
+
+class Group extends Module {}
+
+/** A module that does nothing but give its fields a common path. */
+export const group = <T extends object>(fields: T): Module & T => Object.assign(new Group(), fields);

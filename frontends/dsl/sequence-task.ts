@@ -6,8 +6,9 @@ import { ModelcError } from '../../ir/error.ts';
 import { NoCache } from './cache.ts';
 import type { CausalModel } from './causal-lm.ts';
 import { causalLoss } from './losses.ts';
-import type { Module } from './module.ts';
+import type { Module, WeightResolver } from './module.ts';
 import { arange, type Tensor } from './tensor.ts';
+import { type Traced, type Tracer, trace } from './trace.ts';
 
 export interface SequenceInput {
   readonly name: string;
@@ -85,4 +86,41 @@ export function causalTask(model: CausalModel): SequenceTask {
     loss: (outputs, labels, numItems) =>
       causalLoss(tensorOf(outputs, 'logits'), tensorOf(labels, 'labels'), { numItems }),
   };
+}
+
+/** Declares columns as inputs of a graph; `limits` are the upper bounds of the dims that they name. */
+export function declareColumns(
+  t: Tracer,
+  columns: readonly SequenceInput[],
+  limits: Readonly<Record<string, number>>,
+): Tensors {
+  const dims = new Map<string, Dim>();
+  const sizeOf = (axis: string | number): Dim | number => {
+    if (typeof axis === 'number') return axis;
+    if (!Object.hasOwn(limits, axis)) throw new ModelcError('input', `the dim ${axis} of the inputs has no bound`);
+    const size = dims.get(axis) ?? t.dim(axis, 1, limits[axis]);
+    dims.set(axis, size);
+    return size;
+  };
+  return Object.fromEntries(columns.map(({ name, dtype, axes }) => [name, t.input(name, dtype, axes.map(sizeOf))]));
+}
+
+/** What a task is run for: its outputs, or those and the `loss` beside labels. */
+export const taskEntries = ['forward', 'evaluate'] as const;
+export type TaskEntry = (typeof taskEntries)[number];
+
+/** The graph of an entry; `limits` as declareColumns has them. */
+export function traceTask(
+  task: SequenceTask,
+  entry: TaskEntry,
+  limits: Readonly<Record<string, number>>,
+  weights: WeightResolver,
+): Traced {
+  return trace(entry, task.model, weights, (t) => {
+    const labels = entry === 'evaluate' ? task.labels : [];
+    const columns = declareColumns(t, [...task.inputs, ...labels], limits);
+    const outputs = task.outputs(columns);
+    if (entry === 'evaluate') t.result('loss', task.loss(outputs, columns));
+    for (const [name, tensor] of Object.entries(outputs)) t.result(name, tensor);
+  });
 }

@@ -9,6 +9,14 @@ export {
   supportedModels,
 } from './models.ts';
 export {
+  describeTask,
+  supportedEncoders,
+  type TaskDescription,
+  type TaskModel,
+  type TaskName,
+  taskModel,
+} from './tasks.ts';
+export {
   decodeElements,
   readSafetensors,
   readSpan,

@@ -44,7 +44,7 @@ export interface CausalLM extends CausalDescription {
   graph(entry: CausalEntry, limits: CausalLimits): Traced;
 }
 
-/** The model_types that are known. */
+/** The model_types of causal language models that are known. */
 export const supportedModels: readonly string[] = Object.keys(families);
 
 interface Known extends Described {
@@ -121,21 +121,28 @@ export function describeCausalLM(config: JsonObject, where: string, architecture
 }
 
 /** Checkpoints of a model without its head lack the path of that model in their names. */
-function underPrefix(tensors: ReadonlyMap<string, StoredTensor>, prefix: string): ReadonlyMap<string, StoredTensor> {
+export function underPrefix(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  prefix: string,
+): ReadonlyMap<string, StoredTensor> {
   if (prefix === '' || [...tensors.keys()].some((name) => name.startsWith(`${prefix}.`))) return tensors;
   const renamed = [...tensors].map(([name, tensor]) => [`${prefix}.${name}`, tensor] as const);
   return new Map([...tensors, ...renamed]);
 }
 
+/** Throws ModelcError 'unsupported' for weights that are packed. */
+export function refuseQuantized(fields: Fields): void {
+  if (!fields.has('quantization_config')) return;
+  throw new ModelcError(
+    'unsupported',
+    `${fields.where} has a quantization_config; use the checkpoint with unquantized weights`,
+  );
+}
+
 /** The model of a checkpoint. Errors are those of describeCausalLM, and 'checkpoint' for weights that do not fit it. */
 export function causalLM(checkpoint: Checkpoint, architecture?: Architecture): CausalLM {
   const fields = new Fields(checkpoint.config, `${checkpoint.dir}/config.json`);
-  if (fields.has('quantization_config')) {
-    throw new ModelcError(
-      'unsupported',
-      `${fields.where} has a quantization_config; use the checkpoint with unquantized weights`,
-    );
-  }
+  refuseQuantized(fields);
   const known = knownOrOwn(fields, architecture);
   const named = { ...checkpoint, tensors: underPrefix(checkpoint.tensors, known.prefix) };
   const weights = weightResolver(named);

@@ -7,7 +7,7 @@ import type { GenerateSettings, Subject } from './subject.ts';
 import type { TrainGolden } from './train.ts';
 
 /** f32 against f32 in another order of summation, relative to the largest entry. */
-const tolerance = 1e-4;
+export const tolerance = 1e-4;
 
 export interface GoldenTensor {
   readonly shape: readonly number[];
@@ -16,7 +16,7 @@ export interface GoldenTensor {
 /** Tensors of golden.safetensors by name. */
 export type GoldenTensors = ReadonlyMap<string, GoldenTensor>;
 
-const rowsOf = (t: GoldenTensor): number[][] => {
+export const rowsOf = (t: GoldenTensor): number[][] => {
   const [rows, columns] = t.shape;
   return Array.from({ length: rows }, (_, r) =>
     Array.from(t.data.subarray(r * columns, (r + 1) * columns) as Iterable<number | bigint>, Number),

@@ -17,6 +17,7 @@ import { CaseReport } from './compare.ts';
 import { targetNames } from '../devices.ts';
 import { openSubject, readTensors, type SubjectOptions, supports } from './subject.ts';
 import { checkTraining } from './train.ts';
+import { checkTask, isTaskKind, supportsTask, type TaskGolden } from './task-checks.ts';
 
 const width = 28;
 
@@ -25,13 +26,20 @@ function reasonToSkip(c: Case): string | undefined {
   if (!existsSync(join(c.folder, 'golden.json'))) return 'it has no model';
   if (!existsSync(join(c.checkpoint, 'config.json'))) return 'it has no config.json';
   const { kind } = readJson<{ kind?: string }>(join(c.folder, 'golden.json'));
-  if (c.layout === 'golden' && kind !== 'causal-lm') return `kind ${kind ?? 'unknown'}`;
+  if (c.layout === 'golden' && kind !== 'causal-lm' && !isTaskKind(kind)) return `kind ${kind ?? 'unknown'}`;
   const { model_type } = readJson<{ model_type?: string }>(join(c.checkpoint, 'config.json'));
-  return supports(model_type) ? undefined : `architecture ${model_type ?? 'unknown'}`;
+  const isKnown = isTaskKind(kind) ? supportsTask(model_type) : supports(model_type);
+  return isKnown ? undefined : `architecture ${model_type ?? 'unknown'}`;
 }
 
 async function runCase(c: Case, options: SubjectOptions): Promise<CaseReport> {
   const report = new CaseReport();
+  const { kind } = readJson<{ kind?: string }>(join(c.folder, 'golden.json'));
+  if (isTaskKind(kind)) {
+    const golden = readJson<TaskGolden>(join(c.folder, 'golden.json'));
+    await checkTask(report, c.checkpoint, golden, await readTensors(join(c.folder, 'golden.safetensors')), options);
+    return report;
+  }
   const subject = await openSubject(c.checkpoint, options);
   try {
     if (c.layout === 'golden') {

@@ -1,0 +1,156 @@
+// The tasks of encoders: a stack that gives hidden states of every position, and what a head makes of them. Losses are
+// those of transformers (loss/loss_utils.py); none of them looks at how many labels an accumulated batch has.
+import { ModelcError } from '../../ir/error.ts';
+import { binaryCrossEntropy, crossEntropy, meanSquaredError, spanLoss } from './losses.ts';
+import { group, type Module, type Parameter } from './module.ts';
+import { type SequenceInput, type SequenceTask, type Tensors, tensorOf } from './sequence-task.ts';
+import type { Tensor } from './tensor.ts';
+
+export interface EncoderInputs {
+  /** i32 [batch, seq] */
+  readonly inputIds: Tensor;
+  /** Tokens that may be attended to, bool [batch, seq]. */
+  readonly mask: Tensor;
+  /** i32 [batch, seq]; absent where the encoder has no token types. */
+  readonly tokenTypes: Tensor | undefined;
+}
+
+export interface Encoder extends Module {
+  /** Whether it reads token types. */
+  readonly hasTokenTypes: boolean;
+  /** The embeddings, then the output of every layer, each [batch, seq, hidden]. */
+  forward(inputs: EncoderInputs): Tensor[];
+  /** What stands for the whole sequence, [batch, hidden], where the encoder has such a layer. */
+  pool?(hidden: Tensor): Tensor;
+}
+
+/** What a model adds to its encoder. */
+export interface EncoderHead {
+  /** By the names that they have beside the encoder. */
+  readonly fields: Readonly<Record<string, Module | Parameter>>;
+  /** Of the last hidden states [batch, seq, hidden]. */
+  logits(hidden: Tensor): Tensor;
+}
+
+export const encoderHeads = [
+  'masked-lm',
+  'sequence-classification',
+  'token-classification',
+  'question-answering',
+] as const;
+export type EncoderHeadName = (typeof encoderHeads)[number];
+
+/** What the numbers that a sequence classifier gives mean, under the names of transformers. */
+export const problemTypes = ['regression', 'single_label_classification', 'multi_label_classification'] as const;
+export type ProblemType = (typeof problemTypes)[number];
+
+export interface EncoderTaskOptions {
+  /** The name of the encoder's field, with which all names of its weights begin. */
+  readonly prefix: string;
+  readonly encoder: Encoder;
+  readonly kind: EncoderHeadName;
+  readonly head: EncoderHead;
+  /** Of sequence classification. */
+  readonly labels: number;
+  readonly problemType?: ProblemType | undefined;
+}
+
+const hiddenStates = (states: readonly Tensor[]): Tensors =>
+  Object.fromEntries(states.map((state, i) => [`hidden_states.${i}`, state]));
+
+const inputsOf = (encoder: Encoder): SequenceInput[] => [
+  { name: 'input_ids', dtype: 'i32', axes: ['batch', 'seq'] },
+  { name: 'attention_mask', dtype: 'bool', axes: ['batch', 'seq'], fill: 1 },
+  ...(encoder.hasTokenTypes
+    ? [{ name: 'token_type_ids', dtype: 'i32', axes: ['batch', 'seq'], fill: 0 } as const]
+    : []),
+];
+
+const run = (encoder: Encoder, inputs: Tensors): Tensor[] =>
+  encoder.forward({
+    inputIds: tensorOf(inputs, 'input_ids'),
+    mask: tensorOf(inputs, 'attention_mask'),
+    tokenTypes: encoder.hasTokenTypes ? tensorOf(inputs, 'token_type_ids') : undefined,
+  });
+
+/** The encoder alone: `last_hidden_state`, and `pooler_output` where it pools. Nothing is learned from it by itself. */
+export function encoderTask(encoder: Encoder): SequenceTask {
+  return {
+    model: encoder,
+    inputs: inputsOf(encoder),
+    labels: [],
+    isCausal: false,
+    outputs(inputs) {
+      const states = run(encoder, inputs);
+      const last = states[states.length - 1];
+      return {
+        last_hidden_state: last,
+        ...(encoder.pool ? { pooler_output: encoder.pool(last) } : {}),
+        ...hiddenStates(states),
+      };
+    },
+    loss() {
+      throw new ModelcError('unsupported', 'an encoder without a head has no loss; load the model of a task');
+    },
+  };
+}
+
+/** An encoder with a head. Results are `logits`, or `start_logits` and `end_logits` of answers. */
+export function encoderHeadTask(options: EncoderTaskOptions): SequenceTask {
+  const { prefix, encoder, kind, head } = options;
+  const { labels, loss } = targetOf(options);
+  return {
+    model: group({ [prefix]: encoder, ...head.fields }),
+    inputs: inputsOf(encoder),
+    labels,
+    isCausal: false,
+    outputs(inputs) {
+      const states = run(encoder, inputs);
+      const logits = head.logits(states[states.length - 1]);
+      if (kind !== 'question-answering') return { logits, ...hiddenStates(states) };
+      const [start, end] = logits.split([1, 1], -1);
+      return { start_logits: start.squeeze(-1), end_logits: end.squeeze(-1), ...hiddenStates(states) };
+    },
+    loss,
+  };
+}
+
+/** What the results of a head are compared with, and how. */
+function targetOf({
+  kind,
+  labels,
+  problemType = labels === 1 ? 'regression' : 'single_label_classification',
+}: EncoderTaskOptions): Pick<SequenceTask, 'labels' | 'loss'> {
+  const perToken = (name: string): SequenceInput => ({ name, dtype: 'i32', axes: ['batch', 'seq'] });
+  const perRow = (name: string): SequenceInput => ({ name, dtype: 'i32', axes: ['batch'] });
+  const classes: SequenceTask['loss'] = (outputs, given) =>
+    crossEntropy(tensorOf(outputs, 'logits'), tensorOf(given, 'labels'));
+  switch (kind) {
+    case 'masked-lm':
+    case 'token-classification':
+      return { labels: [perToken('labels')], loss: classes };
+    case 'question-answering':
+      return {
+        labels: [perRow('start_positions'), perRow('end_positions')],
+        loss: (outputs, given) =>
+          spanLoss(
+            [tensorOf(outputs, 'start_logits'), tensorOf(outputs, 'end_logits')],
+            [tensorOf(given, 'start_positions'), tensorOf(given, 'end_positions')],
+          ),
+      };
+    case 'sequence-classification': {
+      if (problemType === 'single_label_classification') return { labels: [perRow('labels')], loss: classes };
+      const isOne = problemType === 'regression' && labels === 1;
+      const compare = problemType === 'regression' ? meanSquaredError : binaryCrossEntropy;
+      return {
+        labels: [{ name: 'labels', dtype: 'f32', axes: isOne ? ['batch'] : ['batch', labels] }],
+        loss(outputs, given) {
+          const logits = tensorOf(outputs, 'logits');
+          return compare(isOne ? logits.squeeze(-1) : logits, tensorOf(given, 'labels'));
+        },
+      };
+    }
+    default:
+      return kind satisfies never;
+  }
+}

@@ -1,0 +1,33 @@
+// ALBERT from the fields of transformers' AlbertConfig.
+import { AlbertModel, albertPredictions } from '../../../models/albert.ts';
+import { pooledClassifier } from '../../../models/bert.ts';
+import { firstPosition } from '../../../models/encoder.ts';
+import { type EncoderDefaults, type EncoderFamily, headOf, readEncoderConfig } from './encoder-family.ts';
+
+const defaults: EncoderDefaults = {
+  vocabSize: 30000,
+  hiddenSize: 4096,
+  intermediateSize: 16384,
+  layers: 12,
+  heads: 64,
+  activation: 'gelu_new',
+};
+
+export const albert: EncoderFamily = {
+  prefix: 'albert',
+  read(fields, task, labels) {
+    const config = {
+      ...readEncoderConfig(fields, labels, defaults),
+      embeddingSize: fields.count('embedding_size', 128),
+      typeVocabSize: fields.count('type_vocab_size', 2),
+      groups: fields.count('num_hidden_groups', 1),
+      groupLayers: fields.count('inner_group_num', 1),
+    };
+    const encoder = new AlbertModel(config, { pooler: task === undefined || task === 'sequence-classification' });
+    const head = headOf(config, task, {
+      predictions: () => albertPredictions(config, encoder.embeddings.word_embeddings),
+      classifier: () => pooledClassifier(config, encoder.pool ?? firstPosition),
+    });
+    return { encoder, head, vocabSize: config.vocabSize, maxPositions: config.maxPositions };
+  },
+};

@@ -1,0 +1,92 @@
+// BERT, RoBERTa and its kin, and ELECTRA from the fields of transformers' config classes.
+import {
+  type BertConfig,
+  BertModel,
+  bertPredictions,
+  denseClassifier,
+  electraPredictions,
+  pooledClassifier,
+  robertaPredictions,
+} from '../../../models/bert.ts';
+import { firstPosition } from '../../../models/encoder.ts';
+import type { Fields } from '../fields.ts';
+import { bertDefaults, type EncoderDefaults, type EncoderFamily, headOf, readEncoderConfig } from './encoder-family.ts';
+
+const loraTargets = ['query', 'value'];
+
+/** Where a member departs from BERT. */
+interface Member {
+  readonly defaults?: EncoderDefaults;
+  /** Positions are counted from the padding token on. */
+  readonly countsTokens?: boolean;
+  readonly embeddingSize?: number;
+}
+
+function readBertConfig(config: Fields, labels: number, member: Member): BertConfig {
+  const encoder = readEncoderConfig(config, labels, member.defaults ?? bertDefaults);
+  const embeddingSize = member.embeddingSize && config.count('embedding_size', member.embeddingSize);
+  return {
+    ...encoder,
+    embeddingSize: embeddingSize ?? encoder.hiddenSize,
+    typeVocabSize: config.count('type_vocab_size', 2),
+    ...(member.countsTokens ? { pad: config.token('pad_token_id') ?? 1 } : {}),
+  };
+}
+
+/** Positions of the longest sequence. */
+const positions = ({ maxPositions, pad }: BertConfig): number =>
+  pad === undefined ? maxPositions : maxPositions - pad - 1;
+
+/** The pooler is a part of the encoder alone and of BERT's classifier, not of models that score tokens. */
+const bert: EncoderFamily = {
+  prefix: 'bert',
+  loraTargets,
+  read(fields, task, labels) {
+    const config = readBertConfig(fields, labels, {});
+    const encoder = new BertModel(config, { pooler: task === undefined || task === 'sequence-classification' });
+    const head = headOf(config, task, {
+      predictions: () => bertPredictions(config, encoder.embeddings.word_embeddings),
+      classifier: () => pooledClassifier(config, encoder.pool ?? firstPosition),
+    });
+    return { encoder, head, vocabSize: config.vocabSize, maxPositions: positions(config) };
+  },
+};
+
+const roberta = (defaults: EncoderDefaults): EncoderFamily => ({
+  prefix: 'roberta',
+  loraTargets,
+  read(fields, task, labels) {
+    const config = readBertConfig(fields, labels, { defaults, countsTokens: true });
+    const encoder = new BertModel(config, { pooler: task === undefined });
+    const head = headOf(config, task, {
+      predictions: () => robertaPredictions(config, encoder.embeddings.word_embeddings),
+      classifier: () => denseClassifier(config, 'tanh'),
+    });
+    return { encoder, head, vocabSize: config.vocabSize, maxPositions: positions(config) };
+  },
+});
+
+const electra: EncoderFamily = {
+  prefix: 'electra',
+  loraTargets,
+  read(fields, task, labels) {
+    const defaults = { ...bertDefaults, hiddenSize: 256, intermediateSize: 1024, heads: 4 };
+    const config = readBertConfig(fields, labels, { defaults, embeddingSize: 128 });
+    const encoder = new BertModel(config, { pooler: false });
+    const head = headOf(config, task, {
+      predictions: () => electraPredictions(config, encoder.embeddings.word_embeddings),
+      classifier: () => denseClassifier(config, 'gelu'),
+    });
+    return { encoder, head, vocabSize: config.vocabSize, maxPositions: positions(config) };
+  },
+};
+
+const robertaDefaults = { ...bertDefaults, vocabSize: 50265 };
+
+export const bertFamilies = {
+  bert,
+  roberta: roberta(robertaDefaults),
+  'xlm-roberta': roberta({ ...bertDefaults, vocabSize: 30522 }),
+  camembert: roberta({ ...bertDefaults, vocabSize: 30522 }),
+  electra,
+} satisfies Readonly<Record<string, EncoderFamily>>;

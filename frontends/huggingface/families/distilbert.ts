@@ -1,0 +1,24 @@
+// DistilBERT from the fields of transformers' DistilBertConfig.
+import { distilBertClassifier, DistilBertModel, distilBertPredictions } from '../../../models/distilbert.ts';
+import { bertDefaults, type EncoderFamily, headOf, readEncoderConfig } from './encoder-family.ts';
+
+const names = {
+  hiddenSize: 'dim',
+  intermediateSize: 'hidden_dim',
+  layers: 'n_layers',
+  heads: 'n_heads',
+  activation: 'activation',
+} as const;
+
+export const distilbert: EncoderFamily = {
+  prefix: 'distilbert',
+  read(fields, task, labels) {
+    const config = { ...readEncoderConfig(fields, labels, { ...bertDefaults, layers: 6 }, names), normEps: 1e-12 };
+    const encoder = new DistilBertModel(config);
+    const head = headOf(config, task, {
+      predictions: () => distilBertPredictions(config, encoder.embeddings.word_embeddings),
+      classifier: () => distilBertClassifier(config),
+    });
+    return { encoder, head, vocabSize: config.vocabSize, maxPositions: config.maxPositions };
+  },
+};

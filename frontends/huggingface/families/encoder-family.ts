@@ -1,0 +1,106 @@
+// What a family of encoders is to the rest of the frontend, and the fields that their configs have in common.
+import { ModelcError } from '../../../ir/error.ts';
+import type { EncoderConfig } from '../../../models/encoder.ts';
+import type { ActivationName, Encoder, EncoderHead, EncoderHeadName } from '../../dsl/index.ts';
+import { Linear } from '../../dsl/index.ts';
+import type { Fields } from '../fields.ts';
+import { headSize } from './family.ts';
+
+/** An encoder, and what else its config says of it. */
+export interface DescribedEncoder {
+  readonly encoder: Encoder;
+  /** Of the task that was asked for. */
+  readonly head: EncoderHead | undefined;
+  readonly vocabSize: number;
+  readonly maxPositions: number;
+}
+
+export interface EncoderFamily {
+  /** The encoder with the head of a task, or alone. Throws ModelcError 'checkpoint' for an inconsistent config. */
+  read(config: Fields, task: EncoderHeadName | undefined, labels: number): DescribedEncoder;
+  /** The path of the encoder below its head: checkpoints of the encoder alone lack it in their names. */
+  readonly prefix: string;
+  /** The modules that LoRA adapts where nobody says which, as PEFT's table has them; without it they must be named. */
+  readonly loraTargets?: readonly string[];
+}
+
+/** The defaults of a config class. */
+export interface EncoderDefaults {
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly activation: ActivationName;
+}
+
+export const bertDefaults: EncoderDefaults = {
+  vocabSize: 30522,
+  hiddenSize: 768,
+  intermediateSize: 3072,
+  layers: 12,
+  heads: 12,
+  activation: 'gelu',
+};
+
+/** The names of fields, where they are not BERT's. */
+export type FieldNames = Partial<Record<keyof EncoderDefaults, string>>;
+
+export function readEncoderConfig(
+  config: Fields,
+  labels: number,
+  defaults: EncoderDefaults,
+  names: FieldNames = {},
+): EncoderConfig {
+  for (const flag of ['is_decoder', 'add_cross_attention']) {
+    if (config.flag(flag, false)) {
+      throw new ModelcError('unsupported', `${config.where}: ${flag} is not supported for encoders; leave it out`);
+    }
+  }
+  const count = (field: Exclude<keyof EncoderDefaults, 'activation'>, name: string): number =>
+    config.count(names[field] ?? name, defaults[field]);
+  const hiddenSize = count('hiddenSize', 'hidden_size');
+  const heads = count('heads', 'num_attention_heads');
+  headSize(config, names.hiddenSize ?? 'hidden_size', hiddenSize, names.heads ?? 'num_attention_heads', heads);
+  return {
+    vocabSize: count('vocabSize', 'vocab_size'),
+    hiddenSize,
+    intermediateSize: count('intermediateSize', 'intermediate_size'),
+    layers: count('layers', 'num_hidden_layers'),
+    heads,
+    maxPositions: config.count('max_position_embeddings', 512),
+    activation: config.activation(names.activation ?? 'hidden_act', defaults.activation),
+    normEps: config.positive('layer_norm_eps', 1e-12),
+    labels,
+  };
+}
+
+/** The heads that all encoders have alike: one linear layer over every position. */
+export function linearHead({ hiddenSize, labels }: EncoderConfig, task: EncoderHeadName): EncoderHead {
+  const linear = new Linear(hiddenSize, labels);
+  return {
+    fields: { [task === 'question-answering' ? 'qa_outputs' : 'classifier']: linear },
+    logits: (hidden) => linear.forward(hidden),
+  };
+}
+
+/** The head of a task; `own` are those that a family has for itself. */
+export function headOf(
+  config: EncoderConfig,
+  task: EncoderHeadName | undefined,
+  own: { readonly predictions: () => EncoderHead; readonly classifier: () => EncoderHead },
+): EncoderHead | undefined {
+  switch (task) {
+    case undefined:
+      return undefined;
+    case 'masked-lm':
+      return own.predictions();
+    case 'sequence-classification':
+      return own.classifier();
+    case 'token-classification':
+    case 'question-answering':
+      return linearHead(config, task);
+    default:
+      return task satisfies never;
+  }
+}

@@ -1,0 +1,138 @@
+// A config.json to the task that its model is used for: scoring masked words, classifying, finding answers, or giving
+// hidden states. With the weights of a checkpoint beside it, it is what the compiler traces.
+import { ModelcError } from '../../ir/error.ts';
+import {
+  causalTask,
+  type EncoderHeadName,
+  encoderHeadTask,
+  encoderHeads,
+  encoderTask,
+  type ProblemType,
+  problemTypes,
+  type SequenceTask,
+  type TaskEntry,
+  type Traced,
+  traceTask,
+} from '../dsl/index.ts';
+import { type Checkpoint, weightResolver } from './checkpoint.ts';
+import { encoderFamilies } from './families/index.ts';
+import { Fields } from './fields.ts';
+import { type JsonObject, quote } from './json.ts';
+import { describeCausalLM, refuseQuantized, underPrefix } from './models.ts';
+import type { StoredTensor } from './safetensors.ts';
+
+/** `encoder`: the model without a head. */
+export const taskNames = ['causal-lm', 'encoder', ...encoderHeads] as const;
+export type TaskName = (typeof taskNames)[number];
+
+/** A model as its config.json describes it, for one task. */
+export interface TaskDescription {
+  readonly name: TaskName;
+  readonly task: SequenceTask;
+  readonly modelType: string;
+  readonly vocabSize: number;
+  /** Tokens of the longest sequence. */
+  readonly maxPositions: number;
+  /** Standard deviation of the weights of a new model. */
+  readonly initializerRange: number;
+  /** The path of the model below its head; empty where it has none. */
+  readonly prefix: string;
+  /** The modules that LoRA adapts where nobody names any, as PEFT has them for this model_type. */
+  readonly loraTargets: readonly string[] | undefined;
+}
+
+/** A model of a checkpoint, for one task. */
+export interface TaskModel extends TaskDescription {
+  /** The checkpoint, its weights under the names that the model has for them. */
+  readonly checkpoint: Checkpoint;
+  /** The graph of an entry; `limits` are upper bounds of the dims `batch` and `seq`. */
+  graph(entry: TaskEntry, limits: Readonly<Record<string, number>>): Traced;
+}
+
+/** The model_types of models that a task can be asked of, besides causal language models. */
+export const supportedEncoders: readonly string[] = Object.keys(encoderFamilies);
+
+/** How many classes a config has: as many as it names, or says; 2 if it does neither. */
+function labelsOf(config: Fields): number {
+  const names = config.object('id2label');
+  return names ? Object.keys(names.json).length : config.count('num_labels', 2);
+}
+
+function problemTypeOf(config: Fields): ProblemType | undefined {
+  return config.has('problem_type') ? config.choice('problem_type', problemTypes, 'regression') : undefined;
+}
+
+/**
+ * The model of a config.json, which `where` names in messages, for a task. Throws ModelcError 'checkpoint' for an unknown
+ * architecture, one that does not have the task, or an inconsistent config.
+ */
+export function describeTask(config: JsonObject, where: string, name: TaskName): TaskDescription {
+  const fields = new Fields(config, where);
+  if (name === 'causal-lm') {
+    const { model, loraTargets, config: about } = describeCausalLM(config, where);
+    const { modelType, vocabSize, maxPositionEmbeddings: maxPositions, initializerRange } = about;
+    return {
+      name,
+      task: causalTask(model),
+      modelType,
+      vocabSize,
+      maxPositions,
+      initializerRange,
+      prefix: '',
+      loraTargets,
+    };
+  }
+  const modelType = fields.text('model_type', '');
+  if (!Object.hasOwn(encoderFamilies, modelType)) {
+    throw new ModelcError(
+      'checkpoint',
+      `${where} has model_type ${quote(modelType)}, which is not known for this task; supported: ${supportedEncoders.join(', ')}`,
+    );
+  }
+  const { read, prefix, loraTargets } = encoderFamilies[modelType];
+  const kind: EncoderHeadName | undefined = name === 'encoder' ? undefined : name;
+  const labels = labelsOf(fields);
+  const { encoder, head, vocabSize, maxPositions } = read(fields, kind, labels);
+  return {
+    name,
+    task:
+      kind && head
+        ? encoderHeadTask({ prefix, encoder, kind, head, labels, problemType: problemTypeOf(fields) })
+        : encoderTask(encoder),
+    modelType,
+    vocabSize,
+    maxPositions,
+    initializerRange: fields.positive('initializer_range', 0.02),
+    prefix: kind ? prefix : '',
+    loraTargets,
+  };
+}
+
+type Tensors = ReadonlyMap<string, StoredTensor>;
+
+/** The names that weights have in PyTorch today. Old checkpoints call the parameters of norms gamma and beta. */
+const renamed = (tensors: Tensors): Tensors =>
+  new Map([...tensors].map(([name, t]) => [name.replace(/\.gamma$/, '.weight').replace(/\.beta$/, '.bias'), t]));
+
+/** Weights of a model with a head, under the names that the model without it has for them. */
+function withoutPrefix(tensors: Tensors, prefix: string): Tensors {
+  const start = `${prefix}.`;
+  const inner = [...tensors].filter(([name]) => name.startsWith(start));
+  return inner.length === 0 ? tensors : new Map(inner.map(([name, t]) => [name.slice(start.length), t]));
+}
+
+/** The model of a checkpoint, for a task. Errors are those of describeTask, and 'checkpoint' for weights that do not fit. */
+export function taskModel(checkpoint: Checkpoint, name: TaskName): TaskModel {
+  const where = `${checkpoint.dir}/config.json`;
+  refuseQuantized(new Fields(checkpoint.config, where));
+  const described = describeTask(checkpoint.config, where, name);
+  const { modelType, prefix, task } = described;
+  const tensors = renamed(checkpoint.tensors);
+  const named: Checkpoint = {
+    ...checkpoint,
+    tensors:
+      name === 'encoder' ? withoutPrefix(tensors, encoderFamilies[modelType].prefix) : underPrefix(tensors, prefix),
+  };
+  const weights = weightResolver(named);
+  return { ...described, checkpoint: named, graph: (entry, limits) => traceTask(task, entry, limits, weights) };
+}

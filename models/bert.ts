@@ -1,0 +1,169 @@
+// BERT, and the encoders whose layers carry the same names: RoBERTa, XLM-RoBERTa and CamemBERT count positions of real
+// tokens and have other heads; ELECTRA's embeddings may be narrower than its layers. Follows transformers' modeling_bert,
+// modeling_roberta and modeling_electra.
+import {
+  type Encoder,
+  type EncoderHead,
+  type EncoderInputs,
+  Embedding,
+  gelu,
+  group,
+  LayerNorm,
+  Linear,
+  Module,
+  Parameter,
+  type Tensor,
+  zeros,
+} from '../frontends/dsl/index.ts';
+import {
+  type EncoderConfig,
+  encoderLayer,
+  firstPosition,
+  type LayerOptions,
+  positionsOf,
+  vocabularyScores,
+} from './encoder.ts';
+
+export interface BertConfig extends EncoderConfig {
+  readonly embeddingSize: number;
+  readonly typeVocabSize: number;
+  /** Positions are counted from this token on, which is not counted itself; without it, all are counted from 0. */
+  readonly pad?: number;
+}
+
+export class BertEmbeddings extends Module {
+  readonly word_embeddings: Embedding;
+  readonly position_embeddings: Embedding;
+  readonly token_type_embeddings: Embedding;
+  readonly LayerNorm: LayerNorm;
+  readonly #pad: number | undefined;
+
+  constructor({ vocabSize, embeddingSize: size, maxPositions, typeVocabSize, normEps: eps, pad }: BertConfig) {
+    super();
+    this.word_embeddings = new Embedding(vocabSize, size);
+    this.position_embeddings = new Embedding(maxPositions, size);
+    this.token_type_embeddings = new Embedding(typeVocabSize, size);
+    this.LayerNorm = new LayerNorm(size, { eps });
+    this.#pad = pad;
+  }
+
+  forward({ inputIds, tokenTypes }: EncoderInputs): Tensor {
+    const words = this.word_embeddings.forward(inputIds);
+    const types = this.token_type_embeddings.forward(tokenTypes ?? inputIds.mul(0));
+    const positions = this.position_embeddings.forward(positionsOf(inputIds, this.#pad));
+    return this.LayerNorm.forward(words.add(types).add(positions));
+  }
+}
+
+class BertLayer extends Module {
+  readonly attention;
+  readonly intermediate;
+  readonly output;
+
+  constructor({ hiddenSize: size, intermediateSize: inner, normEps: eps }: BertConfig) {
+    super();
+    this.attention = group({
+      self: group({ query: new Linear(size, size), key: new Linear(size, size), value: new Linear(size, size) }),
+      output: group({ dense: new Linear(size, size), LayerNorm: new LayerNorm(size, { eps }) }),
+    });
+    this.intermediate = group({ dense: new Linear(size, inner) });
+    this.output = group({ dense: new Linear(inner, size), LayerNorm: new LayerNorm(size, { eps }) });
+  }
+
+  forward(x: Tensor, options: LayerOptions): Tensor {
+    const { self, output } = this.attention;
+    const parts = {
+      ...{ query: self.query, key: self.key, value: self.value, output: output.dense },
+      ...{ attentionNorm: output.LayerNorm, up: this.intermediate.dense },
+      ...{ down: this.output.dense, norm: this.output.LayerNorm },
+    };
+    return this.scope(() => encoderLayer(x, parts, options));
+  }
+}
+
+export class BertModel extends Module implements Encoder {
+  readonly hasTokenTypes = true;
+  readonly embeddings: BertEmbeddings;
+  readonly embeddings_project: Linear | undefined;
+  readonly encoder: Module & { readonly layer: readonly BertLayer[] };
+  readonly pooler: (Module & { readonly dense: Linear }) | undefined;
+  pool?: (hidden: Tensor) => Tensor;
+
+  constructor(
+    readonly config: BertConfig,
+    { pooler: hasPooler }: { pooler: boolean },
+  ) {
+    super();
+    const { hiddenSize, embeddingSize, layers } = config;
+    this.embeddings = new BertEmbeddings(config);
+    this.embeddings_project = embeddingSize === hiddenSize ? undefined : new Linear(embeddingSize, hiddenSize);
+    this.encoder = group({ layer: Array.from({ length: layers }, () => new BertLayer(config)) });
+    if (!hasPooler) return;
+    const pooler = group({ dense: new Linear(hiddenSize, hiddenSize) });
+    this.pooler = pooler;
+    this.pool = (hidden) => pooler.dense.forward(firstPosition(hidden)).tanh();
+  }
+
+  forward(inputs: EncoderInputs): Tensor[] {
+    const { heads, activation } = this.config;
+    const embedded = this.embeddings.forward(inputs);
+    const states = [this.embeddings_project?.forward(embedded) ?? embedded];
+    for (const layer of this.encoder.layer) {
+      states.push(layer.forward(states[states.length - 1], { heads, activation, mask: inputs.mask }));
+    }
+    return states;
+  }
+}
+
+/** BERT's masked language model: `cls.predictions`. */
+export function bertPredictions(config: BertConfig, words: Embedding): EncoderHead {
+  const { embeddingSize: size, activation, normEps: eps } = config;
+  const transform = group({ dense: new Linear(config.hiddenSize, size), LayerNorm: new LayerNorm(size, { eps }) });
+  const bias = new Parameter([config.vocabSize], zeros);
+  const parts = { dense: transform.dense, norm: transform.LayerNorm, bias, activation };
+  return {
+    fields: { cls: group({ predictions: group({ transform, bias }) }) },
+    logits: (hidden) => vocabularyScores(hidden, parts, words),
+  };
+}
+
+/** RoBERTa's and MPNet's masked language model: `lm_head`. */
+export function robertaPredictions(config: EncoderConfig, words: Embedding): EncoderHead {
+  const dense = new Linear(config.hiddenSize, config.hiddenSize);
+  const layer_norm = new LayerNorm(config.hiddenSize, { eps: config.normEps });
+  const bias = new Parameter([config.vocabSize], zeros);
+  return {
+    fields: { lm_head: group({ dense, layer_norm, bias }) },
+    logits: (hidden) => vocabularyScores(hidden, { dense, norm: layer_norm, bias, activation: 'gelu' }, words),
+  };
+}
+
+/** ELECTRA's generator. */
+export function electraPredictions(config: BertConfig, words: Embedding): EncoderHead {
+  const dense = new Linear(config.hiddenSize, config.embeddingSize);
+  const norm = new LayerNorm(config.embeddingSize, { eps: config.normEps });
+  const bias = new Parameter([config.vocabSize], zeros);
+  return {
+    fields: { generator_predictions: group({ LayerNorm: norm, dense }), generator_lm_head: group({ bias }) },
+    logits: (hidden) => vocabularyScores(hidden, { dense, norm, bias, activation: 'gelu' }, words),
+  };
+}
+
+/** A classifier of the pooled sequence. */
+export function pooledClassifier({ hiddenSize, labels }: EncoderConfig, pool: (hidden: Tensor) => Tensor): EncoderHead {
+  const classifier = new Linear(hiddenSize, labels);
+  return { fields: { classifier }, logits: (hidden) => classifier.forward(pool(hidden)) };
+}
+
+/** A classifier of the first position with a layer of its own: RoBERTa's and MPNet's with tanh, ELECTRA's with GELU. */
+export function denseClassifier({ hiddenSize, labels }: EncoderConfig, squash: 'tanh' | 'gelu'): EncoderHead {
+  const dense = new Linear(hiddenSize, hiddenSize);
+  const out_proj = new Linear(hiddenSize, labels);
+  return {
+    fields: { classifier: group({ dense, out_proj }) },
+    logits(hidden) {
+      const inner = dense.forward(firstPosition(hidden));
+      return out_proj.forward(squash === 'tanh' ? inner.tanh() : gelu(inner));
+    },
+  };
+}

@@ -1,0 +1,84 @@
+// What encoders of BERT's kind share: layers that attend in both directions and norm after each residual sum, positions,
+// and the heads that read one position or all of them. The files beside this one give the parts their names.
+import {
+  type ActivationName,
+  activation,
+  arange,
+  attention,
+  type Embedding,
+  type LayerNorm,
+  type Linear,
+  mergeHeads,
+  type Parameter,
+  splitHeads,
+  type Tensor,
+} from '../frontends/dsl/index.ts';
+
+export interface EncoderConfig {
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly maxPositions: number;
+  readonly activation: ActivationName;
+  readonly normEps: number;
+  /** Classes of a classifier. */
+  readonly labels: number;
+}
+
+/** The parts of a layer, however they are called. */
+export interface EncoderLayerParts {
+  readonly query: Linear;
+  readonly key: Linear;
+  readonly value: Linear;
+  readonly output: Linear;
+  readonly attentionNorm: LayerNorm;
+  readonly up: Linear;
+  readonly down: Linear;
+  readonly norm: LayerNorm;
+}
+
+export interface LayerOptions {
+  readonly heads: number;
+  readonly activation: ActivationName;
+  /** Tokens that may be attended to, bool [batch, seq]. */
+  readonly mask: Tensor;
+  /** Added to the scores, [1, heads, seq, seq]. */
+  readonly bias?: Tensor | undefined;
+}
+
+/** norm(a + mlp(a)), a = norm(x + attention(x)). */
+export function encoderLayer(x: Tensor, parts: EncoderLayerParts, options: LayerOptions): Tensor {
+  const { heads, mask, bias } = options;
+  const [q, k, v] = [parts.query, parts.key, parts.value].map((linear) => splitHeads(linear.forward(x), heads));
+  const mixed = parts.output.forward(mergeHeads(attention(q, k, v, { causal: false, mask, bias })));
+  const attended = parts.attentionNorm.forward(x.add(mixed));
+  const inner = activation(options.activation)(parts.up.forward(attended));
+  return parts.norm.forward(attended.add(parts.down.forward(inner)));
+}
+
+/** Where every token stands, i32: [seq], counted from 0; or [batch, seq], where only tokens other than `pad` are counted, from pad + 1. */
+export function positionsOf(inputIds: Tensor, pad?: number): Tensor {
+  if (pad === undefined) return arange(inputIds.shape[1]);
+  const isToken = inputIds.ne(pad).cast('i32');
+  return isToken.cumsum(1).mul(isToken).add(pad);
+}
+
+/** The first position of hidden states [batch, seq, hidden]: [batch, hidden]. */
+export const firstPosition = (hidden: Tensor): Tensor => hidden.slice(1, 0, 1).squeeze(1);
+
+/** Scores of the vocabulary: a transformed hidden state beside the embeddings. */
+export function vocabularyScores(
+  hidden: Tensor,
+  head: {
+    readonly dense: Linear;
+    readonly norm: LayerNorm;
+    readonly bias: Parameter;
+    readonly activation: ActivationName;
+  },
+  words: Embedding,
+): Tensor {
+  const transformed = head.norm.forward(activation(head.activation)(head.dense.forward(hidden)));
+  return words.project(transformed).add(head.bias.value);
+}

@@ -1,0 +1,88 @@
+// The checks of a case whose model reads whole sequences: outputs, hidden states and the loss of its golden batch.
+import { supportedEncoders } from '../../frontends/huggingface/index.ts';
+import { ModelcError } from '../../ir/error.ts';
+import {
+  AutoModelForMaskedLM,
+  AutoModelForQuestionAnswering,
+  AutoModelForSequenceClassification,
+  AutoModelForTokenClassification,
+  type LogitsOutput,
+  type SequenceInputs,
+  type SpanOutput,
+  type TaskLoadOptions,
+} from '../index.ts';
+import type { SequenceModel } from '../sequence-model.ts';
+import { type GoldenTensor, type GoldenTensors, tolerance } from './checks.ts';
+import { type CaseReport, relativeError } from './compare.ts';
+import type { SubjectOptions } from './subject.ts';
+
+type Load = (folder: string, options: TaskLoadOptions) => Promise<SequenceModel<LogitsOutput | SpanOutput>>;
+
+/** Kinds of hf-golden. */
+const loaders = {
+  mlm: (folder, options) => AutoModelForMaskedLM.from_pretrained(folder, options),
+  seqcls: (folder, options) => AutoModelForSequenceClassification.from_pretrained(folder, options),
+  tokcls: (folder, options) => AutoModelForTokenClassification.from_pretrained(folder, options),
+  qa: (folder, options) => AutoModelForQuestionAnswering.from_pretrained(folder, options),
+} satisfies Record<string, Load>;
+
+export type TaskKind = keyof typeof loaders;
+export const isTaskKind = (kind: string | undefined): kind is TaskKind =>
+  kind !== undefined && Object.hasOwn(loaders, kind);
+
+export const supportsTask = (modelType: string | undefined): boolean =>
+  modelType !== undefined && supportedEncoders.includes(modelType);
+
+export interface TaskGolden {
+  readonly kind: TaskKind;
+  readonly train?: { readonly losses: readonly number[] };
+}
+
+/** A golden tensor as nested lists. */
+function listOf({ shape, data }: GoldenTensor): number[] | number[][] {
+  const numbers = Array.from(data as ArrayLike<number | bigint>, Number);
+  if (shape.length === 1) return numbers;
+  const [rows, columns] = shape;
+  return Array.from({ length: rows }, (_, r) => numbers.slice(r * columns, (r + 1) * columns));
+}
+
+export async function checkTask(
+  report: CaseReport,
+  folder: string,
+  golden: TaskGolden,
+  tensors: GoldenTensors,
+  { target }: SubjectOptions,
+): Promise<void> {
+  const load: Load = loaders[golden.kind];
+  const model = await load(folder, { target });
+  try {
+    const columns = [...tensors].flatMap(([name, tensor]) => {
+      const isInput = ['input_ids', 'attention_mask', 'token_type_ids'].includes(name);
+      return isInput || name.startsWith('label_') ? [[name.replace(/^label_/, ''), listOf(tensor)] as const] : [];
+    });
+    const inputs = Object.fromEntries(columns) as Omit<SequenceInputs, 'input_ids'>;
+    const ids = tensors.get('input_ids');
+    if (!ids) throw new ModelcError('parse', 'the case has no tensor input_ids: is it complete?');
+    const output = await model({ ...inputs, input_ids: listOf(ids), output_hidden_states: true });
+    for (const [name, want] of tensors) {
+      const hidden = /^hidden_(\d+)$/.exec(name)?.[1];
+      if (hidden !== undefined) {
+        report.error(
+          name,
+          relativeError(output.hidden_states?.[Number(hidden)]?.data ?? new Float32Array(0), want.data),
+          tolerance,
+        );
+      } else if (name.endsWith('logits')) {
+        const got = Object.entries(output).find(([key]) => key === name)?.[1];
+        report.error(name, relativeError(got?.data ?? new Float32Array(0), want.data), tolerance);
+      }
+    }
+    const loss = golden.train?.losses[0];
+    if (loss !== undefined) {
+      report.error('loss', relativeError(output.loss?.data ?? new Float32Array(0), Float32Array.of(loss)), tolerance);
+      report.leaveOut('train');
+    }
+  } finally {
+    model.dispose();
+  }
+}

@@ -1,0 +1,174 @@
+// A model that reads whole sequences at once, as users of transformers know it: called with the columns of a batch, it
+// gives tensors by name. It knows sessions, not compilers.
+import type { SequenceTask } from '../frontends/dsl/index.ts';
+import { ModelcError } from '../ir/error.ts';
+import { callable } from './callable.ts';
+import { completeInputs } from './sequence-inputs.ts';
+import type { HostTensor, Session } from './session.ts';
+import { type NestedList, Tensor, type TensorTypeName } from './tensor.ts';
+
+/** A column of a batch: a tensor, or nested lists of numbers; a row alone is a batch of one. */
+export type Column = Tensor | readonly (number | bigint)[] | readonly (readonly (number | bigint)[])[];
+
+/** Columns by name, and what to give besides the logits. */
+export interface SequenceInputs {
+  input_ids: Column;
+  attention_mask?: Column | null;
+  token_type_ids?: Column | null;
+  /** Given labels, the output has a `loss`. */
+  labels?: Column | null;
+  start_positions?: Column | null;
+  end_positions?: Column | null;
+  output_hidden_states?: boolean;
+}
+
+interface CommonOutput {
+  /** Given labels: the loss, a scalar. */
+  loss?: Tensor<'float32'>;
+  /** The embeddings, then each layer's output: [batch, length, hidden]. */
+  hidden_states?: Tensor<'float32'>[];
+}
+export interface LogitsOutput extends CommonOutput {
+  logits: Tensor<'float32'>;
+}
+export interface SpanOutput extends CommonOutput {
+  start_logits: Tensor<'float32'>;
+  end_logits: Tensor<'float32'>;
+}
+export interface EncoderOutput extends CommonOutput {
+  last_hidden_state: Tensor<'float32'>;
+  pooler_output?: Tensor<'float32'>;
+}
+
+/** What the runtime must know of a model and its task. */
+export interface SequenceModelInfo extends Pick<SequenceTask, 'inputs' | 'labels'> {
+  readonly vocabSize: number;
+}
+
+export class SequenceToTensors<O> {
+  constructor(
+    private readonly session: Session,
+    private readonly info: SequenceModelInfo,
+    /** config.json of the checkpoint. */
+    readonly config: Readonly<Record<string, unknown>>,
+  ) {}
+
+  /**
+   * Runs the model on a batch. Throws ModelcError 'input' for a column that is missing, unknown or of another shape, and
+   * for more rows or tokens than the model was loaded for.
+   */
+  async _call({ output_hidden_states = false, ...columns }: SequenceInputs): Promise<O> {
+    const { inputs, labels } = this.info;
+    const given = this.columns(columns);
+    const isEvaluated = labels.length > 0 && labels.every(({ name }) => Object.hasOwn(given, name));
+    const entry = isEvaluated ? 'evaluate' : 'forward';
+    const results = await this.session.run(entry, completeInputs(isEvaluated ? [...inputs, ...labels] : inputs, given));
+    const hidden: Tensor<'float32'>[] = [];
+    const output: Record<string, Tensor<'float32'>> = {};
+    for (const [name, { shape, data }] of Object.entries(results)) {
+      const index = /^hidden_states\.(\d+)$/.exec(name)?.[1];
+      if (!(data instanceof Float32Array) || (index !== undefined && !output_hidden_states)) continue;
+      const tensor = new Tensor('float32', data.slice(), shape);
+      if (index === undefined) output[name] = tensor;
+      else hidden[Number(index)] = tensor;
+    }
+    return { ...output, ...(output_hidden_states ? { hidden_states: hidden } : {}) } as O;
+  }
+
+  forward(inputs: SequenceInputs): Promise<O> {
+    return this._call(inputs);
+  }
+
+  /** Bytes of weights and intermediate values; undefined on the interpreter. */
+  planned_bytes(): number | undefined {
+    return this.session.plannedBytes?.(1, 1);
+  }
+
+  /** Frees code, weights and memory. */
+  dispose(): void {
+    this.session.dispose();
+  }
+
+  private checkIds(name: string, { data }: HostTensor): void {
+    const { vocabSize } = this.info;
+    const wrong = Array.from(data as ArrayLike<number | bigint>, Number).find((id) => !(id >= 0 && id < vocabSize));
+    if (wrong === undefined) return;
+    throw new ModelcError('input', `${name} holds the token id ${wrong}, but the vocabulary has ${vocabSize} tokens`);
+  }
+
+  /** The columns that were given, as host tensors. */
+  private columns(columns: Readonly<Record<string, Column | null | undefined>>): Record<string, HostTensor> {
+    const { inputs, labels } = this.info;
+    const known = [...inputs, ...labels];
+    const given: Record<string, HostTensor> = {};
+    for (const [name, value] of Object.entries(columns)) {
+      if (value === null || value === undefined) continue;
+      const column = known.find((input) => input.name === name);
+      // Tokenizers give token types to models that have none, too.
+      if (!column && name === 'token_type_ids') continue;
+      if (!column) {
+        throw new ModelcError(
+          'input',
+          `this model does not take ${name}; it takes ${known.map((input) => input.name).join(', ')}`,
+        );
+      }
+      given[name] = hostTensor(name, value, column.axes.length);
+      if (name.endsWith('input_ids')) this.checkIds(name, given[name]);
+    }
+    return given;
+  }
+}
+
+const dtypes: Readonly<Record<TensorTypeName, HostTensor['dtype']>> = {
+  float32: 'f32',
+  float64: 'f32',
+  float16: 'f16',
+  int64: 'i64',
+  int32: 'i32',
+  uint32: 'u32',
+  int8: 'i8',
+  uint8: 'u8',
+  bool: 'bool',
+};
+
+/** A column as a tensor of `rank` axes, with a leading one where it is one row of such a column. */
+function hostTensor(name: string, value: Column, rank: number): HostTensor {
+  if (value instanceof Tensor) {
+    const data = value.data instanceof Float64Array ? Float32Array.from(value.data) : value.data;
+    return { dtype: dtypes[value.type], shape: withRank(value.dims, rank), data };
+  }
+  const shape: number[] = [];
+  const flat: number[] = [];
+  const visit = (list: NestedList | readonly unknown[], axis: number): void => {
+    if (!Array.isArray(list)) {
+      if (axis !== shape.length || (typeof list !== 'number' && typeof list !== 'bigint')) {
+        throw new ModelcError('input', `${name} must be a Tensor or lists of numbers that all have one length`);
+      }
+      flat.push(Number(list));
+      return;
+    }
+    shape[axis] ??= list.length;
+    if (shape[axis] !== list.length) {
+      throw new ModelcError(
+        'input',
+        `${name} has rows of ${shape[axis]} and ${list.length} numbers; pad them to one length`,
+      );
+    }
+    for (const item of list) visit(item, axis + 1);
+  };
+  visit(value, 0);
+  if (flat.length === 0) throw new ModelcError('input', `${name} is empty; give at least one row of one token`);
+  return flat.every(Number.isSafeInteger)
+    ? { dtype: 'i64', shape: withRank(shape, rank), data: BigInt64Array.from(flat, BigInt) }
+    : { dtype: 'f32', shape: withRank(shape, rank), data: Float32Array.from(flat) };
+}
+
+const withRank = (shape: readonly number[], rank: number): readonly number[] =>
+  shape.length === rank - 1 ? [1, ...shape] : shape;
+
+/** A model is called like a function: `await model({ input_ids })` is `model.forward`. */
+export type SequenceModel<O> = SequenceToTensors<O> & ((inputs: SequenceInputs) => Promise<O>);
+
+export function createSequenceModel<O>(...args: ConstructorParameters<typeof SequenceToTensors<O>>): SequenceModel<O> {
+  return callable<[SequenceInputs], Promise<O>, SequenceToTensors<O>>(new SequenceToTensors<O>(...args));
+}

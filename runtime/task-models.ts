@@ -1,0 +1,153 @@
+// AutoModel and its kin for tasks: a checkpoint folder to a model that reads whole sequences at once. The model is compiled
+// in this process for the CPU or a GPU, or with `target: 'reference'` interpreted; the entry with a loss at its first use.
+import type { TaskEntry, Traced } from '../frontends/dsl/index.ts';
+import {
+  openCheckpoint,
+  readTensor,
+  type TaskModel,
+  type TaskName,
+  taskModel,
+} from '../frontends/huggingface/index.ts';
+import { ModelcError } from '../ir/error.ts';
+import type { Target } from '../ir/target.ts';
+import { arenaBytes, compile } from './compiler.ts';
+import type { Device } from './device.ts';
+import { type DeviceName, devices, targetOf } from './devices.ts';
+import { checkDtype, count, type LoadOptions, storedTensor, weightSource } from './models.ts';
+import { ProgramSession } from './program-session.ts';
+import { ReferenceSession } from './reference-session.ts';
+import {
+  createSequenceModel,
+  type EncoderOutput,
+  type LogitsOutput,
+  type SequenceModel,
+  type SpanOutput,
+} from './sequence-model.ts';
+import type { Session } from './session.ts';
+
+/** Options of from_pretrained for models that read whole sequences. */
+export interface TaskLoadOptions extends Pick<LoadOptions, 'target' | 'device' | 'dtype' | 'max_batch'> {
+  /** Tokens of a row at most; default what the model has positions for. */
+  max_length?: number | null;
+}
+
+const fields: readonly string[] = ['target', 'device', 'dtype', 'max_batch', 'max_length'];
+const defaultBatch = 8;
+
+function checkOptions(options: TaskLoadOptions): void {
+  const unknown = Object.keys(options).find((name) => !fields.includes(name));
+  if (unknown === undefined) return;
+  throw new ModelcError(
+    'unsupported',
+    `from_pretrained() does not support the option \`${unknown}\` for this model; it takes ${fields.join(', ')}`,
+  );
+}
+
+/** Upper bounds of the dims of a run. */
+interface Limits extends Readonly<Record<string, number>> {
+  readonly batch: number;
+  readonly seq: number;
+}
+
+function limitsOf(model: TaskModel, options: TaskLoadOptions): Limits {
+  const seq = count('max_length', options.max_length ?? model.maxPositions);
+  if (seq > model.maxPositions) {
+    throw new ModelcError(
+      'input',
+      `max_length is ${seq}, but the model has positions for ${model.maxPositions} tokens`,
+    );
+  }
+  return { batch: count('max_batch', options.max_batch ?? defaultBatch), seq };
+}
+
+/** A model of a checkpoint folder, for a task. */
+export async function loadTask<O>(
+  directory: string,
+  name: TaskName,
+  options: TaskLoadOptions = {},
+): Promise<SequenceModel<O>> {
+  checkOptions(options);
+  const target = targetOf(options.target, options.device);
+  const model = taskModel(await openCheckpoint(directory), name);
+  checkDtype(options.dtype, model.checkpoint);
+  const limits = limitsOf(model, options);
+  const session = await (target === 'reference' ? openReference(model, limits) : openCompiled(model, limits, target));
+  return createSequenceModel<O>(
+    session,
+    { inputs: model.task.inputs, labels: model.task.labels, vocabSize: model.vocabSize },
+    model.checkpoint.config,
+  );
+}
+
+const entryOf = (name: string): TaskEntry => (name === 'evaluate' ? 'evaluate' : 'forward');
+
+function openReference(model: TaskModel, limits: Limits): Session {
+  const { checkpoint } = model;
+  return new ReferenceSession({
+    limits: { batch: limits.batch, chunk: limits.seq, length: limits.seq, fixedLength: false },
+    trace: (entry) => model.graph(entryOf(entry), limits),
+    weight: (name, dtype, shape) => readTensor(storedTensor(checkpoint, name).span, dtype, shape),
+  });
+}
+
+/** Fewer rows, until the intermediate results of a run fit into a binding of the target. */
+function fitBatch(model: TaskModel, limits: Limits, target: Target): Limits {
+  if (limits.batch === 1 || arenaBytes(model.graph('forward', limits), target) <= target.bindingBytes) return limits;
+  return fitBatch(model, { ...limits, batch: Math.ceil(limits.batch / 2) }, target);
+}
+
+async function openCompiled(model: TaskModel, asked: Limits, target: DeviceName): Promise<Session> {
+  const { open, build } = devices[target];
+  const device: Device = await open();
+  const limits = fitBatch(model, asked, device.target);
+  const { checkpoint } = model;
+  const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => [name, dtype, shape]);
+  const built = (entry: string) => {
+    const key = { config: checkpoint.config, task: model.name, tensors, limits, target: device.target, entry };
+    const traced = (): Record<string, Traced> => ({ [entry]: model.graph(entryOf(entry), limits) });
+    return build(key, () => compile(model.modelType, traced(), device.target));
+  };
+  return ProgramSession.open({
+    ...(await built('forward')),
+    device,
+    weight: (tensor) => weightSource(checkpoint, tensor),
+    missing: built,
+  });
+}
+
+// biome-ignore-start lint/complexity/noStaticOnlyClass: the names and forms that users of transformers know
+/** The model without a head: `last_hidden_state`, and `pooler_output` where it has one. */
+export class AutoModel {
+  static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<EncoderOutput>> {
+    return loadTask(directory, 'encoder', options);
+  }
+}
+
+/** Scores of the vocabulary for every position: `logits` [batch, length, vocab]. */
+export class AutoModelForMaskedLM {
+  static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<LogitsOutput>> {
+    return loadTask(directory, 'masked-lm', options);
+  }
+}
+
+/** Scores of classes for every sequence: `logits` [batch, classes]. */
+export class AutoModelForSequenceClassification {
+  static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<LogitsOutput>> {
+    return loadTask(directory, 'sequence-classification', options);
+  }
+}
+
+/** Scores of classes for every position: `logits` [batch, length, classes]. */
+export class AutoModelForTokenClassification {
+  static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<LogitsOutput>> {
+    return loadTask(directory, 'token-classification', options);
+  }
+}
+
+/** Scores of where an answer starts and ends: `start_logits` and `end_logits` [batch, length]. */
+export class AutoModelForQuestionAnswering {
+  static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<SpanOutput>> {
+    return loadTask(directory, 'question-answering', options);
+  }
+}
+// biome-ignore-end lint/complexity/noStaticOnlyClass: as above
