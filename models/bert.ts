@@ -27,8 +27,8 @@ import {
 export interface BertConfig extends EncoderConfig {
   readonly embeddingSize: number;
   readonly typeVocabSize: number;
-  /** Positions are counted from this token on, which is not counted itself; without it, all are counted from 0. */
-  readonly pad?: number;
+  /** Positions are those of real tokens, counted from the padding token on. */
+  readonly countsTokens: boolean;
 }
 
 export class BertEmbeddings extends Module {
@@ -36,21 +36,22 @@ export class BertEmbeddings extends Module {
   readonly position_embeddings: Embedding;
   readonly token_type_embeddings: Embedding;
   readonly LayerNorm: LayerNorm;
-  readonly #pad: number | undefined;
+  readonly #counted: number | undefined;
 
-  constructor({ vocabSize, embeddingSize: size, maxPositions, typeVocabSize, normEps: eps, pad }: BertConfig) {
+  constructor(config: BertConfig) {
     super();
-    this.word_embeddings = new Embedding(vocabSize, size);
-    this.position_embeddings = new Embedding(maxPositions, size);
+    const { vocabSize, embeddingSize: size, maxPositions, typeVocabSize, normEps: eps, padding, countsTokens } = config;
+    this.#counted = countsTokens ? padding : undefined;
+    this.word_embeddings = new Embedding(vocabSize, size, { padding });
+    this.position_embeddings = new Embedding(maxPositions, size, { padding: this.#counted });
     this.token_type_embeddings = new Embedding(typeVocabSize, size);
     this.LayerNorm = new LayerNorm(size, { eps });
-    this.#pad = pad;
   }
 
   forward({ inputIds, tokenTypes }: EncoderInputs): Tensor {
     const words = this.word_embeddings.forward(inputIds);
     const types = this.token_type_embeddings.forward(tokenTypes ?? inputIds.mul(0));
-    const positions = this.position_embeddings.forward(positionsOf(inputIds, this.#pad));
+    const positions = this.position_embeddings.forward(positionsOf(inputIds, this.#counted));
     return this.LayerNorm.forward(words.add(types).add(positions));
   }
 }

@@ -52,9 +52,9 @@ export class DistilBertModel extends Module implements Encoder {
 
   constructor(readonly config: EncoderConfig) {
     super();
-    const { vocabSize, hiddenSize, maxPositions, normEps: eps, layers } = config;
+    const { vocabSize, hiddenSize, padding, maxPositions, normEps: eps, layers } = config;
     this.embeddings = group({
-      word_embeddings: new Embedding(vocabSize, hiddenSize),
+      word_embeddings: new Embedding(vocabSize, hiddenSize, { padding }),
       position_embeddings: new Embedding(maxPositions, hiddenSize),
       LayerNorm: new LayerNorm(hiddenSize, { eps }),
     });

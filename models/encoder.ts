@@ -23,6 +23,8 @@ export interface EncoderConfig {
   readonly maxPositions: number;
   readonly activation: ActivationName;
   readonly normEps: number;
+  /** The token that fills rows up, if there is one: its embedding is not trained. */
+  readonly padding: number | undefined;
   /** Classes of a classifier. */
   readonly labels: number;
 }

@@ -56,10 +56,10 @@ export class MPNetModel extends Module implements Encoder {
     { pooler: hasPooler }: { pooler: boolean },
   ) {
     super();
-    const { vocabSize, hiddenSize, maxPositions, normEps: eps, layers, buckets, heads } = config;
+    const { vocabSize, hiddenSize, padding, maxPositions, normEps: eps, layers, buckets, heads } = config;
     this.embeddings = group({
-      word_embeddings: new Embedding(vocabSize, hiddenSize),
-      position_embeddings: new Embedding(maxPositions, hiddenSize),
+      word_embeddings: new Embedding(vocabSize, hiddenSize, { padding }),
+      position_embeddings: new Embedding(maxPositions, hiddenSize, { padding }),
       LayerNorm: new LayerNorm(hiddenSize, { eps }),
     });
     this.encoder = group({

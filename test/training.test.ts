@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CaseReport } from '../runtime/conformance/compare.ts';
 import { readTensors } from '../runtime/conformance/subject.ts';
-import { checkTraining, type TrainGolden } from '../runtime/conformance/train.ts';
+import { causalTraining, checkTraining, type TrainGolden } from '../runtime/conformance/train.ts';
 import type { Device } from '../runtime/device.ts';
 import type { TargetName } from '../runtime/devices.ts';
 import { emulatedDevice } from './cuda-device.ts';
@@ -19,7 +19,8 @@ describe.skipIf(!hasMaterial)(hasMaterial ? 'golden steps' : 'golden steps (skip
     const folder = join(material, 'hf-golden', name);
     const { train } = readJson<{ train: TrainGolden }>(join(folder, 'golden.json'));
     const report = new CaseReport();
-    await checkTraining(report, folder, train, await readTensors(join(folder, 'golden.safetensors')), target);
+    const tensors = await readTensors(join(folder, 'golden.safetensors'));
+    await checkTraining(report, await causalTraining(folder, tensors), train, target);
     expect(report.failures).toEqual([]);
     expect(report.checks).toBe(train.losses.length + Object.keys(train.grad_norms_step0).length);
   };

@@ -23,6 +23,14 @@ export const filled =
 export const zeros: Initializer = filled(0);
 export const ones: Initializer = filled(1);
 
+/** The values of `initializer`, but for row `row` of a matrix, which is 0. */
+export const zeroRow =
+  (initializer: Initializer, row: number): Initializer =>
+  (shape, random) => {
+    const size = sizeOf(shape.slice(1));
+    return initializer(shape, random).fill(0, row * size, (row + 1) * size);
+  };
+
 /** Normal numbers around 0: their deviation is `factor` times the model's range. */
 export const normal =
   (factor = 1): Initializer =>

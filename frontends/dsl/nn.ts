@@ -2,10 +2,10 @@
 // which the checkpoint stores them; computation is in f32.
 import { type Dim, dimConst } from '../../ir/dim.ts';
 import { roundTo } from '../../ir/dtype.ts';
-import { filled, type Initializer, normal, ones, zeros } from './initializers.ts';
+import { filled, type Initializer, normal, ones, zeroRow, zeros } from './initializers.ts';
 import { Module, Parameter } from './module.ts';
 import type { Rotation } from './rope.ts';
-import { op, type Tensor } from './tensor.ts';
+import { op, type Tensor, where } from './tensor.ts';
 
 export interface LinearOptions {
   readonly bias?: boolean;
@@ -55,22 +55,32 @@ export class Conv1D extends Module {
   }
 }
 
+export interface EmbeddingOptions {
+  readonly scale?: number;
+  /** A row that stands for nothing: looking it up teaches it nothing, and it is 0 in a new model. */
+  readonly padding?: number | undefined;
+}
+
 /** Rows of a table [count, size], times `scale` if given, which is rounded to the dtype of the table. */
 export class Embedding extends Module {
   readonly weight: Parameter;
   readonly #scale: number;
+  readonly #padding: number | undefined;
 
-  constructor(count: number, size: number, { scale = 1 }: { scale?: number } = {}) {
+  constructor(count: number, size: number, { scale = 1, padding }: EmbeddingOptions = {}) {
     super();
-    this.weight = new Parameter([count, size]);
+    this.weight = new Parameter([count, size], padding === undefined ? normal() : zeroRow(normal(), padding));
     this.#scale = scale;
+    this.#padding = padding;
   }
 
   /** ids [..] of integers to [.., size]. */
   forward(ids: Tensor): Tensor {
     return this.scope(() => {
       const table = this.weight.stored;
-      const rows = table.gather(ids).cast('f32');
+      const found = table.gather(ids).cast('f32');
+      const rows =
+        this.#padding === undefined ? found : where(ids.eq(this.#padding).unsqueeze(-1), found.detach(), found);
       return this.#scale === 1 ? rows : rows.mul(roundTo(table.dtype, this.#scale));
     });
   }

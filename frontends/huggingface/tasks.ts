@@ -59,7 +59,9 @@ function labelsOf(config: Fields): number {
 }
 
 function problemTypeOf(config: Fields): ProblemType | undefined {
-  return config.has('problem_type') ? config.choice('problem_type', problemTypes, 'regression') : undefined;
+  if (!config.has('problem_type')) return undefined;
+  const found = problemTypes.find((type) => type === config.json.problem_type);
+  return found ?? config.fail('problem_type', `one of ${problemTypes.join(', ')}`);
 }
 
 /**

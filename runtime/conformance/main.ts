@@ -16,7 +16,7 @@ import {
 import { CaseReport } from './compare.ts';
 import { targetNames } from '../devices.ts';
 import { openSubject, readTensors, type SubjectOptions, supports } from './subject.ts';
-import { checkTraining } from './train.ts';
+import { causalTraining, checkTraining } from './train.ts';
 import { checkTask, isTaskKind, supportsTask, type TaskGolden } from './task-checks.ts';
 
 const width = 28;
@@ -46,7 +46,9 @@ async function runCase(c: Case, options: SubjectOptions): Promise<CaseReport> {
       const golden = readJson<CausalGolden>(join(c.folder, 'golden.json'));
       const tensors = await readTensors(join(c.folder, 'golden.safetensors'));
       await checkCausal(report, subject, golden, tensors);
-      if (golden.train) await checkTraining(report, c.checkpoint, golden.train, tensors, options.target);
+      if (golden.train) {
+        await checkTraining(report, await causalTraining(c.checkpoint, tensors), golden.train, options.target);
+      }
     } else {
       const golden = readJson<LanguageModelGolden>(join(c.folder, 'golden.json'));
       const spoken = readJson<GreedyText>(join(c.folder, 'greedy100.json'));

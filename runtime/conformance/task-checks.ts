@@ -1,5 +1,5 @@
 // The checks of a case whose model reads whole sequences: outputs, hidden states and the loss of its golden batch.
-import { supportedEncoders } from '../../frontends/huggingface/index.ts';
+import { openCheckpoint, supportedEncoders, type TaskName, taskModel } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import {
   AutoModelForMaskedLM,
@@ -15,16 +15,20 @@ import type { SequenceModel } from '../sequence-model.ts';
 import { type GoldenTensor, type GoldenTensors, tolerance } from './checks.ts';
 import { type CaseReport, relativeError } from './compare.ts';
 import type { SubjectOptions } from './subject.ts';
+import { checkTraining, type TrainedTask, type TrainGolden } from './train.ts';
 
 type Load = (folder: string, options: TaskLoadOptions) => Promise<SequenceModel<LogitsOutput | SpanOutput>>;
 
 /** Kinds of hf-golden. */
 const loaders = {
-  mlm: (folder, options) => AutoModelForMaskedLM.from_pretrained(folder, options),
-  seqcls: (folder, options) => AutoModelForSequenceClassification.from_pretrained(folder, options),
-  tokcls: (folder, options) => AutoModelForTokenClassification.from_pretrained(folder, options),
-  qa: (folder, options) => AutoModelForQuestionAnswering.from_pretrained(folder, options),
-} satisfies Record<string, Load>;
+  mlm: { task: 'masked-lm', load: (...args) => AutoModelForMaskedLM.from_pretrained(...args) },
+  seqcls: {
+    task: 'sequence-classification',
+    load: (...args) => AutoModelForSequenceClassification.from_pretrained(...args),
+  },
+  tokcls: { task: 'token-classification', load: (...args) => AutoModelForTokenClassification.from_pretrained(...args) },
+  qa: { task: 'question-answering', load: (...args) => AutoModelForQuestionAnswering.from_pretrained(...args) },
+} satisfies Record<string, { task: TaskName; load: Load }>;
 
 export type TaskKind = keyof typeof loaders;
 export const isTaskKind = (kind: string | undefined): kind is TaskKind =>
@@ -35,7 +39,7 @@ export const supportsTask = (modelType: string | undefined): boolean =>
 
 export interface TaskGolden {
   readonly kind: TaskKind;
-  readonly train?: { readonly losses: readonly number[] };
+  readonly train?: TrainGolden;
 }
 
 /** A golden tensor as nested lists. */
@@ -53,7 +57,7 @@ export async function checkTask(
   tensors: GoldenTensors,
   { target }: SubjectOptions,
 ): Promise<void> {
-  const load: Load = loaders[golden.kind];
+  const { task, load }: { task: TaskName; load: Load } = loaders[golden.kind];
   const model = await load(folder, { target });
   try {
     const columns = [...tensors].flatMap(([name, tensor]) => {
@@ -80,9 +84,20 @@ export async function checkTask(
     const loss = golden.train?.losses[0];
     if (loss !== undefined) {
       report.error('loss', relativeError(output.loss?.data ?? new Float32Array(0), Float32Array.of(loss)), tolerance);
-      report.leaveOut('train');
     }
   } finally {
     model.dispose();
   }
+  if (golden.train) await checkTraining(report, await taskTraining(folder, task, tensors), golden.train, target);
+}
+
+/** The golden batch of a task. */
+async function taskTraining(folder: string, name: TaskName, tensors: GoldenTensors): Promise<TrainedTask> {
+  const { task, checkpoint } = taskModel(await openCheckpoint(folder), name);
+  const columns = [...task.inputs, ...task.labels].flatMap((column) => {
+    const tensor = tensors.get(column.name) ?? tensors.get(`label_${column.name}`);
+    const dtype = tensor?.data instanceof BigInt64Array ? 'i64' : 'f32';
+    return tensor ? [[column.name, { dtype, shape: tensor.shape, data: tensor.data }] as const] : [];
+  });
+  return { task, checkpoint, columns: Object.fromEntries(columns) };
 }

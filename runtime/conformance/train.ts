@@ -1,7 +1,7 @@
 // The training check of a case: four steps of AdamW on one batch give the losses that PyTorch had, and the gradients of
 // the first step have its norms.
 import { AdamW, causalTask, type SequenceTask, traceTraining, type TrainEntry } from '../../frontends/dsl/index.ts';
-import { causalLM, openCheckpoint } from '../../frontends/huggingface/index.ts';
+import { type Checkpoint, causalLM, openCheckpoint } from '../../frontends/huggingface/index.ts';
 import type { Device } from '../device.ts';
 import type { TargetName } from '../devices.ts';
 import type { HostTensor } from '../session.ts';
@@ -24,44 +24,51 @@ export interface TrainGolden {
 const optimizer = AdamW({ betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 });
 const learningRate = 1e-3;
 
-/** Trains a causal language model on the golden input, all of whose tokens are labels. */
-export async function checkTraining(
-  report: CaseReport,
-  checkpoint: string,
-  golden: TrainGolden,
-  tensors: GoldenTensors,
-  target: TargetName | Device,
-): Promise<void> {
-  const opened = causalLM(await openCheckpoint(checkpoint));
+/** A task of a checkpoint, and the columns of its golden batch. */
+export interface TrainedTask {
+  readonly task: SequenceTask;
+  readonly checkpoint: Checkpoint;
+  readonly columns: Readonly<Record<string, HostTensor>>;
+  /** Labels that count, where the task asks for them. */
+  readonly numItems?: number;
+}
+
+/** A causal language model on the golden input, all of whose tokens are labels. */
+export async function causalTraining(folder: string, tensors: GoldenTensors): Promise<TrainedTask> {
+  const { model, checkpoint } = causalLM(await openCheckpoint(folder));
   const ids = tensors.get('input_ids')!;
   const [batch, seq] = ids.shape;
   const input: HostTensor = { dtype: 'i64', shape: ids.shape, data: ids.data };
-  await checkSteps(report, golden, {
-    task: causalTask(opened.model),
-    dims: { batch, seq },
+  return {
+    task: causalTask(model),
+    checkpoint,
     columns: { input_ids: input, labels: input },
     numItems: batch * (seq - 1),
-    open: (task, dims, entries) => {
-      const weights = checkpointWeights(opened.checkpoint);
-      const training = traceTraining(task, entries, { optimizer, dims }, weights.resolve);
-      return TrainingSession.open({ training, target, weights });
-    },
-  });
+  };
 }
 
-interface Steps {
-  readonly task: SequenceTask;
-  readonly dims: Readonly<Record<string, number>>;
-  readonly columns: Readonly<Record<string, HostTensor>>;
-  readonly numItems: number;
-  open(task: SequenceTask, dims: Steps['dims'], entries: readonly TrainEntry[]): Promise<TrainingSession>;
+/** The sizes that the columns have. */
+function dimsOf({ task, columns }: TrainedTask): Record<string, number> {
+  const named = [...task.inputs, ...task.labels].flatMap(({ name, axes }) =>
+    axes.map((axis, i) => [axis, columns[name]?.shape[i]] as const),
+  );
+  return Object.fromEntries(named.filter(([axis, size]) => typeof axis === 'string' && size !== undefined));
 }
 
-async function checkSteps(report: CaseReport, golden: TrainGolden, steps: Steps): Promise<void> {
-  const { task, dims, columns, numItems, open } = steps;
-  const session = await open(task, dims, ['train', 'accumulate']);
+export async function checkTraining(
+  report: CaseReport,
+  trained: TrainedTask,
+  golden: TrainGolden,
+  target: TargetName | Device,
+): Promise<void> {
+  const { task, checkpoint, columns, numItems } = trained;
+  const entries: readonly TrainEntry[] = ['train', 'accumulate'];
+  const weights = checkpointWeights(checkpoint);
+  const training = traceTraining(task, entries, { optimizer, dims: dimsOf(trained) }, weights.resolve);
+  const session = await TrainingSession.open({ training, target, weights });
+  const items = numItems === undefined ? {} : { num_items: numItems };
   try {
-    await session.run('accumulate', columns, { num_items: numItems });
+    await session.run('accumulate', columns, items);
     const largest = Math.max(...Object.values(golden.grad_norms_step0));
     for (const [name, want] of Object.entries(golden.grad_norms_step0)) {
       const { data } = await session.read(`grad.${name}`);
@@ -69,7 +76,7 @@ async function checkSteps(report: CaseReport, golden: TrainGolden, steps: Steps)
       report.error(`grad norm of ${name}`, Math.abs(norm - want) / Math.max(want, normFloor * largest), normTolerance);
     }
     for (const [i, want] of golden.losses.entries()) {
-      const { loss } = await session.run('train', columns, { learning_rate: learningRate, num_items: numItems });
+      const { loss } = await session.run('train', columns, { learning_rate: learningRate, ...items });
       report.error(`loss of step ${i}`, Math.abs(Number(loss.data[0]) - want) / want, lossTolerance);
     }
   } finally {

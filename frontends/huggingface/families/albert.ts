@@ -11,6 +11,7 @@ const defaults: EncoderDefaults = {
   layers: 12,
   heads: 64,
   activation: 'gelu_new',
+  padding: 0,
 };
 
 export const albert: EncoderFamily = {
@@ -20,6 +21,7 @@ export const albert: EncoderFamily = {
       ...readEncoderConfig(fields, labels, defaults),
       embeddingSize: fields.count('embedding_size', 128),
       typeVocabSize: fields.count('type_vocab_size', 2),
+      countsTokens: false,
       groups: fields.count('num_hidden_groups', 1),
       groupLayers: fields.count('inner_group_num', 1),
     };

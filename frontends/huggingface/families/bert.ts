@@ -29,13 +29,13 @@ function readBertConfig(config: Fields, labels: number, member: Member): BertCon
     ...encoder,
     embeddingSize: embeddingSize ?? encoder.hiddenSize,
     typeVocabSize: config.count('type_vocab_size', 2),
-    ...(member.countsTokens ? { pad: config.token('pad_token_id') ?? 1 } : {}),
+    countsTokens: member.countsTokens ?? false,
   };
 }
 
 /** Positions of the longest sequence. */
-const positions = ({ maxPositions, pad }: BertConfig): number =>
-  pad === undefined ? maxPositions : maxPositions - pad - 1;
+const positions = ({ maxPositions, countsTokens, padding = -1 }: BertConfig): number =>
+  countsTokens ? maxPositions - padding - 1 : maxPositions;
 
 /** The pooler is a part of the encoder alone and of BERT's classifier, not of models that score tokens. */
 const bert: EncoderFamily = {
@@ -81,12 +81,12 @@ const electra: EncoderFamily = {
   },
 };
 
-const robertaDefaults = { ...bertDefaults, vocabSize: 50265 };
+const robertaDefaults = { ...bertDefaults, padding: 1 };
 
 export const bertFamilies = {
   bert,
-  roberta: roberta(robertaDefaults),
-  'xlm-roberta': roberta({ ...bertDefaults, vocabSize: 30522 }),
-  camembert: roberta({ ...bertDefaults, vocabSize: 30522 }),
+  roberta: roberta({ ...robertaDefaults, vocabSize: 50265 }),
+  'xlm-roberta': roberta(robertaDefaults),
+  camembert: roberta(robertaDefaults),
   electra,
 } satisfies Readonly<Record<string, EncoderFamily>>;

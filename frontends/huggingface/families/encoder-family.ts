@@ -32,6 +32,7 @@ export interface EncoderDefaults {
   readonly layers: number;
   readonly heads: number;
   readonly activation: ActivationName;
+  readonly padding: number;
 }
 
 export const bertDefaults: EncoderDefaults = {
@@ -41,10 +42,11 @@ export const bertDefaults: EncoderDefaults = {
   layers: 12,
   heads: 12,
   activation: 'gelu',
+  padding: 0,
 };
 
 /** The names of fields, where they are not BERT's. */
-export type FieldNames = Partial<Record<keyof EncoderDefaults, string>>;
+export type FieldNames = Partial<Record<Exclude<keyof EncoderDefaults, 'padding'>, string>>;
 
 export function readEncoderConfig(
   config: Fields,
@@ -57,7 +59,7 @@ export function readEncoderConfig(
       throw new ModelcError('unsupported', `${config.where}: ${flag} is not supported for encoders; leave it out`);
     }
   }
-  const count = (field: Exclude<keyof EncoderDefaults, 'activation'>, name: string): number =>
+  const count = (field: Exclude<keyof EncoderDefaults, 'activation' | 'padding'>, name: string): number =>
     config.count(names[field] ?? name, defaults[field]);
   const hiddenSize = count('hiddenSize', 'hidden_size');
   const heads = count('heads', 'num_attention_heads');
@@ -71,6 +73,7 @@ export function readEncoderConfig(
     maxPositions: config.count('max_position_embeddings', 512),
     activation: config.activation(names.activation ?? 'hidden_act', defaults.activation),
     normEps: config.positive('layer_norm_eps', 1e-12),
+    padding: Object.hasOwn(config.json, 'pad_token_id') ? config.token('pad_token_id') : defaults.padding,
     labels,
   };
 }

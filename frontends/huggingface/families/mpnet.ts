@@ -8,6 +8,7 @@ export const mpnet: EncoderFamily = {
   read(fields, task, labels) {
     const config = {
       ...readEncoderConfig(fields, labels, { ...bertDefaults, vocabSize: 30527 }),
+      padding: mpnetPad,
       buckets: fields.count('relative_attention_num_buckets', 32),
     };
     const encoder = new MPNetModel(config, { pooler: task === undefined });
