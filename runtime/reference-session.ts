@@ -94,9 +94,7 @@ export class ReferenceSession implements Session {
       params.set(param.attrs.name, toNdArray(tensor));
     }
     const hasState = paramsOf(graph, 'state').length > 0;
-    const { results, updates } = hasState
-      ? evaluateOn(ownState(state), graph, params, inputs)
-      : evaluate(graph, { params });
+    const { results } = hasState ? evaluateOn(ownState(state), graph, params, inputs) : evaluate(graph, { params });
     const kept = [...results].filter(([result]) => !wanted || wanted.includes(result));
     return Object.fromEntries(kept.map(([result, value]) => [result, fromNdArray(value)]));
   }

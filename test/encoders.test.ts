@@ -182,7 +182,7 @@ describe('a small BERT', () => {
 });
 
 describe('losses', () => {
-  const valueOf = (
+  const lossOf = (
     inputs: Record<string, NdArray>,
     build: (t: Tracer) => ReturnType<typeof meanSquaredError>,
   ): number => {
@@ -198,7 +198,7 @@ describe('losses', () => {
   test('regression and independent decisions', () => {
     const inputs = { x: ndarray('f32', [2, 2], [1, -2, 30, -40]), y: ndarray('f32', [2, 2], [0, 1, 1, 0]) };
     const with_ = (loss: typeof meanSquaredError) =>
-      valueOf(inputs, (t) => loss(t.input('x', 'f32', [2, 2]), t.input('y', 'f32', [2, 2])));
+      lossOf(inputs, (t) => loss(t.input('x', 'f32', [2, 2]), t.input('y', 'f32', [2, 2])));
     expect(with_(meanSquaredError)).toBeCloseTo((1 + 9 + 29 ** 2 + 1600) / 4, 3);
     expect(with_(binaryCrossEntropy)).toBeCloseTo((Math.log1p(Math.E) + Math.log1p(Math.exp(2))) / 4, 6);
   });
@@ -206,7 +206,7 @@ describe('losses', () => {
   test('an answer behind the sequence does not count', () => {
     const logits = ndarray('f32', [2, 3], [1, 2, 3, 5, 5, 5]);
     const inputs = { a: logits, b: logits, from: ndarray('i32', [2], [0, 3]), to: ndarray('i32', [2], [7, 1]) };
-    const loss = valueOf(inputs, (t) =>
+    const loss = lossOf(inputs, (t) =>
       spanLoss(
         [t.input('a', 'f32', [2, 3]), t.input('b', 'f32', [2, 3])],
         [t.input('from', 'i32', [2]), t.input('to', 'i32', [2])],
