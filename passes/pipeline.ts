@@ -1,5 +1,6 @@
 // The compiler in one list: graph to graph, in order, each pass with the option that it reads. A verifier runs after
-// every pass, so a pass that breaks the graph is named by the error.
+// every pass, so a pass that breaks the graph is named by the error. Adapters (lora.ts) are applied before, where a model's
+// graph is traced, for the interpreter runs that graph and gradients are taken of it.
 import { ModelcError } from '../ir/error.ts';
 import type { Graph, OpName } from '../ir/graph.ts';
 import type { Target } from '../ir/target.ts';

@@ -5,6 +5,7 @@ export * from './data/index.ts';
 export { defineModel, type ModelDefinition } from './define-model.ts';
 export * from './generation/index.ts';
 export { AutoModelForCausalLM, type LoadOptions } from './models.ts';
+export * from './peft/index.ts';
 export {
   type PipelineOptions,
   pipeline,

@@ -11,7 +11,7 @@ import {
   readSpan,
   readTensor,
 } from '../frontends/huggingface/index.ts';
-import { dtypeInfo } from '../ir/dtype.ts';
+import { dtypeInfo, isDType } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import { stridesOf } from '../ir/ndarray.ts';
 import type { PlanTensor } from '../ir/program.ts';
@@ -24,9 +24,10 @@ import type { Device, FileSpan } from './device.ts';
 import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
 import { GenerationConfig } from './generation/configuration.ts';
 import { createModel, type ModelInfo, type PreTrainedModel } from './generation/model.ts';
+import { bytesOf, toNdArray, viewOf } from './host-tensor.ts';
 import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
-import type { Session, SessionLimits } from './session.ts';
+import type { HostTensor, Session, SessionLimits } from './session.ts';
 
 export interface LoadOptions {
   /** 'cpu' (default): native code; 'cuda' and 'webgpu': this machine's GPU; 'reference': the interpreter, slow and exact. */
@@ -130,8 +131,11 @@ export interface OpenedModel {
   readonly cache: CacheSpec;
   /** The graph of an entry: prefill, decode or forward. */
   trace(entry: string): Traced;
-  /** Whether the model is the caller's own, rather than what config.json says. */
+  /** Whether the graphs are not just what config.json says: the caller's own architecture, or a model with adapters. */
   readonly ownArchitecture: boolean;
+  /** Tensors in memory that are read in place of those of the checkpoint, or beside them. */
+  readonly tensors?: ReadonlyMap<string, HostTensor>;
+  readonly options: LoadOptions;
 }
 
 /** Reads a checkpoint folder without its weights. Options and errors are those of from_pretrained. */
@@ -162,6 +166,7 @@ export function modelOf(checkpoint: Checkpoint, options: LoadOptions = {}): Open
     fixedChunk: options.chunk !== undefined,
     cache: fixedLength ? { kind: 'static', capacity: length, store: 'f32' } : { kind: 'dynamic', store: 'f32' },
     ownArchitecture: options.architecture !== undefined,
+    options,
     trace: tracer(model, limits),
   };
 }
@@ -209,6 +214,21 @@ function tracer(model: CausalLM, { batch, length, chunk }: SessionLimits): (entr
   };
 }
 
+/**
+ * An opened model that reads `tensors` in place of weights of the checkpoint, or beside them, and whose graphs are
+ * rewritten, unless `rewrite` is undefined.
+ */
+export function rewritten(
+  opened: OpenedModel,
+  tensors: ReadonlyMap<string, HostTensor>,
+  rewrite?: (traced: Traced) => Traced,
+): OpenedModel {
+  const { model, limits } = opened;
+  if (!rewrite) return { ...opened, tensors };
+  const changed: CausalLM = { ...model, graph: (entry, bounds) => rewrite(model.graph(entry, bounds)) };
+  return { ...opened, model: changed, trace: tracer(changed, limits), ownArchitecture: true, tensors };
+}
+
 // biome-ignore lint/complexity/noStaticOnlyClass: the name and form that users of transformers know
 export class AutoModelForCausalLM {
   /**
@@ -222,17 +242,38 @@ export class AutoModelForCausalLM {
 
 /** An opened model, ready to generate. `device`: the target's device, when it is open already. */
 export async function loadModel(opened: OpenedModel, target: TargetName, device?: Device): Promise<PreTrainedModel> {
-  const session = await (target === 'reference' ? openReference(opened) : openCompiled(opened, target, device));
+  const session = await openSession(opened, target, device);
   const { checkpoint, info } = opened;
-  return createModel(session, info, checkpoint.config, generationConfigOf(checkpoint));
+  const model = createModel(session, info, checkpoint.config, generationConfigOf(checkpoint));
+  sources.set(model, { opened, target, ...(device ? { device } : {}) });
+  return model;
 }
 
+/** What a model was made of. */
+export interface ModelSource {
+  readonly opened: OpenedModel;
+  readonly target: TargetName;
+  readonly device?: Device;
+}
+
+const sources = new WeakMap<PreTrainedModel, ModelSource>();
+
+/** What a model of from_pretrained was made of; undefined for one of a compiled artifact, which cannot be made anew. */
+export const sourceOf = (model: PreTrainedModel): ModelSource | undefined => sources.get(model);
+
+/** Compiles an opened model for a target, or has it interpreted. */
+export const openSession = (opened: OpenedModel, target: TargetName, device?: Device): Promise<Session> =>
+  target === 'reference' ? Promise.resolve(openReference(opened)) : openCompiled(opened, target, device);
+
 /** A model in the interpreter. */
-function openReference({ checkpoint, limits, trace }: OpenedModel): Session {
+function openReference({ checkpoint, limits, trace, tensors }: OpenedModel): Session {
   return new ReferenceSession({
     limits,
     trace,
-    weight: (name, dtype, shape) => readTensor(storedTensor(checkpoint, name).span, dtype, shape),
+    weight: async (name, dtype, shape) => {
+      const held = tensors?.get(name);
+      return held ? toNdArray(held) : readTensor(storedTensor(checkpoint, name).span, dtype, shape);
+    },
   });
 }
 
@@ -241,7 +282,7 @@ async function openCompiled(opened: OpenedModel, target: DeviceName, given?: Dev
   const { open, build, entries } = devices[target];
   const device: Device = given ?? (await open());
   const fitted = fitChunk(opened, device.target);
-  const { checkpoint, model, limits, cache, trace } = fitted;
+  const { checkpoint, model, limits, cache, trace, tensors: held } = fitted;
   const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => [name, dtype, shape]);
   const built = (...entries: string[]) => {
     const architecture = architectureDigest(fitted, entries);
@@ -253,7 +294,7 @@ async function openCompiled(opened: OpenedModel, target: DeviceName, given?: Dev
   return ProgramSession.open({
     ...(await built(...entries)),
     device,
-    weight: (tensor) => weightSource(checkpoint, tensor),
+    weight: (tensor) => weightSource(checkpoint, tensor, held),
     missing: (entry) => built(entry),
   });
 }
@@ -264,15 +305,35 @@ export const storedTensor = (checkpoint: Checkpoint, name: string) => {
   return tensor;
 };
 
-/** Where the bytes of a program's weight are: in the checkpoint, whole or a span of rows, or permuted as its name says. */
-export async function weightSource(checkpoint: Checkpoint, weight: PlanTensor): Promise<FileSpan | Uint8Array> {
+/**
+ * Where the bytes of a program's weight are: among the tensors that are `held` in memory or in the checkpoint, whole or a
+ * span of rows, or permuted as its name says.
+ */
+export async function weightSource(
+  checkpoint: Checkpoint,
+  weight: PlanTensor,
+  held?: ReadonlyMap<string, HostTensor>,
+): Promise<FileSpan | Uint8Array> {
   const { source, perm, rows } = recipeOf(weight.name);
-  const { span, shape } = storedTensor(checkpoint, source);
+  const inMemory = held?.get(source);
+  const { span, shape } = inMemory ? { span: bytesOf(inMemory.data), shape: inMemory.shape } : storedTensor(checkpoint, source); // biome-ignore format: one row
   const elementBytes = dtypeInfo[weight.dtype].bytes;
   const [, ...row] = perm ? perm.map((p) => shape[p]) : shape;
   const rowBytes = row.reduce((n, d) => n * d, elementBytes);
-  if (perm) return permuteBytes(await readSpan(span), shape, perm, elementBytes, rows);
-  return rows ? { ...span, offset: span.offset + rows[0] * rowBytes, bytes: (rows[1] - rows[0]) * rowBytes } : span;
+  const isHeld = span instanceof Uint8Array;
+  if (perm) return permuteBytes(isHeld ? span : await readSpan(span), shape, perm, elementBytes, rows);
+  if (!rows) return span;
+  const [start, end] = rows.map((r) => r * rowBytes);
+  return isHeld ? span.subarray(start, end) : { ...span, offset: span.offset + start, bytes: end - start };
+}
+
+/** A weight of an opened model in memory, as it is stored. */
+export async function readWeight({ checkpoint, tensors }: OpenedModel, name: string): Promise<HostTensor> {
+  const held = tensors?.get(name);
+  if (held) return held;
+  const { dtype, shape, span } = storedTensor(checkpoint, name);
+  if (!isDType(dtype)) throw new ModelcError('unsupported', `the weight ${name} is stored as ${dtype}; convert it to F32, F16 or BF16`); // biome-ignore format: one row
+  return { dtype, shape, data: viewOf(dtype, await readSpan(span)) };
 }
 
 /**
