@@ -7,6 +7,7 @@ import { callable } from '../callable.ts';
 import { Tensor } from '../tensor.ts';
 import { type Message, renderChat } from './chat-template.ts';
 import { malformed, openTokenizer } from './tokenizer-file.ts';
+import { writeTokenizer } from './write-tokenizer.ts';
 import type {
   BatchEncoding,
   ChatTemplateOptions,
@@ -48,7 +49,11 @@ export class TextTokenizer {
   private readonly cleanUp: boolean;
   private readonly givesTypes: boolean;
 
-  constructor({ where, tokenizer, config, chatTemplates }: TokenizerFiles) {
+  private readonly files: TokenizerFiles;
+
+  constructor(files: TokenizerFiles) {
+    const { where, tokenizer, config, chatTemplates } = files;
+    this.files = files;
     this.where = where;
     this.inner = openTokenizer(tokenizer, config, where);
     this.chatTemplates = chatTemplates;
@@ -227,6 +232,12 @@ export class TextTokenizer {
       throw new ModelcError('input', `'${token}' is not a token of ${this.where}, so it cannot be the pad_token`);
     }
     Object.assign(this.specials, { pad_token: token });
+  }
+
+  /** Writes tokenizer.json, tokenizer_config.json and, where the template came from one, chat_template.jinja. */
+  async save_pretrained(directory: string): Promise<void> {
+    const side = this.side === undefined ? {} : { padding_side: this.side };
+    await writeTokenizer({ ...this.files, config: { ...this.files.config, ...this.specials, ...side } }, directory);
   }
 
   private encodeOne(
