@@ -1,33 +1,38 @@
 // AutoModelForCausalLM: a checkpoint folder to a model that runs. The model is compiled in this process for the
 // CPU or a GPU, or with `target: 'reference'` interpreted. The entry `forward` (all positions' logits) is compiled at its first use.
 import { createHash } from 'node:crypto';
-import { causalEntries, type Traced } from '../frontends/dsl/index.ts';
+import {
+  type CausalEntry,
+  type CausalLimits,
+  causalEntries,
+  causalTask,
+  initialValues,
+  type Traced,
+  traceCausalLM,
+} from '../frontends/dsl/index.ts';
 import {
   type Architecture,
-  type CausalLM,
+  type CausalDescription,
   type Checkpoint,
   causalLM,
+  describeCausalLM,
   openCheckpoint,
-  readSpan,
-  readTensor,
 } from '../frontends/huggingface/index.ts';
-import { dtypeInfo, isDType } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
-import { stridesOf } from '../ir/ndarray.ts';
-import type { PlanTensor } from '../ir/program.ts';
 import type { Target } from '../ir/target.ts';
 import { printGraph } from '../ir/text.ts';
 import type { CacheSpec } from '../passes/cache-layout.ts';
-import { recipeOf } from '../passes/recipe.ts';
 import { arenaBytes, compile } from './compiler.ts';
-import type { Device, FileSpan } from './device.ts';
+import type { Device } from './device.ts';
 import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
+import { Generator } from './data/generator.ts';
 import { GenerationConfig } from './generation/configuration.ts';
 import { createModel, type ModelInfo, type PreTrainedModel } from './generation/model.ts';
-import { bytesOf, toNdArray, viewOf } from './host-tensor.ts';
 import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import type { HostTensor, Session, SessionLimits } from './session.ts';
+import type { TrainableModel } from './trainer/trainable.ts';
+import { checkpointWeights, memoryWeights, overlaidWeights, type WeightStore } from './weight-store.ts';
 
 export interface LoadOptions {
   /** 'cpu' (default): native code; 'cuda' and 'webgpu': this machine's GPU; 'reference': the interpreter, slow and exact. */
@@ -123,18 +128,19 @@ function checkOptions(options: LoadOptions): void {
 /** A checkpoint, its model, and what it is to be compiled for. */
 export interface OpenedModel {
   readonly checkpoint: Checkpoint;
-  readonly model: CausalLM;
+  readonly model: CausalDescription;
   readonly info: ModelInfo;
   readonly limits: SessionLimits;
   /** Whether the chunk was asked for, so that no target may lower it. */
   readonly fixedChunk: boolean;
   readonly cache: CacheSpec;
+  readonly weights: WeightStore;
+  /** Traces an entry under limits. */
+  graph(entry: CausalEntry, limits: CausalLimits): Traced;
   /** The graph of an entry: prefill, decode or forward. */
   trace(entry: string): Traced;
   /** Whether the graphs are not just what config.json says: the caller's own architecture, or a model with adapters. */
   readonly ownArchitecture: boolean;
-  /** Tensors in memory that are read in place of those of the checkpoint, or beside them. */
-  readonly tensors?: ReadonlyMap<string, HostTensor>;
   readonly options: LoadOptions;
 }
 
@@ -149,6 +155,15 @@ export function modelOf(checkpoint: Checkpoint, options: LoadOptions = {}): Open
   checkOptions(options);
   const model = causalLM(checkpoint, options.architecture);
   checkDtype(options.dtype, checkpoint);
+  return describedModel(model, model.checkpoint, checkpointWeights(model.checkpoint), options);
+}
+
+function describedModel(
+  model: CausalDescription,
+  checkpoint: Checkpoint,
+  weights: WeightStore,
+  options: LoadOptions,
+): OpenedModel {
   const { vocabSize, maxPositionEmbeddings, bosTokenId } = model.config;
   const length = count('max_cache_len', options.max_cache_len ?? maxPositionEmbeddings);
   const fixedLength = options.cache_implementation === 'static';
@@ -159,15 +174,16 @@ export function modelOf(checkpoint: Checkpoint, options: LoadOptions = {}): Open
     fixedLength,
   };
   return {
-    checkpoint: model.checkpoint,
+    checkpoint,
     model,
+    weights,
     info: { vocabSize, maxPositionEmbeddings, ...(bosTokenId === undefined ? {} : { bosTokenId }) },
     limits,
     fixedChunk: options.chunk !== undefined,
     cache: fixedLength ? { kind: 'static', capacity: length, store: 'f32' } : { kind: 'dynamic', store: 'f32' },
     ownArchitecture: options.architecture !== undefined,
     options,
-    trace: tracer(model, limits),
+    ...traces(model, weights, limits),
   };
 }
 
@@ -179,11 +195,11 @@ const boundless = 2 ** 40;
  * results of one fit into a binding.
  */
 export function fitChunk(opened: OpenedModel, target: Target): OpenedModel {
-  const { model, limits, cache, trace, fixedChunk } = opened;
+  const { limits, cache, graph, trace, fixedChunk } = opened;
   if (fixedChunk || limits.chunk === 1 || target.bindingBytes >= boundless) return opened;
   if (arenaBytes(trace('prefill'), target, { cache }) <= target.bindingBytes) return opened;
   const shorter = { ...limits, chunk: Math.ceil(limits.chunk / 2) };
-  return fitChunk({ ...opened, limits: shorter, trace: tracer(model, shorter) }, target);
+  return fitChunk({ ...opened, limits: shorter, trace: tracer(graph, shorter) }, target);
 }
 
 /** For keys of caches: what entries of an architecture of the caller's compute; undefined if config.json says it all. */
@@ -197,8 +213,16 @@ export function architectureDigest(opened: OpenedModel, entries: readonly string
   return digest.digest('hex');
 }
 
+type Graphs = Pick<OpenedModel, 'graph' | 'trace'>;
+
+/** The graphs of a model with these weights. */
+function traces({ model }: CausalDescription, { resolve }: WeightStore, limits: SessionLimits): Graphs {
+  const graph: Graphs['graph'] = (entry, bounds) => traceCausalLM(model, entry, bounds, resolve);
+  return { graph, trace: tracer(graph, limits) };
+}
+
 /** Traces entries of a model under limits, each once. */
-function tracer(model: CausalLM, { batch, length, chunk }: SessionLimits): (entry: string) => Traced {
+function tracer(graphOf: Graphs['graph'], { batch, length, chunk }: SessionLimits): Graphs['trace'] {
   const traced = new Map<string, Traced>();
   return (entry) => {
     let graph = traced.get(entry);
@@ -207,7 +231,7 @@ function tracer(model: CausalLM, { batch, length, chunk }: SessionLimits): (entr
       if (!known) {
         throw new ModelcError('input', `the model has no entry '${entry}'; it has ${causalEntries.join(', ')}`);
       }
-      graph = model.graph(known, { maxBatch: batch, maxLength: length, chunk });
+      graph = graphOf(known, { maxBatch: batch, maxLength: length, chunk });
       traced.set(entry, graph);
     }
     return graph;
@@ -223,10 +247,10 @@ export function rewritten(
   tensors: ReadonlyMap<string, HostTensor>,
   rewrite?: (traced: Traced) => Traced,
 ): OpenedModel {
-  const { model, limits } = opened;
-  if (!rewrite) return { ...opened, tensors };
-  const changed: CausalLM = { ...model, graph: (entry, bounds) => rewrite(model.graph(entry, bounds)) };
-  return { ...opened, model: changed, trace: tracer(changed, limits), ownArchitecture: true, tensors };
+  const weights = overlaidWeights(opened.weights, tensors);
+  if (!rewrite) return { ...opened, weights };
+  const graph: Graphs['graph'] = (entry, bounds) => rewrite(opened.graph(entry, bounds));
+  return { ...opened, weights, graph, trace: tracer(graph, opened.limits), ownArchitecture: true };
 }
 
 // biome-ignore lint/complexity/noStaticOnlyClass: the name and form that users of transformers know
@@ -238,6 +262,32 @@ export class AutoModelForCausalLM {
   static async from_pretrained(directory: string, options: LoadOptions = {}): Promise<PreTrainedModel> {
     return loadModel(await openModel(directory, options), targetOf(options.target, options.device));
   }
+
+  /**
+   * A new model of a config.json, its weights drawn as transformers draws them; `seed` (42) says which. Throws ModelcError
+   * 'checkpoint' for a config that describes no model that is known.
+   */
+  static async from_config(
+    config: Readonly<Record<string, unknown>>,
+    { seed = 42, ...options }: LoadOptions & { seed?: number } = {},
+  ): Promise<PreTrainedModel> {
+    checkOptions(options);
+    const described = describeCausalLM(config, 'the config', options.architecture);
+    const random = new Generator(seed);
+    const tensors = new Map<string, HostTensor>();
+    const parameters = described.model.named();
+    for (const [name, data] of initialValues(
+      described.model,
+      () => random.uniform(),
+      described.config.initializerRange,
+    )) {
+      const field = parameters.get(name);
+      if (field) tensors.set(name, { dtype: 'f32', shape: field.shape, data });
+    }
+    const checkpoint: Checkpoint = { dir: 'the new model', config, generationConfig: {}, tensors: new Map() };
+    const opened = describedModel(described, checkpoint, memoryWeights(tensors), options);
+    return loadModel(opened, targetOf(options.target, options.device));
+  }
 }
 
 /** An opened model, ready to generate. `device`: the target's device, when it is open already. */
@@ -246,6 +296,7 @@ export async function loadModel(opened: OpenedModel, target: TargetName, device?
   const { checkpoint, info } = opened;
   const model = createModel(session, info, checkpoint.config, generationConfigOf(checkpoint));
   sources.set(model, { opened, target, ...(device ? { device } : {}) });
+  model.trainable = trainableOf(opened, model, target, device);
   return model;
 }
 
@@ -261,20 +312,39 @@ const sources = new WeakMap<PreTrainedModel, ModelSource>();
 /** What a model of from_pretrained was made of; undefined for one of a compiled artifact, which cannot be made anew. */
 export const sourceOf = (model: PreTrainedModel): ModelSource | undefined => sources.get(model);
 
+/** What a Trainer needs of a model. */
+function trainableOf(
+  opened: OpenedModel,
+  model: PreTrainedModel,
+  target: TargetName,
+  device: Device | undefined,
+): TrainableModel {
+  const { checkpoint, limits, weights } = opened;
+  return {
+    task: causalTask(opened.model.model),
+    target,
+    ...(device && { device }),
+    maxPositions: limits.length,
+    config: checkpoint.config,
+    generationConfig: checkpoint.generationConfig,
+    weights,
+    async adopt(tensors) {
+      const trained = memoryWeights(tensors);
+      const next: OpenedModel = { ...opened, weights: trained, ...traces(opened.model, trained, limits) };
+      model.replaceSession(await openSession(next, target, device));
+      sources.set(model, { opened: next, target, ...(device ? { device } : {}) });
+      model.trainable = trainableOf(next, model, target, device);
+    },
+  };
+}
+
 /** Compiles an opened model for a target, or has it interpreted. */
-export const openSession = (opened: OpenedModel, target: TargetName, device?: Device): Promise<Session> =>
-  target === 'reference' ? Promise.resolve(openReference(opened)) : openCompiled(opened, target, device);
+export const openSession = async (opened: OpenedModel, target: TargetName, device?: Device): Promise<Session> =>
+  target === 'reference' ? openReference(opened) : openCompiled(opened, target, device);
 
 /** A model in the interpreter. */
-function openReference({ checkpoint, limits, trace, tensors }: OpenedModel): Session {
-  return new ReferenceSession({
-    limits,
-    trace,
-    weight: async (name, dtype, shape) => {
-      const held = tensors?.get(name);
-      return held ? toNdArray(held) : readTensor(storedTensor(checkpoint, name).span, dtype, shape);
-    },
-  });
+function openReference({ weights, limits, trace }: OpenedModel): Session {
+  return new ReferenceSession({ limits, trace, weight: (name, dtype, shape) => weights.array(name, dtype, shape) });
 }
 
 /** A model compiled for a device of this machine, now or by an earlier process. */
@@ -282,8 +352,8 @@ async function openCompiled(opened: OpenedModel, target: DeviceName, given?: Dev
   const { open, build, entries } = devices[target];
   const device: Device = given ?? (await open());
   const fitted = fitChunk(opened, device.target);
-  const { checkpoint, model, limits, cache, trace, tensors: held } = fitted;
-  const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => [name, dtype, shape]);
+  const { checkpoint, weights, model, limits, cache, trace } = fitted;
+  const { tensors } = weights;
   const built = (...entries: string[]) => {
     const architecture = architectureDigest(fitted, entries);
     const key = { config: checkpoint.config, architecture, tensors, limits, cache, target: device.target, entries };
@@ -294,76 +364,9 @@ async function openCompiled(opened: OpenedModel, target: DeviceName, given?: Dev
   return ProgramSession.open({
     ...(await built(...entries)),
     device,
-    weight: (tensor) => weightSource(checkpoint, tensor, held),
+    weight: (tensor) => weights.source(tensor),
     missing: (entry) => built(entry),
   });
-}
-
-export const storedTensor = (checkpoint: Checkpoint, name: string) => {
-  const tensor = checkpoint.tensors.get(name);
-  if (!tensor) throw new ModelcError('checkpoint', `${checkpoint.dir} lacks the weight ${name}; download it again`);
-  return tensor;
-};
-
-/**
- * Where the bytes of a program's weight are: among the tensors that are `held` in memory or in the checkpoint, whole or a
- * span of rows, or permuted as its name says.
- */
-export async function weightSource(
-  checkpoint: Checkpoint,
-  weight: PlanTensor,
-  held?: ReadonlyMap<string, HostTensor>,
-): Promise<FileSpan | Uint8Array> {
-  const { source, perm, rows } = recipeOf(weight.name);
-  const inMemory = held?.get(source);
-  const { span, shape } = inMemory ? { span: bytesOf(inMemory.data), shape: inMemory.shape } : storedTensor(checkpoint, source); // biome-ignore format: one row
-  const elementBytes = dtypeInfo[weight.dtype].bytes;
-  const [, ...row] = perm ? perm.map((p) => shape[p]) : shape;
-  const rowBytes = row.reduce((n, d) => n * d, elementBytes);
-  const isHeld = span instanceof Uint8Array;
-  if (perm) return permuteBytes(isHeld ? span : await readSpan(span), shape, perm, elementBytes, rows);
-  if (!rows) return span;
-  const [start, end] = rows.map((r) => r * rowBytes);
-  return isHeld ? span.subarray(start, end) : { ...span, offset: span.offset + start, bytes: end - start };
-}
-
-/** A weight of an opened model in memory, as it is stored. */
-export async function readWeight({ checkpoint, tensors }: OpenedModel, name: string): Promise<HostTensor> {
-  const held = tensors?.get(name);
-  if (held) return held;
-  const { dtype, shape, span } = storedTensor(checkpoint, name);
-  if (!isDType(dtype)) throw new ModelcError('unsupported', `the weight ${name} is stored as ${dtype}; convert it to F32, F16 or BF16`); // biome-ignore format: one row
-  return { dtype, shape, data: viewOf(dtype, await readSpan(span)) };
-}
-
-/**
- * Row-major 32-bit or 16-bit elements, axes permuted: result axis i is argument axis perm[i]. Of the result, the positions
- * `rows` along its first axis, or all.
- */
-export function permuteBytes(
-  bytes: Uint8Array,
-  shape: readonly number[],
-  perm: readonly number[],
-  elementBytes: number,
-  rows: readonly [start: number, end: number] = [0, shape[perm[0]]],
-): Uint8Array {
-  const { buffer } = Uint8Array.from(bytes);
-  const source = elementBytes === 4 ? new Uint32Array(buffer) : new Uint16Array(buffer);
-  const result = [rows[1] - rows[0], ...perm.slice(1).map((p) => shape[p])];
-  const size = result.reduce((n, d) => n * d, 1);
-  const target = elementBytes === 4 ? new Uint32Array(size) : new Uint16Array(size);
-  const strides = stridesOf(shape);
-  const index = new Array<number>(perm.length).fill(0);
-  for (let to = 0, from = rows[0] * strides[perm[0]]; to < size; to++) {
-    target[to] = source[from];
-    for (let axis = perm.length - 1; axis >= 0; axis--) {
-      from += strides[perm[axis]];
-      if (++index[axis] < result[axis]) break;
-      from -= strides[perm[axis]] * result[axis];
-      index[axis] = 0;
-    }
-  }
-  return new Uint8Array(target.buffer);
 }
 
 export { CausalLanguageModel, createModel, type PreTrainedModel } from './generation/model.ts';

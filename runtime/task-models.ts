@@ -1,19 +1,13 @@
 // AutoModel and its kin for tasks: a checkpoint folder to a model that reads whole sequences at once. The model is compiled
 // in this process for the CPU or a GPU, or with `target: 'reference'` interpreted; the entry with a loss at its first use.
 import type { TaskEntry, Traced } from '../frontends/dsl/index.ts';
-import {
-  openCheckpoint,
-  readTensor,
-  type TaskModel,
-  type TaskName,
-  taskModel,
-} from '../frontends/huggingface/index.ts';
+import { openCheckpoint, type TaskModel, type TaskName, taskModel } from '../frontends/huggingface/index.ts';
 import { ModelcError } from '../ir/error.ts';
 import type { Target } from '../ir/target.ts';
 import { arenaBytes, compile } from './compiler.ts';
 import type { Device } from './device.ts';
 import { type DeviceName, devices, targetOf } from './devices.ts';
-import { checkDtype, count, type LoadOptions, storedTensor, weightSource } from './models.ts';
+import { checkDtype, count, type LoadOptions } from './models.ts';
 import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import {
@@ -24,6 +18,7 @@ import {
   type SpanOutput,
 } from './sequence-model.ts';
 import type { Session } from './session.ts';
+import { checkpointWeights } from './weight-store.ts';
 
 /** Options of from_pretrained for models that read whole sequences. */
 export interface TaskLoadOptions extends Pick<LoadOptions, 'target' | 'device' | 'dtype' | 'max_batch'> {
@@ -82,11 +77,11 @@ export async function loadTask<O>(
 const entryOf = (name: string): TaskEntry => (name === 'evaluate' ? 'evaluate' : 'forward');
 
 function openReference(model: TaskModel, limits: Limits): Session {
-  const { checkpoint } = model;
+  const weights = checkpointWeights(model.checkpoint);
   return new ReferenceSession({
     limits: { batch: limits.batch, chunk: limits.seq, length: limits.seq, fixedLength: false },
     trace: (entry) => model.graph(entryOf(entry), limits),
-    weight: (name, dtype, shape) => readTensor(storedTensor(checkpoint, name).span, dtype, shape),
+    weight: (name, dtype, shape) => weights.array(name, dtype, shape),
   });
 }
 
@@ -101,7 +96,8 @@ async function openCompiled(model: TaskModel, asked: Limits, target: DeviceName)
   const device: Device = await open();
   const limits = fitBatch(model, asked, device.target);
   const { checkpoint } = model;
-  const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => [name, dtype, shape]);
+  const weights = checkpointWeights(checkpoint);
+  const { tensors } = weights;
   const built = (entry: string) => {
     const key = { config: checkpoint.config, task: model.name, tensors, limits, target: device.target, entry };
     const traced = (): Record<string, Traced> => ({ [entry]: model.graph(entryOf(entry), limits) });
@@ -110,7 +106,7 @@ async function openCompiled(model: TaskModel, asked: Limits, target: DeviceName)
   return ProgramSession.open({
     ...(await built('forward')),
     device,
-    weight: (tensor) => weightSource(checkpoint, tensor),
+    weight: (tensor) => weights.source(tensor),
     missing: built,
   });
 }

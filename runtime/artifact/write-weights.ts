@@ -3,14 +3,14 @@ import { join } from 'node:path';
 import { type TensorSource, writeSafetensors } from '../../frontends/huggingface/index.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import type { PlanTensor, Program } from '../../ir/program.ts';
-import { type OpenedModel, weightSource } from '../models.ts';
+import type { OpenedModel } from '../models.ts';
 import { evalShape } from '../plan-dims.ts';
 
 const shardBytes = 512 * 2 ** 20;
 
 /** The weights of all programs, in the order in which the first one uses them, in shards. */
 export async function writeWeights(
-  { checkpoint }: OpenedModel,
+  { weights: store }: OpenedModel,
   programs: readonly Program[],
   draft: string,
 ): Promise<string[]> {
@@ -34,7 +34,7 @@ export async function writeWeights(
   for (const [i, shard] of shards.entries()) {
     const tensors: TensorSource[] = [];
     for (const weight of shard) {
-      const data = await weightSource(checkpoint, weight);
+      const data = await store.source(weight);
       tensors.push({ name: weight.name, dtype: weight.dtype, shape: shapeOf(weight), data });
     }
     await writeSafetensors(join(draft, files[i]), tensors);

@@ -6,7 +6,7 @@ import type { Device } from '../device.ts';
 import type { TargetName } from '../devices.ts';
 import type { HostTensor } from '../session.ts';
 import { TrainingSession } from '../trainer/training-session.ts';
-import { checkpointWeights } from '../trainer/weight-store.ts';
+import { checkpointWeights } from '../weight-store.ts';
 import type { GoldenTensors } from './checks.ts';
 import type { CaseReport } from './compare.ts';
 

@@ -4,6 +4,7 @@ import { ModelcError } from '../../ir/error.ts';
 import { callable } from '../callable.ts';
 import type { Session } from '../session.ts';
 import { Tensor } from '../tensor.ts';
+import type { TrainableModel } from '../trainer/trainable.ts';
 import { beamSearch } from './beam-search.ts';
 import { DynamicCache, StaticCache } from './cache.ts';
 import type { GenerationConfig } from './configuration.ts';
@@ -53,8 +54,11 @@ export type GenerateResult<O extends GenerateOptions> = O extends { return_dict_
   : Tensor<'int64'>;
 
 export class CausalLanguageModel {
+  /** What a Trainer trains; absent where the model came compiled. */
+  trainable: TrainableModel | undefined;
+
   constructor(
-    private readonly session: Session,
+    private session: Session,
     private readonly info: ModelInfo,
     /** config.json of the checkpoint. */
     readonly config: Readonly<Record<string, unknown>>,
@@ -161,6 +165,12 @@ export class CausalLanguageModel {
       }
     }
     return new Tensor('float32', out, [rows, steps]);
+  }
+
+  /** Goes on with another session, of the same model with other weights. */
+  replaceSession(session: Session): void {
+    this.session.dispose();
+    this.session = session;
   }
 
   /** Frees code, weights and memory. */

@@ -6,16 +6,7 @@ import type { CausalLMOutput, ForwardOptions } from '../generation/forward.ts';
 import { createModel, type GenerateResult, type PreTrainedModel } from '../generation/model.ts';
 import type { GenerateOptions } from '../generation/resolve.ts';
 import { warnOnce } from '../generation/warnings.ts';
-import {
-  loadModel,
-  type ModelSource,
-  modelOf,
-  type OpenedModel,
-  openSession,
-  readWeight,
-  rewritten,
-  sourceOf,
-} from '../models.ts';
+import { loadModel, type ModelSource, modelOf, type OpenedModel, openSession, rewritten, sourceOf } from '../models.ts';
 import { type AdapterEffect, Adapters, baseRows, type SaveOptions } from './adapters.ts';
 import { type CombineOptions, combineAdapters } from './combine.ts';
 import type { LoraConfig } from './config.ts';
@@ -104,7 +95,7 @@ export class PeftModel {
       modelType: opened.model.config.modelType,
       vocabSize: opened.info.vocabSize,
       parameterCount: parameterCount(modulesOf(source.opened.trace('forward').graph)),
-      read: (name) => readWeight(opened, name),
+      read: (name) => opened.weights.stored(name),
     });
     this.generation_config = model.generation_config;
   }

@@ -10,7 +10,7 @@ import { byteSize, fixedBytes, stateBytes } from '../planned-memory.ts';
 import { RunBuffers } from '../run-buffers.ts';
 import type { HostTensor } from '../session.ts';
 import type { TrainingEngine } from './training-session.ts';
-import type { WeightStore } from './weight-store.ts';
+import type { WeightStore } from '../weight-store.ts';
 
 export interface CompiledTrainingOptions {
   readonly program: Program;

@@ -8,7 +8,7 @@ import { type NdArray, ndarray } from '../../ir/ndarray.ts';
 import { fromNdArray, toNdArray } from '../host-tensor.ts';
 import type { HostTensor } from '../session.ts';
 import type { TrainingEngine } from './training-session.ts';
-import type { WeightStore } from './weight-store.ts';
+import type { WeightStore } from '../weight-store.ts';
 
 const shapeOf = (param: Node<'param'>): number[] => param.type.shape.map((d) => dimEval(d, {}));
 

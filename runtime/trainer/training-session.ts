@@ -12,7 +12,7 @@ import { completeInputs } from '../sequence-inputs.ts';
 import type { HostTensor } from '../session.ts';
 import { CompiledTraining } from './compiled-training.ts';
 import { InterpretedTraining } from './interpreted-training.ts';
-import type { WeightStore } from './weight-store.ts';
+import type { WeightStore } from '../weight-store.ts';
 
 type Tensors = Readonly<Record<string, HostTensor>>;
 

@@ -1,0 +1,29 @@
+// What a Trainer needs of a model: its task, its weights, where it runs, and what its checkpoints say of it.
+import type { SequenceTask } from '../../frontends/dsl/index.ts';
+import type { Device } from '../device.ts';
+import type { TargetName } from '../devices.ts';
+import type { HostTensor } from '../session.ts';
+import type { WeightStore } from '../weight-store.ts';
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+export interface TrainableModel {
+  readonly task: SequenceTask;
+  readonly weights: WeightStore;
+  readonly target: TargetName;
+  /** The target's device, when it is open already. */
+  readonly device?: Device;
+  /** Positions of the longest sequence; undefined where a model has no bound. */
+  readonly maxPositions: number | undefined;
+  /** config.json */
+  readonly config: JsonObject;
+  /** generation_config.json; empty where there is none. */
+  readonly generationConfig: JsonObject;
+  /** Gives the model these weights, all in f32: from now on it computes with them. */
+  adopt(weights: ReadonlyMap<string, HostTensor>): Promise<void>;
+}
+
+/** A model that can be trained: one that from_pretrained or from_config gave. */
+export interface Trainable {
+  readonly trainable: TrainableModel | undefined;
+}
