@@ -48,6 +48,6 @@ test('a model goes on with the weights that it is given', async () => {
 
 test('a config that describes no known model is refused', async () => {
   await expect(AutoModelForCausalLM.from_config({ ...config, model_type: 'nope' })).rejects.toThrow(
-    'the config has model_type "nope", which is not known',
+    /^the config has model_type .nope./,
   );
 });
