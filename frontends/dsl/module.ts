@@ -45,6 +45,9 @@ export class Parameter {
   }
 }
 
+/** A tensor of the checkpoint that training leaves as it is. */
+export class Buffer extends Parameter {}
+
 /** A table that the model computes when it is built, such as rotary frequencies; no part of the checkpoint. */
 export class Constant {
   #name: string | undefined;
@@ -106,20 +109,17 @@ export abstract class Module {
   }
 }
 
+class Group extends Module {}
+
+/** A module that does nothing but give its fields a common path. */
+export const group = <T extends object>(fields: T): Module & T => Object.assign(new Group(), fields);
+
 /** What a field of a module may hold of it. */
 export type Members = Readonly<Record<string, Module | readonly Module[] | undefined>>;
 
-/** Modules under names that are data. */
-class ModuleGroup extends Module {
-  constructor(members: Members) {
-    super();
-    Object.assign(this, members);
-  }
-}
-
 /** `members` below a path ('model.decoder') whose names are data: the field to give to a module. */
 export const moduleTree = (path: string, members: Members): Members =>
-  path.split('.').reduceRight<Members>((inner, name) => ({ [name]: new ModuleGroup(inner) }), members);
+  path.split('.').reduceRight<Members>((inner, name) => ({ [name]: group(inner) }), members);
 
 /**
  * The initial values of all parameters by path, drawn in the order of the model's fields. `uniform` gives numbers of
@@ -134,8 +134,3 @@ export function initialValues(model: Module, uniform: () => number, range = 0.02
   }
   return values;
 }
-
-class Group extends Module {}
-
-/** A module that does nothing but give its fields a common path. */
-export const group = <T extends object>(fields: T): Module & T => Object.assign(new Group(), fields);

@@ -8,7 +8,7 @@ import { type Dim, dimConst } from '../../ir/dim.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { type Graph, isOp, type OpName, roots, topologicalOrder } from '../../ir/graph.ts';
 import { gradients } from './gradient.ts';
-import { Parameter, type WeightResolver } from './module.ts';
+import { Buffer, Parameter, type WeightResolver } from './module.ts';
 import type { Optimizer } from './optimizers.ts';
 import type { SequenceInput, SequenceTask, Tensors } from './sequence-task.ts';
 import { scalar, type Tensor, where } from './tensor.ts';
@@ -111,7 +111,9 @@ function traceTrainStep(
   options: TrainStepOptions,
   weights: WeightResolver,
 ): Traced {
-  const isTrained = options.isTrained ?? (() => true);
+  const fields = task.model.named();
+  const isTrained = (name: string): boolean =>
+    !(fields.get(name) instanceof Buffer) && (options.isTrained?.(name) ?? true);
   return trace(
     entry,
     task.model,

@@ -8,23 +8,30 @@ export interface MLPConfig {
   readonly mlpBias: boolean;
 }
 
+/** The names of the projections of a gated MLP. */
+export type GatedNames = readonly [gate: string, up: string, down: string];
+const gatedNames: GatedNames = ['gate_proj', 'up_proj', 'down_proj'];
+
 /** down(act(gate(x)) * up(x)) */
 export class GatedMLP extends Module {
-  readonly gate_proj: Linear;
-  readonly up_proj: Linear;
-  readonly down_proj: Linear;
+  readonly #gate: Linear;
+  readonly #up: Linear;
+  readonly #down: Linear;
+  readonly #activation: ActivationName;
 
-  constructor(readonly config: MLPConfig) {
+  constructor(config: MLPConfig, [gate, up, down]: GatedNames = gatedNames) {
     super();
     const { hiddenSize, intermediateSize, mlpBias: bias } = config;
-    this.gate_proj = new Linear(hiddenSize, intermediateSize, { bias });
-    this.up_proj = new Linear(hiddenSize, intermediateSize, { bias });
-    this.down_proj = new Linear(intermediateSize, hiddenSize, { bias });
+    this.#activation = config.activation;
+    this.#gate = new Linear(hiddenSize, intermediateSize, { bias });
+    this.#up = new Linear(hiddenSize, intermediateSize, { bias });
+    this.#down = new Linear(intermediateSize, hiddenSize, { bias });
+    Object.assign(this, { [gate]: this.#gate, [up]: this.#up, [down]: this.#down });
   }
 
   forward(x: Tensor): Tensor {
-    const gate = activation(this.config.activation)(this.gate_proj.forward(x));
-    return this.down_proj.forward(gate.mul(this.up_proj.forward(x)));
+    const gate = activation(this.#activation)(this.#gate.forward(x));
+    return this.#down.forward(gate.mul(this.#up.forward(x)));
   }
 }
 

@@ -55,6 +55,22 @@ function dimsOf({ task, columns }: TrainedTask): Record<string, number> {
   return Object.fromEntries(named.filter(([axis, size]) => typeof axis === 'string' && size !== undefined));
 }
 
+/**
+ * Parameters by the names that transformers has for them while it computes: the weights of experts, which lie one by one in
+ * checkpoints, are two tensors there.
+ */
+function underTheirNames(parameters: readonly string[]): Map<string, string[]> {
+  const names = new Map<string, string[]>();
+  for (const name of parameters) {
+    const theirs = name
+      .replace('.block_sparse_moe.', '.mlp.')
+      .replace(/\.experts\.\d+\.(gate_proj|up_proj|w1|w3)\.weight$/, '.experts.gate_up_proj')
+      .replace(/\.experts\.\d+\.(down_proj|w2)\.weight$/, '.experts.down_proj');
+    names.set(theirs, [...(names.get(theirs) ?? []), name]);
+  }
+  return names;
+}
+
 export async function checkTraining(
   report: CaseReport,
   trained: TrainedTask,
@@ -65,14 +81,20 @@ export async function checkTraining(
   const entries: readonly TrainEntry[] = ['train', 'accumulate'];
   const weights = checkpointWeights(checkpoint);
   const training = traceTraining(task, entries, { optimizer, dims: dimsOf(trained) }, weights.resolve);
+  const parameters = underTheirNames(training.parameters);
   const session = await TrainingSession.open({ training, target, weights });
   const items = numItems === undefined ? {} : { num_items: numItems };
   try {
     await session.run('accumulate', columns, items);
     const largest = Math.max(...Object.values(golden.grad_norms_step0));
     for (const [name, want] of Object.entries(golden.grad_norms_step0)) {
-      const { data } = await session.read(`grad.${name}`);
-      const norm = Math.hypot(...Array.from(data as Float32Array));
+      const parts = parameters.get(name) ?? [name];
+      const norms: number[] = [];
+      for (const part of parts) {
+        const { data } = await session.read(`grad.${part}`);
+        norms.push(Math.hypot(...Array.from(data as Float32Array)));
+      }
+      const norm = Math.hypot(...norms);
       report.error(`grad norm of ${name}`, Math.abs(norm - want) / Math.max(want, normFloor * largest), normTolerance);
     }
     for (const [i, want] of golden.losses.entries()) {

@@ -3,6 +3,7 @@ import { albert } from './albert.ts';
 import { bertFamilies } from './bert.ts';
 import { distilbert } from './distilbert.ts';
 import type { EncoderFamily } from './encoder-family.ts';
+import { expertFamilies } from './experts.ts';
 import type { Family } from './family.ts';
 import { gptFamilies } from './gpt.ts';
 import { gpt2 } from './gpt2.ts';
@@ -12,6 +13,7 @@ import { mpnet } from './mpnet.ts';
 
 /** Language models that read from left to right. */
 export const families: Readonly<Record<string, Family>> = {
+  ...expertFamilies,
   ...gptFamilies,
   ...llamaFamilies,
   ...llamaLikeFamilies,

@@ -53,7 +53,7 @@ export const llamaLikeFamilies: Readonly<Record<string, Family>> = {
     { ...glmSizes, rms_norm_eps: 1.5625e-7, attention_bias: true, partial_rotary_factor: 0.5 },
     (_, llama) => {
       const config = { ...llama, ropeStyle: 'interleaved', outputBias: false } as const;
-      return new LlamaForCausalLM(config, () => new FusedGatedMLP(config));
+      return new LlamaForCausalLM(config, { make: () => new FusedGatedMLP(config) });
     },
   ),
   olmo2: decoderFamily({ vocab_size: 50304, rms_norm_eps: 1e-5 }, (_, llama) => new Olmo2ForCausalLM(llama)),

@@ -47,7 +47,7 @@ export function readLlamaConfig(config: Fields): LlamaConfig {
   };
 }
 
-const maxPositions = (config: Fields): number => config.count('max_position_embeddings', 2048);
+export const maxPositions = (config: Fields): number => config.count('max_position_embeddings', 2048);
 
 /** Sliding window on the layers that `layer_types` names, else on those that `otherwise` picks. */
 export function windows(
@@ -64,7 +64,7 @@ export function windows(
 }
 
 /** The windows of Qwen2 and what came after it. */
-export function qwenWindows(config: Fields, layers: number): number[] {
+function qwenWindows(config: Fields, layers: number): number[] {
   const window = config.flag('use_sliding_window', false) ? config.count('sliding_window', 4096) : 0;
   const from = config.number('max_window_layers', 28);
   return windows(config, layers, window, (i) => i >= from);
