@@ -56,13 +56,14 @@ function dimsOf({ task, columns }: TrainedTask): Record<string, number> {
 }
 
 /**
- * Parameters by the names that transformers has for them while it computes: the weights of experts, which lie one by one in
- * checkpoints, are two tensors there.
+ * Parameters by the names that transformers has for them while it computes, which differ from those of checkpoints: the
+ * weights of experts are two tensors there.
  */
 function underTheirNames(parameters: readonly string[]): Map<string, string[]> {
   const names = new Map<string, string[]>();
   for (const name of parameters) {
     const theirs = name
+      .replace(/^embed_out\./, 'lm_head.')
       .replace('.block_sparse_moe.', '.mlp.')
       .replace(/\.experts\.\d+\.(gate_proj|up_proj|w1|w3)\.weight$/, '.experts.gate_up_proj')
       .replace(/\.experts\.\d+\.(down_proj|w2)\.weight$/, '.experts.down_proj');
