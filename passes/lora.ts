@@ -70,9 +70,6 @@ export interface LoraOptions {
   readonly drop?: (x: Node) => Node;
 }
 
-/** The name of a `mark` whose argument takes no gradient. */
-export const stopGradient = 'stop_gradient';
-
 /** The input that says which rows of the batch a term applies to. */
 export const adapterRows = 'adapter_rows';
 
@@ -257,7 +254,7 @@ function product(x: Node, y: Node, [i, j]: readonly [number, number]): Node {
 /** A vector along the last axis of `like`. */
 const lastAxis = (v: Node, like: Node): Node => spread(v, like.type.shape, [like.type.shape.length - 1]);
 
-const detached = (x: Node): Node => make('mark', [x], { name: stopGradient });
+const detached = (x: Node): Node => make('stop_gradient', [x], {});
 
 /** ‖W + s B A‖ over the inputs of every output, [out]. */
 function normOf({ stored, inputs }: Matrix, a: Node, b: Node, scaling: number): Node {

@@ -58,7 +58,7 @@ const variantsOf = (model: string): string[] =>
 const isDrawn = (variant: string): boolean => variant.startsWith('pissa_niter');
 
 describe.skipIf(!hasMaterial)('adapters that Python trained', () => {
-  for (const model of ['llama']) {
+  for (const model of ['llama', 'gpt2']) {
     test.each(variantsOf(model))(`${model}: %s`, async (variant) => {
       const folder = join(oracle, model, variant);
       const golden = readJson<Golden>(join(folder, 'golden.json'));
@@ -107,45 +107,48 @@ describe.skipIf(!hasMaterial)('adapters that Python trained', () => {
     });
   }
 
-  test('several adapters on llama: switched, together, by row, combined and merged', async () => {
-    const folder = join(oracle, 'llama', 'two_adapters');
-    const golden = readJson<TwoAdapters>(join(folder, 'golden.json'));
-    const arrays = await readArrays(join(folder, 'golden.safetensors'));
-    const ids = rowsOf(arrays.get('input_ids')!);
-    const model = await PeftModel.from_pretrained(await load('llama'), folder, { is_trainable: true });
-    const names = readdirSync(folder, { withFileTypes: true }).flatMap((e) => (e.isDirectory() ? [e.name] : []));
-    for (const name of names) await model.load_adapter(join(folder, name), name);
-    expect(model.active_adapters).toEqual(golden.active_initial);
-    const expectLogits = async (key: string, logits: Promise<Float32Array>): Promise<void> =>
-      expect(largestDifference(await logits, arrays.get(`logits/${key}`)!.data), key).toBeLessThan(tolerance);
+  test.each(['llama', 'gpt2'])(
+    'several adapters on %s: switched, together, by row, combined and merged',
+    async (name) => {
+      const folder = join(oracle, name, 'two_adapters');
+      const golden = readJson<TwoAdapters>(join(folder, 'golden.json'));
+      const arrays = await readArrays(join(folder, 'golden.safetensors'));
+      const ids = rowsOf(arrays.get('input_ids')!);
+      const model = await PeftModel.from_pretrained(await load(name), folder, { is_trainable: true });
+      const names = readdirSync(folder, { withFileTypes: true }).flatMap((e) => (e.isDirectory() ? [e.name] : []));
+      for (const name of names) await model.load_adapter(join(folder, name), name);
+      expect(model.active_adapters).toEqual(golden.active_initial);
+      const expectLogits = async (key: string, logits: Promise<Float32Array>): Promise<void> =>
+        expect(largestDifference(await logits, arrays.get(`logits/${key}`)!.data), key).toBeLessThan(tolerance);
 
-    for (const name of ['default', ...names]) {
-      model.set_adapter(name);
-      await expectLogits(name, logitsOf(model, ids));
-      const size = (golden as unknown as Record<string, unknown>)[`trainable_${name}`];
-      expect(model.get_nb_trainable_parameters()[0]).toBe(size);
-    }
-    await model.disable_adapter(() => expectLogits('disabled', logitsOf(model, ids)));
-    model.set_adapter(['default', 'second']);
-    await expectLogits('both_active', logitsOf(model, ids));
-    model.set_adapter('default');
-    for (const key of arrays.keys()) {
-      const rows = /^logits\/mixed_(\w+)_(\w+)$/.exec(key)?.slice(1, 3);
-      if (!rows) continue;
-      const adapter_names = rows.map((name) => (name === 'base' ? '__base__' : name));
-      const { logits } = await model.forward({ input_ids: ids, adapter_names });
-      await expectLogits(key.slice('logits/'.length), Promise.resolve(logits.data));
-    }
-    for (const [name, { adapters, weights, ...options }] of Object.entries(golden.weighted)) {
-      if (/dare/.test(name)) continue;
-      model.add_weighted_adapter(adapters, weights, name, options);
-      model.set_adapter(name);
-      await expectLogits(name, logitsOf(model, ids));
-    }
-    model.set_adapter('default');
-    model.delete_adapter('third');
-    expect(Object.keys(model.peft_config)).toEqual(golden.adapters_after_delete);
-    const merged = await model.merge_and_unload({ adapter_names: ['default', 'second'] });
-    await expectLogits('merged_default_second', logitsOf(merged, ids));
-  });
+      for (const name of ['default', ...names]) {
+        model.set_adapter(name);
+        await expectLogits(name, logitsOf(model, ids));
+        const size = (golden as unknown as Record<string, unknown>)[`trainable_${name}`];
+        expect(model.get_nb_trainable_parameters()[0]).toBe(size);
+      }
+      await model.disable_adapter(() => expectLogits('disabled', logitsOf(model, ids)));
+      model.set_adapter(['default', 'second']);
+      await expectLogits('both_active', logitsOf(model, ids));
+      model.set_adapter('default');
+      for (const key of arrays.keys()) {
+        const rows = /^logits\/mixed_(\w+)_(\w+)$/.exec(key)?.slice(1, 3);
+        if (!rows) continue;
+        const adapter_names = rows.map((name) => (name === 'base' ? '__base__' : name));
+        const { logits } = await model.forward({ input_ids: ids, adapter_names });
+        await expectLogits(key.slice('logits/'.length), Promise.resolve(logits.data));
+      }
+      for (const [name, { adapters, weights, ...options }] of Object.entries(golden.weighted)) {
+        if (/dare/.test(name)) continue;
+        model.add_weighted_adapter(adapters, weights, name, options);
+        model.set_adapter(name);
+        await expectLogits(name, logitsOf(model, ids));
+      }
+      model.set_adapter('default');
+      model.delete_adapter('third');
+      expect(Object.keys(model.peft_config)).toEqual(golden.adapters_after_delete);
+      const merged = await model.merge_and_unload({ adapter_names: ['default', 'second'] });
+      await expectLogits('merged_default_second', logitsOf(merged, ids));
+    },
+  );
 });

@@ -5,6 +5,7 @@ import type { LoraTerm, LoraUse, Replacement } from '../../passes/lora.ts';
 import type { LoraConfig } from './config.ts';
 import type { MatrixModule, ModelModules } from './modules.ts';
 import { patternFor } from './python-pattern.ts';
+import type { ReadWeight } from './weights.ts';
 import { type SavedModule, savedModulesOf, type TokenRows, targetsOf, tokenRowsOf, withTargets } from './targets.ts';
 
 const prefix = 'base_model.model.';
@@ -82,14 +83,26 @@ function trainedBiases({ bias }: LoraConfig, targets: readonly AdapterTarget[], 
   return [...modules.parameters.keys()].filter((name) => name === 'bias' || name.endsWith('.bias'));
 }
 
+/** The model that adapters are on. */
+export interface AdaptedModel {
+  readonly modules: ModelModules;
+  readonly modelType: string;
+  readonly vocabSize: number;
+  /** The modules that are adapted where a configuration names none. */
+  readonly loraTargets: readonly string[] | undefined;
+  /** Numbers in its weights, each counted once. */
+  readonly parameterCount: number;
+  readonly read: ReadWeight;
+}
+
 /** Resolves a configuration on a model. Throws ModelcError as the functions of targets.ts do. */
 export function adapterOf(
   name: string,
   given: LoraConfig,
   modules: ModelModules,
-  model: { readonly modelType: string; readonly vocabSize: number },
+  model: Pick<AdaptedModel, 'modelType' | 'vocabSize' | 'loraTargets'>,
 ): Adapter {
-  const config = withTargets(given, modules, model.modelType);
+  const config = withTargets(given, modules, model);
   const targets = targetsOf(config, modules).map((module) => targetOf(module, config));
   const saved = savedModulesOf(config, modules);
   const tokens = tokenRowsOf(config, modules, model.vocabSize);

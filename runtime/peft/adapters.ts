@@ -4,28 +4,17 @@ import { join } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
 import type { LoraOptions, Replacement } from '../../passes/lora.ts';
 import type { HostTensor } from '../session.ts';
-import { type Adapter, adapterOf, indicesParam, replacementsOf, usesOf } from './adapter.ts';
+import { type AdaptedModel, type Adapter, adapterOf, indicesParam, replacementsOf, usesOf } from './adapter.ts';
 import type { LoraConfig } from './config.ts';
 import { readAdapterConfig, readAdapterValues, writeAdapter } from './files.ts';
 import { initialValues } from './init.ts';
 import { checkFinite, mergedMatrices } from './merge.ts';
-import type { ModelModules } from './modules.ts';
 import { inputEmbedding } from './targets.ts';
 import { f32Tensor, hostTensor, numbersOf, type ReadWeight } from './weights.ts';
 
-/** The model that adapters are on. */
-export interface AdaptedBase {
-  readonly modules: ModelModules;
-  readonly modelType: string;
-  readonly vocabSize: number;
-  /** Numbers in its weights, each counted once. */
-  readonly parameterCount: number;
-  readonly read: ReadWeight;
-}
-
 /** What adapters do: tensors in place of weights of the base or beside them, and the rewrite of the graph. */
 export interface AdapterEffect {
-  readonly tensors: ReadonlyMap<string, HostTensor>;
+  readonly tensors: Map<string, HostTensor>;
   readonly lora: LoraOptions;
 }
 
@@ -40,7 +29,7 @@ export interface SaveOptions {
 }
 
 export class Adapters {
-  readonly base: AdaptedBase;
+  readonly base: AdaptedModel;
   readonly all = new Map<string, Adapter>();
   /** f32, by param; those of all adapters. */
   readonly values = new Map<string, HostTensor>();
@@ -52,7 +41,7 @@ export class Adapters {
   /** Counts changes of what the adapters do. */
   version = 0;
 
-  constructor(base: AdaptedBase) {
+  constructor(base: AdaptedModel) {
     this.base = base;
   }
 
@@ -81,10 +70,19 @@ export class Adapters {
   }
 
   /** A weight of the base as it is now: a bias may be trained, or another weight changed by an initialisation. */
-  readonly read: ReadWeight = async (name) => {
-    const trained = this.values.get(name);
-    return trained ? this.#inDtypeOf(name, trained) : (this.changed.get(name) ?? this.base.read(name));
-  };
+  readonly read: ReadWeight = async (name) => this.#changedWeights().get(name) ?? this.base.read(name);
+
+  /** Weights of the base that are not what they were. */
+  #changedWeights(): Map<string, HostTensor> {
+    const changed = new Map(this.changed);
+    for (const { tensors } of this.all.values()) {
+      for (const { role, of, shape } of tensors) {
+        const dtype = this.base.modules.dtypes.get(of) ?? 'f32';
+        if (role === 'base_bias') changed.set(of, hostTensor(dtype, shape, numbersOf(this.values.get(of)!)));
+      }
+    }
+    return changed;
+  }
 
   /** A new adapter with initial values; the first one becomes active. */
   async add(name: string, config: LoraConfig, options: { readonly seed?: number | undefined } = {}): Promise<Adapter> {
@@ -191,19 +189,15 @@ export class Adapters {
 
   /** What the adapters do now; with `rows`, what these do, each for some rows of a batch. */
   async effect(rows?: readonly string[]): Promise<AdapterEffect> {
-    const tensors = new Map(this.changed);
-    for (const adapter of this.all.values()) {
-      for (const { role, of } of adapter.tensors) if (role === 'base_bias') tensors.set(of, await this.read(of));
-    }
-    if (!this.#isEnabled) return { tensors, lora: { uses: [] } };
+    const { tensors, lora } = this.applied(rows);
+    if (!this.#isEnabled || this.#merged.length === 0) return { tensors, lora };
+    const merged = await mergedMatrices(
+      this.#merged.map((name) => this.get(name)),
+      this.values,
+      this.read,
+    );
     const replacements: Replacement[] = [];
-    for (const { module, weight, bias, inAllUses } of (
-      await mergedMatrices(
-        this.#merged.map((n) => this.get(n)),
-        this.values,
-        this.read,
-      )
-    ).values()) {
+    for (const { module, weight, bias, inAllUses } of merged.values()) {
       if (bias && module.bias !== undefined) tensors.set(module.bias, bias);
       if (!module.isTied || inAllUses) {
         tensors.set(module.weight, weight);
@@ -213,12 +207,19 @@ export class Adapters {
       replacements.push({ weight: module.weight, use: module.use, by });
       tensors.set(by, f32Tensor(weight.shape, numbersOf(weight)));
     }
-    const isMerged = this.#merged.length > 0;
-    const applied = rows ? rows.map((name) => this.get(name)) : isMerged ? [] : this.activeAdapters;
+    return { tensors, lora: { ...lora, replacements: [...replacements, ...(lora.replacements ?? [])] } };
+  }
+
+  /** What the adapters do besides those that are merged. */
+  applied(rows?: readonly string[]): AdapterEffect {
+    const tensors = this.#changedWeights();
+    if (!this.#isEnabled) return { tensors, lora: { uses: [] } };
+    const applied = rows ? rows.map((name) => this.get(name)) : this.#merged.length > 0 ? [] : this.activeAdapters;
     const copies = rows ? [] : this.activeAdapters;
     for (const adapter of new Set([...applied, ...copies])) {
-      for (const { role, param } of adapter.tensors)
+      for (const { role, param } of adapter.tensors) {
         if (role !== 'base_bias') tensors.set(param, this.values.get(param)!);
+      }
     }
     for (const adapter of applied) {
       for (const { module, indices } of adapter.tokens) {
@@ -226,13 +227,8 @@ export class Adapters {
       }
     }
     const uses = usesOf(applied, rows !== undefined);
-    replacements.push(...replacementsOf(copies, this.base.modules));
+    const replacements = replacementsOf(copies, this.base.modules);
     return { tensors, lora: { uses, replacements, ...(rows ? { columns: rows.length } : {}) } };
-  }
-
-  async #inDtypeOf(weight: string, values: HostTensor): Promise<HostTensor> {
-    const { dtype, shape } = await this.base.read(weight);
-    return dtype === 'f32' ? values : hostTensor(dtype, shape, numbersOf(values));
   }
 
   /** Writes adapters: the one named 'default' into the folder itself, others into folders of their names. */
@@ -241,8 +237,18 @@ export class Adapters {
     for (const name of names) {
       const adapter = this.get(name);
       const base = await this.#savedEmbeddings(adapter, options.save_embedding_layers ?? 'auto');
-      await writeAdapter(name === 'default' ? folder : join(folder, name), adapter, this.values, base);
+      await writeAdapter(folderOf(folder, name), adapter, this.values, base);
     }
+  }
+
+  /** The values of the active adapters in a folder that `save` wrote, by param. */
+  async readValues(folder: string): Promise<Map<string, HostTensor>> {
+    const values = new Map<string, HostTensor>();
+    for (const adapter of this.activeAdapters) {
+      const { tensors } = await readAdapterValues(folderOf(folder, adapter.name), adapter);
+      for (const [param, tensor] of tensors) values.set(param, tensor);
+    }
+    return values;
   }
 
   async #savedEmbeddings({ config, targets }: Adapter, mode: boolean | 'auto'): Promise<Map<string, HostTensor>> {
@@ -279,3 +285,6 @@ export class Adapters {
     };
   }
 }
+
+/** Where the adapter of a name is kept below a folder. */
+const folderOf = (folder: string, name: string): string => (name === 'default' ? folder : join(folder, name));

@@ -1,5 +1,6 @@
 // PeftModel: a causal language model with low-rank adapters, with the methods that users of Python's PEFT know. The model
 // that it is made from stays as it is. What the adapters do is compiled at the next use after it has changed.
+import { causalTask } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { adapt } from '../../passes/lora.ts';
 import type { CausalLMOutput, ForwardOptions } from '../generation/forward.ts';
@@ -7,6 +8,7 @@ import { createModel, type GenerateResult, type PreTrainedModel } from '../gener
 import type { GenerateOptions } from '../generation/resolve.ts';
 import { warnOnce } from '../generation/warnings.ts';
 import { loadModel, type ModelSource, modelOf, type OpenedModel, openSession, rewritten, sourceOf } from '../models.ts';
+import type { TrainableModel } from '../trainer/trainable.ts';
 import { type AdapterEffect, Adapters, baseRows, type SaveOptions } from './adapters.ts';
 import { type CombineOptions, combineAdapters } from './combine.ts';
 import type { LoraConfig } from './config.ts';
@@ -15,6 +17,7 @@ import { modulesOf, parameterCount } from './modules.ts';
 import { replicateLayers } from './replicate.ts';
 import { RowSession } from './row-session.ts';
 import { headsOf } from './targets.ts';
+import { adaptTask, adoptValues } from './train.ts';
 
 /** An adapter for every row of a batch; '__base__' for none. */
 export interface RowAdapters {
@@ -94,6 +97,7 @@ export class PeftModel {
       modules: modulesOf(opened.trace('forward').graph, head),
       modelType: opened.model.config.modelType,
       vocabSize: opened.info.vocabSize,
+      loraTargets: opened.model.loraTargets,
       parameterCount: parameterCount(modulesOf(source.opened.trace('forward').graph)),
       read: (name) => opened.weights.stored(name),
     });
@@ -268,6 +272,29 @@ export class PeftModel {
     const text = (n: number): string => n.toLocaleString('en-US');
     const share = ((100 * trainable) / all).toFixed(4);
     console.log(`trainable params: ${text(trainable)} || all params: ${text(all)} || trainable%: ${share}`);
+  }
+
+  /** What a Trainer needs to train the active adapters; it throws where none of them is trainable. */
+  get trainable(): TrainableModel {
+    const { opened, target, device } = this.#source;
+    const { checkpoint, model, weights, limits } = opened;
+    const adapters = this.#adapters;
+    return {
+      ...adaptTask(causalTask(model.model), weights, adapters),
+      target,
+      ...(device ? { device } : {}),
+      maxPositions: limits.length,
+      config: checkpoint.config,
+      generationConfig: checkpoint.generationConfig,
+      adopt: async (values) => adoptValues(adapters, values),
+      saved: {
+        write: (folder, values) => {
+          adoptValues(adapters, values);
+          return adapters.save(folder, { selected_adapters: adapters.active });
+        },
+        read: (folder) => adapters.readValues(folder),
+      },
+    };
   }
 
   // Running.

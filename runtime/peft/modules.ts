@@ -2,6 +2,7 @@
 // layer, one whose rows are looked up an embedding; every prefix of a parameter's path is a module too. A tied table serves
 // the output head as well, which then has no weight of its own.
 import { dimConst } from '../../ir/dim.ts';
+import type { DType } from '../../ir/dtype.ts';
 import type { Graph } from '../../ir/graph.ts';
 import { roots, topologicalOrder } from '../../ir/graph.ts';
 import { useOf, type WeightUse } from '../../passes/lora.ts';
@@ -27,6 +28,7 @@ export interface ModelModules {
   readonly matrices: ReadonlyMap<string, MatrixModule>;
   /** Shapes of all parameters. */
   readonly parameters: ReadonlyMap<string, readonly number[]>;
+  readonly dtypes: ReadonlyMap<string, DType>;
   /** The output layer of a language model. */
   readonly head: string | undefined;
 }
@@ -37,6 +39,7 @@ const owner = (parameter: string): string => parameter.slice(0, parameter.lastIn
 export function modulesOf(graph: Graph, head?: string): ModelModules {
   const params = graph.params.filter((p) => p.attrs.kind === 'weight' || p.attrs.kind === 'state');
   const parameters = new Map(params.map((p) => [p.attrs.name, p.type.shape.map((d) => dimConst(d) ?? 0)]));
+  const dtypes = new Map(params.map((p) => [p.attrs.name, p.type.dtype]));
   const uses = new Map<string, Map<WeightUse, Pick<MatrixModule, 'in' | 'out' | 'fanInFanOut'>>>();
   for (const node of topologicalOrder(roots(graph))) {
     const found = useOf(node);
@@ -72,7 +75,13 @@ export function modulesOf(graph: Graph, head?: string): ModelModules {
       matrices.set(head, { name: head, weight: parameter, use: 'product', isTied, ...product });
     }
   }
-  return { names: [...names], matrices, parameters, head: head !== undefined && names.has(head) ? head : undefined };
+  return {
+    names: [...names],
+    matrices,
+    parameters,
+    dtypes,
+    head: head !== undefined && names.has(head) ? head : undefined,
+  };
 }
 
 /** Numbers in all parameters. */

@@ -5,27 +5,6 @@ import { type LoraConfig, TaskType } from './config.ts';
 import type { MatrixModule, ModelModules } from './modules.ts';
 import { pythonPattern } from './python-pattern.ts';
 
-/** The modules that are adapted where a configuration names none. */
-const usualTargets: Readonly<Record<string, readonly string[] | string>> = {
-  ...forAll(['q_proj', 'v_proj'], 'llama', 'llama4', 'mistral', 'mixtral', 'gemma', 'gemma2', 'gemma3_text', 'qwen2', 'qwen3', 'opt', 'bart', 'gptj', 'gpt_neo', 'stablelm'), // biome-ignore format: one row
-  ...forAll(['q', 'v'], 't5', 'mt5'),
-  ...forAll(['c_attn'], 'gpt2', 'gpt_bigcode'),
-  ...forAll(['query', 'value'], 'bert', 'roberta', 'xlm-roberta', 'electra', 'layoutlm'),
-  ...forAll(['query_key_value'], 'bloom', 'gpt_neox', 'falcon', 'RefinedWeb', 'RefinedWebModel', 'chatglm'),
-  ...forAll(['q_proj', 'v_proj', 'fc1', 'fc2'], 'phi'),
-  ...forAll(['query_proj', 'value_proj'], 'deberta-v2'),
-  ...forAll(['in_proj'], 'deberta'),
-  ...forAll(['Wqkv'], 'mpt'),
-  ...forAll(['qkv_proj'], 'codegen'),
-  ...forAll(['c_proj', 'c_attn'], 'btlm'),
-  ...forAll(['q_proj', 'k_proj', 'v_proj', 'o_proj'], 'nemotron_h'),
-  ...forAll('.*language_model\\..*\\.(q_proj|v_proj)', 'gemma4'),
-};
-
-function forAll<T>(targets: T, ...types: readonly string[]): Record<string, T> {
-  return Object.fromEntries(types.map((type) => [type, targets]));
-}
-
 /** Heads of classifiers, which are trained whole with an adapter for such a task. */
 const taskHeads: Readonly<Partial<Record<TaskType, readonly string[]>>> = {
   [TaskType.SEQ_CLS]: ['classifier', 'score'],
@@ -40,10 +19,14 @@ export const headsOf = (task: TaskType | null): readonly string[] => (task && ta
 const endsIn = (name: string, end: string): boolean => name === end || name.endsWith(`.${end}`);
 
 /** A configuration whose target_modules are known: those of the model's type, or the names of all linear layers. */
-export function withTargets(config: LoraConfig, modules: ModelModules, modelType: string): LoraConfig {
+export function withTargets(
+  config: LoraConfig,
+  modules: ModelModules,
+  { modelType, loraTargets }: { readonly modelType: string; readonly loraTargets: readonly string[] | undefined },
+): LoraConfig {
   const { target_modules: targets } = config;
   if (targets === null) {
-    if (Object.hasOwn(usualTargets, modelType)) return config.with({ target_modules: usualTargets[modelType] });
+    if (loraTargets) return config.with({ target_modules: loraTargets });
     if (config.trainable_token_indices !== null || (config.modules_to_save?.length ?? 0) > 0) {
       return config.with({ target_modules: [] });
     }

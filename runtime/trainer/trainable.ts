@@ -19,8 +19,19 @@ export interface TrainableModel {
   readonly config: JsonObject;
   /** generation_config.json; empty where there is none. */
   readonly generationConfig: JsonObject;
-  /** Gives the model these weights, all in f32: from now on it computes with them. */
+  /** Which parameters are trained (all). */
+  readonly isTrained?: (name: string) => boolean;
+  /** Gives the model these weights, all in f32: from now on it computes with them. They are those that are trained. */
   adopt(weights: ReadonlyMap<string, HostTensor>): Promise<void>;
+  /** How checkpoints keep the weights that are trained, where that is not as a whole model: as adapters. */
+  readonly saved?: SavedWeights;
+}
+
+export interface SavedWeights {
+  /** Writes the files of the weights that are trained, f32 by name. */
+  write(folder: string, weights: ReadonlyMap<string, HostTensor>): Promise<void>;
+  /** Reads them back. Throws ModelcError 'checkpoint' where they do not fit. */
+  read(folder: string): Promise<ReadonlyMap<string, HostTensor>>;
 }
 
 /** A model that can be trained: one that from_pretrained or from_config gave. */
