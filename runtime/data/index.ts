@@ -21,6 +21,7 @@ export {
   type Seq2SeqOptions,
 } from './collators/padding.ts';
 export { remove_unused_columns } from './collators/unused-columns.ts';
+export { type BlockOptions, text_blocks } from './blocks.ts';
 export { concatenate_datasets, Dataset, type SplitOptions } from './dataset.ts';
 export type { CsvOptions, CsvType } from './files/csv.ts';
 export type { JsonOptions } from './files/json.ts';
