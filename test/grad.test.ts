@@ -2,17 +2,23 @@
 // them, at random values, and compared with central differences of the interpreter in double precision; the same graphs
 // run on every device of this machine beside the interpreter.
 import { beforeAll, describe, expect, test } from 'vitest';
-import { isFloat, roundTo } from '../ir/dtype.ts';
-import { evaluate } from '../ir/eval.ts';
+import { gradients, Module, Parameter, trace } from '../frontends/dsl/index.ts';
+import { dim } from '../ir/dim.ts';
+import { type DType, inDoubles, isFloat, roundTo } from '../ir/dtype.ts';
+import { evaluate, evaluateRanks } from '../ir/eval.ts';
 import type { Graph, Node, OpName } from '../ir/graph.ts';
-import { make } from '../ir/graph.ts';
-import type { NdArray } from '../ir/ndarray.ts';
+import { isOp, make, setOrigin, topologicalOrder } from '../ir/graph.ts';
+import { expandGradients } from '../ir/gradients.ts';
+import { type NdArray, ndarray } from '../ir/ndarray.ts';
 import { collective } from '../ir/ops/collective.ts';
 import type { Case } from './cases/case.ts';
 import { uniform } from './cases/case.ts';
 import { difference } from './compare.ts';
 import { type DeviceResult, devices } from './devices.ts';
 import { build, cases } from './op-cases.ts';
+
+const nodeOf = (name: string, dtype: DType, ...shape: number[]): Node =>
+  make('param', [], { name, kind: 'input', dtype, shape: shape.map((d) => dim(d)) });
 
 interface Differentiated {
   readonly graph: Graph;
@@ -85,9 +91,6 @@ function wrongGradient({ graph, params, dims, wanted }: Differentiated, toleranc
 
 const { present, missing } = await devices();
 
-/** Collectives of one rank; programs of one rank are all that devices run. */
-const isCollectiveOp = (op: OpName): boolean => op in collective;
-
 /** The share that a few roundings to the type of a result may change, before sums are taken in another order. */
 const accuracy = ({ dtype }: NdArray): number => (dtype === 'bf16' ? 2 ** -6 : dtype === 'f16' ? 2 ** -9 : 1e-5);
 
@@ -110,11 +113,109 @@ describe('central differences', () => {
   });
 });
 
+describe('collectives', () => {
+  const ranks = 2;
+  const mesh = { mesh: 'm', size: ranks };
+  const x = make('param', [], { name: 'x', kind: 'input', dtype: 'f32', shape: [dim(4), dim(2)] });
+  const results: readonly Node[] = [
+    make('all_gather', [x], { ...mesh, axis: 0 }),
+    make('all_reduce', [x], { ...mesh, op: 'add' }),
+    make('all_reduce', [x], { ...mesh, op: 'max' }),
+    make('reduce_scatter', [x], { ...mesh, op: 'add', axis: 1 }),
+    make('all_to_all', [x], { ...mesh, split: 0, concat: 1 }),
+    make('permute', [x], { ...mesh, shift: 1 }),
+  ];
+  test.each(results.map((node) => [node.op, node] as const))(
+    '%s: the derivative of the sum of all losses',
+    (_, node) => {
+      const weights = make('param', [], { name: 'weights', kind: 'input', dtype: 'f32', shape: node.type.shape });
+      const loss = make('reduce', [make('mul', [node, weights], {})], { op: 'add', axes: [0, 1], acc: 'f32' });
+      const results = new Map<string, Node>([['loss', loss], ['d x', make('gradient', [loss, x], {})]]); // biome-ignore format: one row
+      const graph: Graph = { name: 'ranks', params: [x, weights], results, updates: new Map() };
+      const sizes = node.type.shape.map((d) => d.min);
+      const own = (rank: number) => [['x', uniform([4, 2], 1 + rank)], ['weights', uniform(sizes, 5 + rank)]] as const; // biome-ignore format: one row
+      const run = (values: readonly NdArray[]) =>
+        evaluateRanks(
+          graph,
+          values.map((x, rank) => ({ params: new Map([...own(rank), ['x', x]]) })),
+          { m: ranks },
+        );
+      const start = Array.from({ length: ranks }, (_, rank) => uniform([4, 2], 1 + rank));
+      const gradients = run(start).map((out) => out.results.get('d x')!);
+      for (let i = 0; i < ranks * 8; i++) {
+        const moved = (by: number): number => {
+          const values = start.map((v, rank) => ({
+            ...v,
+            data: v.data.map((e, j) => (rank * 8 + j === i ? e + by : e)),
+          }));
+          return inDoubles(() => run(values)).reduce((sum, out) => sum + out.results.get('loss')!.data[0], 0);
+        };
+        const slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+        expect(gradients[Math.floor(i / 8)].data[i % 8]).toBeCloseTo(slope, 6);
+      }
+    },
+  );
+});
+
+describe('what has no derivative', () => {
+  const w = nodeOf('w', 'f32', 4);
+  const sum = (x: Node): Node => make('reduce', [x], { op: 'add', axes: [0], acc: 'f32' });
+  const graphOf = (loss: Node, x: Node): Graph => ({
+    name: 'g',
+    params: topologicalOrder([loss, x]).filter((n): n is Node<'param'> => isOp(n, 'param')),
+    results: new Map([['d', make('gradient', [loss, x], {})]]),
+    updates: new Map(),
+  });
+
+  test('is told by its op, its place, the reason and a way out', () => {
+    const bits = make('bitcast', [make('cast', [w], { dtype: 'f16' })], { dtype: 'bf16' });
+    setOrigin(bits, 'model.layers.3');
+    expect(() => expandGradients(graphOf(sum(make('cast', [bits], { dtype: 'f32' })), w))).toThrow(
+      /^bitcast \[4\] in model\.layers\.3 has no derivative: the bits of .*; .* stop_gradient/,
+    );
+  });
+  test('does not matter where nothing that is asked for lies below it', () => {
+    const words = nodeOf('words', 'i8', 4);
+    const spec = { bits: 8, group: 0, code: 'affine', zero: 'none' } as const;
+    const packed = make('dequantize', [words, nodeOf('scale', 'f32', 1)], { spec, dtype: 'f32' });
+    const loss = sum(make('mul', [packed, w], {}));
+    const [d] = expandGradients(graphOf(loss, w)).results.values();
+    expect(topologicalOrder([d])).toContain(packed);
+    expect(() => expandGradients(graphOf(loss, packed.args[1]))).toThrow(/^dequantize \[4\] has no derivative: .*LoRA/);
+  });
+});
+
+test('gradients() in the DSL: parameters and values in between, of any float type', () => {
+  class Scaled extends Module {
+    weight = new Parameter([3]);
+  }
+  const model = new Scaled();
+  const { graph } = trace('g', model, () => 'bf16', (t) => {
+    const x = t.input('x', 'f32', [2, 3]);
+    const y = x.mul(model.weight.value);
+    const [dw, dy] = gradients(y.square().sum(), [model.weight.stored, y]);
+    t.result('dw', dw);
+    t.result('dy', dy);
+    expect(() => gradients(y, [x])).toThrow('gradient (C1)');
+  }); // biome-ignore format: one row
+  const weight = ndarray('bf16', [3], [1, 2, 4]);
+  const x = ndarray('f32', [2, 3], [1, 1, 1, 0, 1, 2]);
+  const { results } = evaluate(graph, { params: new Map([['x', x], ['weight', weight]]) }); // biome-ignore format: one row
+  expect(results.get('dw')).toEqual(ndarray('bf16', [3], [2, 8, 40]));
+  expect(results.get('dy')!.data).toEqual(Float64Array.of(2, 4, 8, 0, 4, 16));
+});
+
+/** The first and the last case of every op run on devices; second derivatives of attention are left to the interpreter. */
+const served = rows.filter(([op], i) => {
+  if (op in collective || op.startsWith('attention_backward')) return false;
+  const isSame = ([other]: (typeof rows)[number]): boolean => other === op;
+  return !rows.slice(0, i).some(isSame) || !rows.slice(i + 1).some(isSame);
+});
+
 describe('devices', () => {
   for (const { name, why } of missing) test.skip(`${name} is not here: ${why}`, () => {});
   for (const device of present) {
     describe(device.name, () => {
-      const served = rows.filter(([op]) => !isCollectiveOp(op));
       let results: DeviceResult[] = [];
       beforeAll(async () => {
         results = await device.run(

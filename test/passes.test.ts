@@ -21,6 +21,7 @@ import { verify } from '../ir/verify.ts';
 import { bind } from '../passes/bind.ts';
 import { cacheLayout } from '../passes/cache-layout.ts';
 import { decompose } from '../passes/decompose.ts';
+import { grad } from '../passes/grad.ts';
 import { pack } from '../passes/pack.ts';
 import type { Pass } from '../passes/pass.ts';
 import { precision } from '../passes/precision.ts';
@@ -54,6 +55,8 @@ function passOf(line: string): Pass {
   switch (name) {
     case 'simplify':
       return simplify;
+    case 'grad':
+      return grad;
     case 'pack':
       return pack;
     case 'precision':

@@ -33,6 +33,15 @@ const backward = ['attention_backward_q', 'attention_backward_kv', 'attention_ba
 
 export const cases: readonly Case[] = [
   {
+    op: 'attention',
+    name: 'groups, mask, bias, sinks, window, capped scores, symbolic lengths',
+    args: [...grouped, ...operands],
+    shapes: [[b, h, seq, dim(6)], [b, g, total, dim(6)], [b, g, total, dim(4)], [b, total], [dim(1), h, seq, total], [h]], // biome-ignore format: one row
+    dims: { batch: 2, seq: 3, past: 2 },
+    attrs: everything,
+    tolerance: 1e-5,
+  },
+  {
     op: 'attention_lse',
     name: 'two keys, the second hidden from the first query; a query without keys gives 0',
     args: [f32([1, 1, 2, 1], 0, 2), f32([1, 1, 2, 1], 5, 6), f32([1, 1, 2, 1], 0, 0), bool([1, 2], 0, 1)],
