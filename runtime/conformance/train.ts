@@ -59,7 +59,7 @@ function dimsOf({ task, columns }: TrainedTask): Record<string, number> {
  * Parameters by the names that transformers has for them while it computes, which differ from those of checkpoints: the
  * weights of experts are two tensors there.
  */
-function underTheirNames(parameters: readonly string[]): Map<string, string[]> {
+export function underTheirNames(parameters: readonly string[]): Map<string, string[]> {
   const names = new Map<string, string[]>();
   for (const name of parameters) {
     const theirs = name
