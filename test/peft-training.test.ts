@@ -3,6 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { AdamW, traceTraining } from '../frontends/dsl/index.ts';
+import { readSafetensors, readSpan } from '../frontends/huggingface/index.ts';
 import type { NdArray } from '../ir/ndarray.ts';
 import type { TargetName } from '../runtime/devices.ts';
 import { AutoModelForCausalLM, PeftModel } from '../runtime/index.ts';
@@ -88,6 +89,12 @@ async function check(model: string, variant: string, target: TargetName): Promis
   }
 }
 
+/** A copy of the bytes of the one tensor in a file. */
+async function bytesOf(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  const { tensors } = await readSafetensors(path);
+  return Uint8Array.from(await readSpan(tensors.get('data')!.span));
+}
+
 /** An initialisation that was drawn at random has changed the base in a way that nobody wrote down. */
 const variantsOf = (model: string): string[] =>
   hasMaterial
@@ -101,4 +108,44 @@ describe.skipIf(!hasMaterial)('steps of training', () => {
     test.each(variantsOf(model))(`${model} in the interpreter: %s`, (variant) => check(model, variant, 'reference'));
   }
   test('llama on the CPU: dora_embedding', () => check('llama', 'dora_embedding', 'cpu'));
+
+  test('LoRA on stories260K: the first steps of the recorded run, and what its adapter computes in the end', async () => {
+    const folder = join(material, 'hf-trained/lora-stories260K-shakespeare');
+    const golden = readJson<{ readonly train_loss: readonly number[] }>(join(folder, 'golden.json'));
+    const tokens = new Int16Array((await bytesOf(join(folder, 'tokens.safetensors'))).buffer);
+    const offsets = new Int32Array((await bytesOf(join(folder, 'batch_offsets.safetensors'))).buffer);
+    const base = await AutoModelForCausalLM.from_pretrained(join(material, 'lm/stories260K/hf'), {
+      target: 'reference',
+    });
+    const peft = await PeftModel.from_pretrained(base, join(folder, 'init'), { is_trainable: true });
+    const { task, weights, isTrained } = peft.trainable;
+    // Each row has 128 tokens and, as labels, those that follow them.
+    const [rows, length] = [8, 129];
+    const training = traceTraining(
+      task,
+      ['train'],
+      { optimizer: AdamW({ weight_decay: 0 }), dims: { batch: rows, seq: length }, isTrained: isTrained! },
+      weights.resolve,
+    );
+    const session = await TrainingSession.open({ training, target: 'cpu', weights });
+    for (const [step, want] of golden.train_loss.slice(0, 8).entries()) {
+      const starts = Array.from(offsets.subarray(step * rows, (step + 1) * rows));
+      const ids = starts.flatMap((start) => [...tokens.subarray(start, start + length)]);
+      const input: HostTensor = { dtype: 'i64', shape: [rows, length], data: BigInt64Array.from(ids, BigInt) };
+      const scalars = { learning_rate: 2e-3, num_items: rows * (length - 1) };
+      const { loss } = await session.run('train', { input_ids: input, labels: input }, scalars);
+      expect(Math.abs(Number(loss.data[0]) - want) / want, `loss of step ${step}`).toBeLessThan(1e-5);
+    }
+    session.dispose();
+
+    const final = await PeftModel.from_pretrained(base, join(folder, 'final'));
+    const arrays = await readArrays(join(folder, 'golden_logits.safetensors'));
+    const input_ids = [[...arrays.get('input_ids')!.data]];
+    const difference = (a: Float32Array, b: ArrayLike<number>): number =>
+      a.reduce((most, v, i) => Math.max(most, Math.abs(v - b[i])), 0);
+    const adapted = (await final.forward({ input_ids })).logits.data;
+    expect(difference(adapted, arrays.get('logits_adapter')!.data)).toBeLessThan(logitsTolerance);
+    const merged = (await (await final.merge_and_unload()).forward({ input_ids })).logits.data;
+    expect(difference(merged, arrays.get('logits_merged')!.data)).toBeLessThan(logitsTolerance);
+  });
 });
