@@ -204,9 +204,13 @@ export function fitChunk(opened: OpenedModel, target: Target): OpenedModel {
 
 /** For keys of caches: what entries of an architecture of the caller's compute; undefined if config.json says it all. */
 export function architectureDigest(opened: OpenedModel, entries: readonly string[]): string | undefined {
-  if (!opened.ownArchitecture) return undefined;
+  return opened.ownArchitecture ? digestOf(...entries.map(opened.trace)) : undefined;
+}
+
+/** Of what traced entries compute. */
+export function digestOf(...traced: readonly Traced[]): string {
   const digest = createHash('sha256');
-  for (const { graph, constants } of entries.map(opened.trace)) {
+  for (const { graph, constants } of traced) {
     digest.update(printGraph(graph));
     for (const [name, data] of constants) digest.update(name).update(data);
   }

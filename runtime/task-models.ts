@@ -6,8 +6,8 @@ import { ModelcError } from '../ir/error.ts';
 import type { Target } from '../ir/target.ts';
 import { arenaBytes, compile } from './compiler.ts';
 import type { Device } from './device.ts';
-import { type DeviceName, devices, targetOf } from './devices.ts';
-import { checkDtype, count, type LoadOptions } from './models.ts';
+import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
+import { checkDtype, count, digestOf, type LoadOptions } from './models.ts';
 import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import {
@@ -17,8 +17,8 @@ import {
   type SequenceModel,
   type SpanOutput,
 } from './sequence-model.ts';
-import type { Session } from './session.ts';
-import { checkpointWeights } from './weight-store.ts';
+import type { HostTensor, Session } from './session.ts';
+import { checkpointWeights, overlaidWeights, type WeightStore } from './weight-store.ts';
 
 /** Options of from_pretrained for models that read whole sequences. */
 export interface TaskLoadOptions extends Pick<LoadOptions, 'target' | 'device' | 'dtype' | 'max_batch'> {
@@ -39,7 +39,7 @@ function checkOptions(options: TaskLoadOptions): void {
 }
 
 /** Upper bounds of the dims of a run. */
-interface Limits extends Readonly<Record<string, number>> {
+export interface Limits extends Readonly<Record<string, number>> {
   readonly batch: number;
   readonly seq: number;
 }
@@ -65,19 +65,52 @@ export async function loadTask<O>(
   const target = targetOf(options.target, options.device);
   const model = taskModel(await openCheckpoint(directory), name);
   checkDtype(options.dtype, model.checkpoint);
-  const limits = limitsOf(model, options);
-  const session = await (target === 'reference' ? openReference(model, limits) : openCompiled(model, limits, target));
-  return createSequenceModel<O>(
-    session,
-    { inputs: model.task.inputs, labels: model.task.labels, vocabSize: model.vocabSize },
-    model.checkpoint.config,
-  );
+  return openTask<O>({ model, limits: limitsOf(model, options), weights: checkpointWeights(model.checkpoint), target });
+}
+
+/** A model for a task, and what it is to be compiled for. */
+export interface OpenedTask {
+  readonly model: TaskModel;
+  /** Whether the graphs are not just what config.json says. */
+  readonly isRewritten?: boolean;
+  readonly limits: Limits;
+  readonly weights: WeightStore;
+  readonly target: TargetName;
+}
+
+const sources = new WeakMap<object, OpenedTask>();
+
+/** What a model of from_pretrained was made of. */
+export const taskSourceOf = (model: object): OpenedTask | undefined => sources.get(model);
+
+export async function openTask<O>(opened: OpenedTask): Promise<SequenceModel<O>> {
+  const { model, target } = opened;
+  const session = await (target === 'reference' ? openReference(opened) : openCompiled(opened, target));
+  const { inputs, labels } = model.task;
+  const made = createSequenceModel<O>(session, { inputs, labels, vocabSize: model.vocabSize }, model.checkpoint.config);
+  sources.set(made, opened);
+  return made;
+}
+
+/**
+ * An opened task that reads `tensors` in place of weights of the checkpoint, or beside them, and whose graphs are
+ * rewritten, unless `rewrite` is undefined.
+ */
+export function rewrittenTask(
+  opened: OpenedTask,
+  tensors: ReadonlyMap<string, HostTensor>,
+  rewrite?: (traced: Traced) => Traced,
+): OpenedTask {
+  const { model } = opened;
+  const weights = overlaidWeights(opened.weights, tensors);
+  if (!rewrite) return { ...opened, weights };
+  const graph: TaskModel['graph'] = (entry, limits) => rewrite(model.graph(entry, limits));
+  return { ...opened, weights, model: { ...model, graph }, isRewritten: true };
 }
 
 const entryOf = (name: string): TaskEntry => (name === 'evaluate' ? 'evaluate' : 'forward');
 
-function openReference(model: TaskModel, limits: Limits): Session {
-  const weights = checkpointWeights(model.checkpoint);
+function openReference({ model, limits, weights }: OpenedTask): Session {
   return new ReferenceSession({
     limits: { batch: limits.batch, chunk: limits.seq, length: limits.seq, fixedLength: false },
     trace: (entry) => model.graph(entryOf(entry), limits),
@@ -91,15 +124,16 @@ function fitBatch(model: TaskModel, limits: Limits, target: Target): Limits {
   return fitBatch(model, { ...limits, batch: Math.ceil(limits.batch / 2) }, target);
 }
 
-async function openCompiled(model: TaskModel, asked: Limits, target: DeviceName): Promise<Session> {
+async function openCompiled(opened: OpenedTask, target: DeviceName): Promise<Session> {
+  const { model, weights, isRewritten = false } = opened;
   const { open, build } = devices[target];
   const device: Device = await open();
-  const limits = fitBatch(model, asked, device.target);
+  const limits = fitBatch(model, opened.limits, device.target);
   const { checkpoint } = model;
-  const weights = checkpointWeights(checkpoint);
   const { tensors } = weights;
   const built = (entry: string) => {
-    const key = { config: checkpoint.config, task: model.name, tensors, limits, target: device.target, entry };
+    const graph = isRewritten ? digestOf(model.graph(entryOf(entry), limits)) : undefined;
+    const key = { config: checkpoint.config, task: model.name, graph, tensors, limits, target: device.target, entry };
     const traced = (): Record<string, Traced> => ({ [entry]: model.graph(entryOf(entry), limits) });
     return build(key, () => compile(model.modelType, traced(), device.target));
   };

@@ -13,6 +13,7 @@ import {
   type InitLoraWeights,
   LoraConfig,
   PeftModel,
+  type PeftModelForCausalLM,
   type PreTrainedModel,
 } from '../runtime/index.ts';
 
@@ -25,7 +26,7 @@ beforeAll(async () => {
   base = await AutoModelForCausalLM.from_pretrained(checkpoint, { target: 'reference' });
 });
 
-const logitsOf = async (model: Pick<PreTrainedModel, 'forward'> | PeftModel): Promise<Float32Array> =>
+const logitsOf = async (model: Pick<PreTrainedModel, 'forward'> | PeftModelForCausalLM): Promise<Float32Array> =>
   (await model.forward({ input_ids: ids })).logits.data;
 
 function largestDifference(a: Float32Array, b: Float32Array): number {
@@ -104,7 +105,7 @@ describe('adapters', () => {
     );
     const tied = await AutoModelForCausalLM.from_pretrained(folderOfTied, { target: 'reference' });
     const model = await get_peft_model(tied, random({ target_modules: ['lm_head'] }), 'default', { seed: 1 });
-    const states = async (m: PreTrainedModel | PeftModel): Promise<Float32Array> => {
+    const states = async (m: PreTrainedModel | PeftModelForCausalLM): Promise<Float32Array> => {
       const { hidden_states } = await m.forward({ input_ids: ids, output_hidden_states: true });
       return hidden_states![0].data;
     };
@@ -127,7 +128,7 @@ describe('what is refused', () => {
     JSON.parse(readFileSync(join(dir, 'adapter_config.json'), 'utf8')) as Record<string, unknown>;
   const writeConfig = (dir: string, changes: Record<string, unknown>): void =>
     writeFileSync(join(dir, 'adapter_config.json'), JSON.stringify({ ...configOf(dir), ...changes }));
-  const loading = (dir: string): Promise<PeftModel> => PeftModel.from_pretrained(base, dir);
+  const loading = (dir: string): Promise<PeftModelForCausalLM> => PeftModel.from_pretrained(base, dir);
 
   test('targets that the model lacks, with those that it has', async () => {
     await expect(get_peft_model(base, new LoraConfig({ target_modules: ['nope_proj'] }))).rejects.toThrow(

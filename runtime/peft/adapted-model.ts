@@ -1,0 +1,284 @@
+// What models with low-rank adapters have in common, with the methods that users of Python's PEFT know: adding, switching,
+// merging, saving and counting. The model that they are made from stays as it is. What the adapters do is compiled at the
+// next use after it has changed.
+import type { Checkpoint } from '../../frontends/huggingface/index.ts';
+import type { SequenceTask, Traced } from '../../frontends/dsl/index.ts';
+import { ModelcError } from '../../ir/error.ts';
+import type { Graph } from '../../ir/graph.ts';
+import { adapt } from '../../passes/lora.ts';
+import type { Device } from '../device.ts';
+import type { TargetName } from '../devices.ts';
+import { warnOnce } from '../generation/warnings.ts';
+import type { HostTensor } from '../session.ts';
+import type { TrainableModel } from '../trainer/trainable.ts';
+import type { WeightStore } from '../weight-store.ts';
+import { type AdapterEffect, Adapters, type SaveOptions } from './adapters.ts';
+import { type CombineOptions, combineAdapters } from './combine.ts';
+import type { LoraConfig } from './config.ts';
+import { readAdapterConfig } from './files.ts';
+import { modulesOf, parameterCount } from './modules.ts';
+import { headsOf } from './targets.ts';
+import { adaptTask, adoptValues } from './train.ts';
+
+/** What a model was made of, so that it can be made again with adapters. */
+export interface AdaptableModel<M> {
+  readonly checkpoint: Checkpoint;
+  readonly modelType: string;
+  readonly vocabSize: number;
+  /** The modules that are adapted where a configuration names none. */
+  readonly loraTargets: readonly string[] | undefined;
+  /** The name of the output layer of a language model. */
+  readonly head: string | undefined;
+  readonly weights: WeightStore;
+  readonly task: SequenceTask;
+  readonly target: TargetName;
+  readonly device?: Device;
+  readonly maxPositions: number;
+  /** A graph that has all modules. */
+  graph(): Graph;
+  /** The model that reads `tensors` in place of its weights or beside them, its graphs rewritten. */
+  open(tensors: ReadonlyMap<string, HostTensor>, rewrite?: (traced: Traced) => Traced): Promise<M>;
+  /** The model whose layers are ranges of this one's. */
+  replicated(ranges: readonly (readonly [number, number])[]): AdaptableModel<M>;
+}
+
+export interface LoadAdapterOptions {
+  adapter_name?: string;
+  /** Whether the adapter is trained when it is active. */
+  is_trainable?: boolean;
+}
+
+export interface MergeOptions {
+  /** Refuses to merge where that gives NaN or infinite weights. */
+  safe_merge?: boolean;
+  /** The adapters to be merged (those that are active). */
+  adapter_names?: readonly string[] | null;
+}
+
+/** What the pass makes of traced entries; undefined where it changes nothing. */
+export function rewriteOf({ lora }: AdapterEffect): ((traced: Traced) => Traced) | undefined {
+  if (lora.uses.length === 0 && (lora.replacements ?? []).length === 0) return undefined;
+  return (traced) => ({ ...traced, graph: adapt(traced.graph, lora) });
+}
+
+export abstract class AdaptedModel<M extends { dispose(): void }> {
+  /** The adapters, for training and for tests. */
+  readonly adapters: Adapters;
+  protected readonly source: AdaptableModel<M>;
+  protected readonly base: M;
+  #bound: { readonly version: number; readonly model: Promise<M> } | undefined;
+
+  /** `config`: of the first adapter, which is then added. */
+  constructor(base: M, made: AdaptableModel<M>, config: LoraConfig) {
+    const { layer_replication: ranges } = config;
+    this.base = base;
+    this.source = ranges ? made.replicated(ranges) : made;
+    const { modelType, vocabSize, loraTargets, head, weights } = this.source;
+    this.adapters = new Adapters({
+      modules: modulesOf(this.source.graph(), head),
+      modelType,
+      vocabSize,
+      loraTargets,
+      parameterCount: parameterCount(modulesOf(made.graph())),
+      read: (name) => weights.stored(name),
+    });
+  }
+
+  /** config.json of the model. */
+  get config(): Readonly<Record<string, unknown>> {
+    return this.source.checkpoint.config;
+  }
+  /** The adapters' configurations by name. */
+  get peft_config(): Readonly<Record<string, LoraConfig>> {
+    return Object.fromEntries([...this.adapters.all].map(([name, adapter]) => [name, adapter.config]));
+  }
+  get active_adapter(): string {
+    return this.adapters.active[0] ?? '';
+  }
+  get active_adapters(): string[] {
+    return [...this.adapters.active];
+  }
+  get merged_adapters(): string[] {
+    return [...this.adapters.merged];
+  }
+
+  // Adapters.
+
+  /** A new adapter, which is not active unless it is the first. */
+  async add_adapter(adapter_name: string, config: LoraConfig, { seed }: { seed?: number } = {}): Promise<void> {
+    this.#sameLayers(config);
+    const heads = headsOf(config.task_type);
+    const own = config.modules_to_save ?? [];
+    const { dir } = this.source.checkpoint;
+    const complete = config.with({
+      base_model_name_or_path: config.base_model_name_or_path ?? dir,
+      ...(heads.length > 0 ? { modules_to_save: [...own, ...heads] } : {}),
+    });
+    await this.adapters.add(adapter_name, complete, { seed });
+  }
+
+  /** The adapter of a folder, which is not active unless it is the first. */
+  async load_adapter(
+    folder: string,
+    adapter_name: string,
+    { is_trainable = false }: Pick<LoadAdapterOptions, 'is_trainable'> = {},
+  ): Promise<void> {
+    this.#sameLayers(await readAdapterConfig(folder));
+    await this.adapters.load(folder, adapter_name, is_trainable);
+  }
+
+  #sameLayers({ layer_replication: ranges }: LoraConfig): void {
+    const [first] = this.adapters.all.values();
+    if (!first || ranges === null || JSON.stringify(ranges) === JSON.stringify(first.config.layer_replication)) return;
+    throw new ModelcError('input', `the model's layers are those of adapter '${first.name}'; layer_replication of another adapter must be the same or null`); // biome-ignore format: one row
+  }
+
+  /** Removes an adapter; where no other is active, the first of the rest becomes so. */
+  delete_adapter(adapter_name: string): void {
+    this.adapters.delete(adapter_name);
+  }
+
+  /** The adapters that are applied from now on; they are trained, unless for inference. */
+  set_adapter(adapter_name: string | readonly string[], inference_mode = false): void {
+    const names = typeof adapter_name === 'string' ? [adapter_name] : adapter_name;
+    this.adapters.setActive(names);
+    for (const name of names) this.adapters.get(name).isTrainable = !inference_mode;
+  }
+
+  disable_adapters(): void {
+    const biased = this.adapters.activeAdapters.find((a) => a.config.bias !== 'none');
+    if (biased) {
+      warnOnce(`Adapter '${biased.name}' trains biases of the base model, which stay when it is disabled.`);
+    }
+    this.adapters.enable(false);
+  }
+  enable_adapters(): void {
+    this.adapters.enable(true);
+  }
+
+  /** What `body` gives while no adapter is applied. */
+  async disable_adapter<T>(body: (model: this) => T | Promise<T>): Promise<T> {
+    const wasEnabled = this.adapters.isEnabled;
+    this.disable_adapters();
+    try {
+      return await body(this);
+    } finally {
+      this.adapters.enable(wasEnabled);
+    }
+  }
+
+  /** A new adapter that combines others, each with its weight; see combine.ts for the kinds. */
+  add_weighted_adapter(
+    adapters: readonly string[],
+    weights: readonly number[],
+    adapter_name: string,
+    options: CombineOptions = {},
+  ): void {
+    if (this.adapters.all.has(adapter_name)) return;
+    combineAdapters(this.adapters, adapters, weights, adapter_name, options);
+  }
+
+  // Merging.
+
+  /** Folds adapters into the weights that the model reads, until unmerge_adapter(). */
+  async merge_adapter({ safe_merge = false, adapter_names }: MergeOptions = {}): Promise<void> {
+    const names = adapter_names ?? this.adapters.active;
+    const again = names.filter((name) => this.adapters.merged.includes(name));
+    if (again.length > 0) warnOnce(`Already merged, so not merged again: ${again.join(', ')}.`);
+    await this.adapters.merge(names, safe_merge);
+  }
+
+  unmerge_adapter(): void {
+    if (this.adapters.merged.length === 0) warnOnce('No adapter is merged, so there is nothing to unmerge.');
+    this.adapters.unmerge();
+  }
+
+  /** A plain model with adapters folded into its weights. This model must not be used any more. */
+  async merge_and_unload({ safe_merge = false, adapter_names }: MergeOptions = {}): Promise<M> {
+    await this.adapters.merge(adapter_names ?? this.adapters.active, safe_merge);
+    this.adapters.enable(true);
+    const merged = await this.#open();
+    this.#bound = undefined;
+    return merged;
+  }
+
+  /** The model without adapters. */
+  unload(): M {
+    this.dispose();
+    return this.base;
+  }
+  get_base_model(): M {
+    return this.base;
+  }
+
+  // Files.
+
+  /**
+   * Writes adapters as Python's PEFT reads them: the one named 'default' into the folder, others into folders of their
+   * names below it.
+   */
+  save_pretrained(folder: string, options: SaveOptions = {}): Promise<void> {
+    return this.adapters.save(folder, options);
+  }
+
+  // Parameters.
+
+  /** Numbers of parameters that are trained, and of all. */
+  get_nb_trainable_parameters(): [trainable: number, all: number] {
+    const { trainable, all } = this.adapters.count();
+    return [trainable, all];
+  }
+
+  print_trainable_parameters(): void {
+    const [trainable, all] = this.get_nb_trainable_parameters();
+    const text = (n: number): string => n.toLocaleString('en-US');
+    const share = ((100 * trainable) / all).toFixed(4);
+    console.log(`trainable params: ${text(trainable)} || all params: ${text(all)} || trainable%: ${share}`);
+  }
+
+  /** What a Trainer needs to train the active adapters; it throws where none of them is trainable. */
+  get trainable(): TrainableModel {
+    const { adapters } = this;
+    const { checkpoint, task, weights, target, device, maxPositions } = this.source;
+    return {
+      ...adaptTask(task, weights, adapters),
+      target,
+      ...(device ? { device } : {}),
+      maxPositions,
+      config: checkpoint.config,
+      generationConfig: checkpoint.generationConfig,
+      adopt: async (values) => adoptValues(adapters, values),
+      saved: {
+        write: (folder, values) => {
+          adoptValues(adapters, values);
+          return adapters.save(folder, { selected_adapters: adapters.active });
+        },
+        read: (folder) => adapters.readValues(folder),
+      },
+    };
+  }
+
+  // Running.
+
+  /** The model with the adapters as they are now. */
+  protected current(): Promise<M> {
+    const { version } = this.adapters;
+    if (this.#bound?.version !== version) {
+      const old = this.#bound;
+      this.#bound = { version, model: this.#open() };
+      old?.model.then((model) => model.dispose()).catch(() => undefined);
+    }
+    return this.#bound.model;
+  }
+
+  async #open(): Promise<M> {
+    const effect = await this.adapters.effect();
+    return this.source.open(effect.tensors, rewriteOf(effect));
+  }
+
+  /** Frees the code and memory of this model; the model that it was made from stays. */
+  dispose(): void {
+    this.#bound?.model.then((model) => model.dispose()).catch(() => undefined);
+    this.#bound = undefined;
+  }
+}

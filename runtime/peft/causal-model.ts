@@ -1,0 +1,108 @@
+// Causal language models with adapters: they generate, and may have an adapter for every row of a batch.
+import { causalTask } from '../../frontends/dsl/index.ts';
+import { ModelcError } from '../../ir/error.ts';
+import type { CausalLMOutput, ForwardOptions } from '../generation/forward.ts';
+import { createModel, type GenerateResult, type PreTrainedModel } from '../generation/model.ts';
+import type { GenerateOptions } from '../generation/resolve.ts';
+import { loadModel, type ModelSource, modelOf, openSession, rewritten } from '../models.ts';
+import { AdaptedModel, type AdaptableModel, rewriteOf } from './adapted-model.ts';
+import { baseRows } from './adapters.ts';
+import type { LoraConfig } from './config.ts';
+import { replicateLayers } from './replicate.ts';
+import { RowSession } from './row-session.ts';
+
+/** An adapter for every row of a batch; '__base__' for none. */
+export interface RowAdapters {
+  adapter_names?: readonly string[] | null;
+}
+
+function adaptable(source: ModelSource): AdaptableModel<PreTrainedModel> {
+  const { opened, target, device } = source;
+  const { checkpoint, model, weights, limits, options } = opened;
+  return {
+    checkpoint,
+    modelType: model.config.modelType,
+    vocabSize: model.config.vocabSize,
+    loraTargets: model.loraTargets,
+    head: 'lm_head',
+    weights,
+    task: causalTask(model.model),
+    target,
+    ...(device ? { device } : {}),
+    maxPositions: limits.length,
+    graph: () => opened.trace('forward').graph,
+    open: (tensors, rewrite) => loadModel(rewritten(opened, tensors, rewrite), target, device),
+    replicated: (ranges) => adaptable({ ...source, opened: modelOf(replicateLayers(checkpoint, ranges), options) }),
+  };
+}
+
+export class PeftModelForCausalLM extends AdaptedModel<PreTrainedModel> {
+  /** How the model generates. */
+  generation_config: PreTrainedModel['generation_config'];
+  #rowBound: { readonly key: string; readonly session: RowSession; readonly model: PreTrainedModel } | undefined;
+  readonly #made: ModelSource;
+
+  constructor(model: PreTrainedModel, made: ModelSource, config: LoraConfig) {
+    super(model, adaptable(made), config);
+    this.#made = made;
+    this.generation_config = model.generation_config;
+  }
+
+  /** The forward pass over all positions, as of a model without adapters; `adapter_names` gives every row its own. */
+  async forward({ adapter_names, ...options }: ForwardOptions & RowAdapters): Promise<CausalLMOutput> {
+    return (await this.#model(adapter_names)).forward(options);
+  }
+
+  /** Continues the rows of input_ids, as a model without adapters does; `adapter_names` gives every row its own. */
+  async generate<const O extends GenerateOptions>(options: O & RowAdapters): Promise<GenerateResult<O>> {
+    const { adapter_names, ...rest } = options;
+    const model = await this.#model(adapter_names);
+    return model.generate<O>(rest as unknown as O);
+  }
+
+  /** The new ids of each step, one per row, as they are decoded. */
+  async *stream(options: GenerateOptions & RowAdapters): AsyncGenerator<bigint[], void, undefined> {
+    const { adapter_names, ...rest } = options;
+    yield* (await this.#model(adapter_names)).stream(rest);
+  }
+
+  async #model(names?: readonly string[] | null): Promise<PreTrainedModel> {
+    const model = await (names ? this.#rowModel(names) : this.current());
+    model.generation_config = this.generation_config;
+    return model;
+  }
+
+  async #rowModel(names: readonly string[]): Promise<PreTrainedModel> {
+    const columns = [...new Set(names)].filter((name) => name !== baseRows).sort();
+    for (const name of columns) {
+      const { config, saved, tokens } = this.adapters.get(name);
+      if (!config.use_dora && saved.length === 0 && tokens.length === 0) continue;
+      throw new ModelcError(
+        'unsupported',
+        `adapter_names cannot name '${name}', which has DoRA, token rows or modules_to_save; run its rows by themselves`,
+      );
+    }
+    if (this.adapters.merged.length > 0) {
+      throw new ModelcError('input', 'adapter_names needs adapters that are not merged; call unmerge_adapter() first');
+    }
+    if (columns.length === 0) return this.disable_adapter(() => this.current());
+    const key = `${this.adapters.version} ${columns.join()}`;
+    if (this.#rowBound?.key !== key) {
+      this.#rowBound?.model.dispose();
+      const { opened, target, device } = this.#made;
+      const effect = await this.adapters.effect(columns);
+      const changed = rewritten(opened, effect.tensors, rewriteOf(effect));
+      const session = new RowSession(await openSession(changed, target, device), columns);
+      const model = createModel(session, opened.info, opened.checkpoint.config, this.generation_config);
+      this.#rowBound = { key, session, model };
+    }
+    this.#rowBound.session.names = names;
+    return this.#rowBound.model;
+  }
+
+  override dispose(): void {
+    super.dispose();
+    this.#rowBound?.model.dispose();
+    this.#rowBound = undefined;
+  }
+}
