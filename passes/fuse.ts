@@ -116,10 +116,18 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       if (n.op !== 'param') needed.add(n);
     };
     const inside = (n: Node) => users.get(n)!.every((u) => interior.has(u)) && !results.has(n);
+    /** The arguments that a node inside computes with; what a fence waits for is only awaited. */
+    const operandsOf = (n: Node): readonly Node[] => {
+      if (!isOp(n, 'fence')) return n.args;
+      let awaited = n.args[1];
+      while (freeOps.has(awaited.op) && awaited.args.length > 0) awaited = awaited.args[0];
+      input(awaited);
+      return n.args.slice(0, 1);
+    };
     const take = (n: Node) => {
       interior.add(n);
       if (n !== root) ways.set(n, waysOf(n));
-      for (const a of n.args) candidates.add(a);
+      for (const a of operandsOf(n)) candidates.add(a);
     };
     /** Whether the kernel can bind all that it reads and writes if it computes `a` instead of reading it. */
     const fits = (a: Node) => {
@@ -251,7 +259,7 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       const cls = classOf(a);
       if ((cls === 'free' || (cls === 'map' && onlyWeights.has(a))) && fits(a)) {
         interior.add(a);
-        for (const b of a.args) placeRight(b);
+        for (const b of operandsOf(a)) placeRight(b);
       } else input(a);
     }
 
@@ -272,8 +280,9 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       const isStored = isOperand || (!few && permutedAttention(a) !== undefined);
       if ((cls === 'free' && !isStored) || computed) {
         interior.add(a);
-        below.push(...a.args);
-        for (const b of a.args) placeLeft(b, belowReduction || isRowReduction(a));
+        const operands = operandsOf(a);
+        below.push(...operands);
+        for (const b of operands) placeLeft(b, belowReduction || isRowReduction(a));
       } else input(a);
     }
 
@@ -282,7 +291,7 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       if (interior.has(a)) return;
       if (classOf(a) === 'free') {
         interior.add(a);
-        for (const b of a.args) placeOperand(b);
+        for (const b of operandsOf(a)) placeOperand(b);
       } else input(a);
     }
   }

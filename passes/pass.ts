@@ -7,3 +7,8 @@ export interface Pass {
   readonly name: string;
   run(graph: Graph, target: Target): Graph;
 }
+
+/** A pass that makes the same of a graph for every target. */
+export interface TargetlessPass extends Pass {
+  run(graph: Graph): Graph;
+}

@@ -1,6 +1,7 @@
 // The compiler in one list: graph to graph, in order, each pass with the option that it reads. A verifier runs after
 // every pass, so a pass that breaks the graph is named by the error. Adapters (lora.ts) are applied before, where a model's
 // graph is traced, for the interpreter runs that graph and gradients are taken of it.
+import type { DType } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import type { Graph, OpName } from '../ir/graph.ts';
 import type { Target } from '../ir/target.ts';
@@ -13,7 +14,8 @@ import { decompose } from './decompose.ts';
 import { grad } from './grad.ts';
 import { pack } from './pack.ts';
 import type { Pass } from './pass.ts';
-import { precision } from './precision.ts';
+import { computeIn, precision } from './precision.ts';
+import { type Checkpointing, remat } from './remat.ts';
 import { simplify } from './simplify.ts';
 import { sliceProducts } from './slice-products.ts';
 import { splitAttention } from './split-attention.ts';
@@ -25,6 +27,10 @@ export interface PassOptions {
   readonly bind: Readonly<Record<string, number>>;
   /** Composites that the backend has kernels for. */
   readonly keep: ReadonlySet<OpName>;
+  /** What products of f32 values are computed in (f32). */
+  readonly compute?: DType;
+  /** What the backward pass computes anew (nothing). */
+  readonly checkpointing?: Checkpointing;
 }
 
 /** All passes, in order. */
@@ -33,6 +39,8 @@ export function passes(options: PassOptions): Pass[] {
     cacheLayout(options.cache), // where caches live, in which type
     bind(options.bind), // fixed dims
     grad, // what is asked to be differentiated
+    remat(options.checkpointing ?? 'none'), // what the backward pass computes anew
+    computeIn(options.compute ?? 'f32'), // the type of products
     decompose(options.keep), // composites into simpler ops
     splitAttention, // work for all threads where one query attends
     simplify, // algebra

@@ -9,10 +9,12 @@ import type { RegionGraph } from '../ir/region.ts';
 import type { Target } from '../ir/target.ts';
 import type { CacheSpec } from '../passes/cache-layout.ts';
 import { fuse } from '../passes/fuse.ts';
-import { type PassHooks, passes, runPasses } from '../passes/pipeline.ts';
+import { type PassHooks, type PassOptions, passes, runPasses } from '../passes/pipeline.ts';
 
 export interface CompileOptions {
   readonly cache?: CacheSpec;
+  /** What products of f32 values are computed in, and what a backward pass computes anew. */
+  readonly training?: Pick<PassOptions, 'compute' | 'checkpointing'>;
   /** Called with the text of the graph after the pass named `dumpAfter`, once per entry. */
   readonly hooks?: PassHooks;
 }
@@ -27,7 +29,7 @@ export const kernelComposites: ReadonlySet<OpName> = new Set<OpName>([
 /** The fused form of one entry: everything before kernels. */
 export function compileRegions(traced: Traced, target: Target, options: CompileOptions = {}): RegionGraph {
   const cache = options.cache ?? { kind: 'dynamic', store: 'f32' };
-  const list = passes({ cache, bind: {}, keep: kernelComposites });
+  const list = passes({ cache, bind: {}, keep: kernelComposites, ...options.training });
   const regions = fuse(runPasses(traced.graph, target, list, options.hooks), target);
   verify(regions.graph);
   return regions;

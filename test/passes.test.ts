@@ -268,7 +268,7 @@ describe('pipeline', () => {
   });
   test('an unknown name to dump after lists the passes', () => {
     expect(() => runPasses(graph, target, list, { dumpAfter: 'fuze' })).toThrow(
-      "there is no pass called 'fuze' to dump after; the passes are cache-layout, bind, grad, decompose, split-attention, simplify, pack, precision, split-weights",
+      "there is no pass called 'fuze' to dump after; the passes are cache-layout, bind, grad, remat, compute, decompose, split-attention, simplify, pack, precision, split-weights",
     );
   });
   test('a pass that breaks the graph is named', () => {

@@ -5,6 +5,7 @@ export * from './activations.ts';
 export * from './adafactor.ts';
 export * from './cache.ts';
 export * from './causal-lm.ts';
+export * from './dropout.ts';
 export * from './encoder-task.ts';
 export * from './gradient.ts';
 export * from './initializers.ts';

@@ -2,10 +2,13 @@
 // which the checkpoint stores them; computation is in f32.
 import { type Dim, dimConst } from '../../ir/dim.ts';
 import { roundTo } from '../../ir/dtype.ts';
+import type { Node } from '../../ir/graph.ts';
+import { attentionOver } from '../../ir/ops/composite/attention.ts';
+import { dropout, isDropping } from './dropout.ts';
 import { filled, type Initializer, normal, ones, zeroRow, zeros } from './initializers.ts';
 import { Module, Parameter } from './module.ts';
 import type { Rotation } from './rope.ts';
-import { op, type Tensor, where } from './tensor.ts';
+import { op, Tensor, where } from './tensor.ts';
 
 export interface LinearOptions {
   readonly bias?: boolean;
@@ -163,18 +166,23 @@ export interface AttentionOptions {
   bias?: Tensor | undefined;
   /** One more logit per head that takes no value, [H]. */
   sinks?: Tensor | undefined;
+  /** Share of the probabilities that are dropped in training (0). */
+  dropout?: number;
 }
 
 /** Scaled dot-product attention: q [B, H, S, D], k [B, G, T, D], v [B, G, T, E], H a multiple of G. Gives [B, H, S, E]. */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
   const operands = (['mask', 'bias', 'sinks'] as const).filter((name) => options[name] !== undefined);
-  return op('attention', [q, k, v, ...operands.map((name) => options[name]!)], {
+  const attended = op('attention', [q, k, v, ...operands.map((name) => options[name]!)], {
     scale: options.scale ?? (dimConst(q.shape[3]) ?? 1) ** -0.5,
     causal: options.causal ?? true,
     window: options.window ?? 0,
     softcap: options.softcap ?? 0,
     operands,
   });
+  const rate = options.dropout ?? 0;
+  if (rate === 0 || !isDropping()) return attended;
+  return new Tensor(attentionOver(attended.node as Node<'attention'>, (p) => dropout(new Tensor(p), rate).node));
 }
 
 /** [B, S, heads * D] to [B, heads, S, D]. */

@@ -7,11 +7,12 @@
 import { type Dim, dimConst } from '../../ir/dim.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { type Graph, isOp, type OpName, roots, topologicalOrder } from '../../ir/graph.ts';
+import { withDropout } from './dropout.ts';
 import { gradients } from './gradient.ts';
 import { Buffer, Parameter, type WeightResolver } from './module.ts';
 import type { Optimizer } from './optimizers.ts';
 import type { SequenceInput, SequenceTask, Tensors } from './sequence-task.ts';
-import { scalar, type Tensor, where } from './tensor.ts';
+import { arange, scalar, type Tensor, where } from './tensor.ts';
 import { type Traced, type Tracer, trace } from './trace.ts';
 
 export const trainEntries = ['train', 'accumulate', 'train_accumulated', 'evaluate'] as const;
@@ -27,6 +28,11 @@ export interface TrainStepOptions {
   readonly maxGradNorm?: number;
   /** Outputs of the task that `evaluate` gives besides `loss` (`logits`). */
   readonly outputs?: readonly string[];
+  /**
+   * What products round their operands to; sums, and all else, are f32. With f16 the loss is scaled, and steps whose
+   * gradients are not finite are left out, as torch.amp.GradScaler does. Default: f32.
+   */
+  readonly compute?: 'f32' | 'bf16' | 'f16';
 }
 
 /** States of a training program that are no values of parameters. */
@@ -35,6 +41,12 @@ export const trainStates = {
   step: 'step',
   /** Micro-batches whose gradients are in the accumulators, i32. */
   accumulated: 'accumulated',
+  /** What the loss is multiplied by before it is differentiated, f32; steps since it was changed, and steps left out, i32. */
+  lossScale: 'loss_scale',
+  growth: 'loss_scale.growth',
+  skipped: 'loss_scale.skipped',
+  /** u32 [2], where something is dropped at random: the seed, which may be written, and a counter of runs. */
+  random: 'random',
   /** The accumulator of a parameter. */
   gradient: (parameter: string): string => `grad.${parameter}`,
   /** What the optimizer keeps of a parameter under `name`. */
@@ -52,6 +64,7 @@ export interface Training {
   readonly parameters: readonly string[];
   /** What states other than parameters are filled with at first, where that is not 0. */
   readonly initial: ReadonlyMap<string, number>;
+  readonly compute: 'f32' | 'bf16' | 'f16';
 }
 
 /** The entries of a training program. Throws ModelcError 'input' where the loss depends on no parameter that is trained. */
@@ -68,7 +81,9 @@ export function traceTraining(
     ),
   );
   const parameters = [...task.model.named().keys()].filter((name) => states.has(name));
-  const initial = new Map<string, number>();
+  const initial = new Map<string, number>(
+    states.has(trainStates.lossScale) ? [[trainStates.lossScale, initialLossScale]] : [],
+  );
   for (const name of parameters) {
     const kept = options.optimizer.state({ name, shape: states.get(name)!.type.shape });
     for (const [moment, { initial: value }] of Object.entries(kept)) {
@@ -82,6 +97,7 @@ export function traceTraining(
     classes: new Map(traced.flatMap(([, { graph }]) => [...classesOf(graph)])),
     parameters,
     initial,
+    compute: options.compute ?? 'f32',
   };
 }
 
@@ -119,18 +135,19 @@ function traceTrainStep(
     task.model,
     weights,
     (t) => {
-      const batch = new Batch(t, task, options);
+      const batch = new Batch(t, task, options, entry !== 'evaluate');
       if (entry === 'evaluate') return batch.evaluate(options.outputs ?? ['logits']);
       const loss = batch.loss();
       t.result('loss', loss);
       const parameters = trainedParameters(task, loss, isTrained);
+      const scaler = options.compute === 'f16' ? new LossScaler(t) : undefined;
       const fresh = gradients(
-        loss,
+        scaler ? loss.mul(scaler.scale) : loss,
         parameters.map((p) => p.tensor),
       );
       switch (entry) {
         case 'train':
-          return step(t, options, parameters, fresh);
+          return step(t, options, parameters, fresh, scaler);
         case 'accumulate':
         case 'train_accumulated': {
           const count = t.state(trainStates.accumulated, 'i32', []);
@@ -142,7 +159,7 @@ function traceTrainStep(
             return total;
           });
           t.update(count, entry === 'accumulate' ? count.add(1) : scalar(0, 'i32'));
-          return entry === 'accumulate' ? undefined : step(t, options, parameters, totals);
+          return entry === 'accumulate' ? undefined : step(t, options, parameters, totals, scaler);
         }
         default:
           entry satisfies never;
@@ -150,6 +167,13 @@ function traceTrainStep(
     },
     isTrained,
   );
+}
+
+/** The key of a run's random bits: the seed, and how many runs there were. */
+function randomKey(t: Tracer): Tensor {
+  const key = t.state(trainStates.random, 'u32', [2]);
+  t.update(key, key.add(arange(2, 'u32')));
+  return key;
 }
 
 /** The inputs of one run of a task. */
@@ -161,13 +185,19 @@ class Batch {
   readonly #outputs: Tensors;
   readonly #labels: Tensors;
 
-  constructor(tracer: Tracer, task: SequenceTask, { dims }: TrainStepOptions) {
+  constructor(tracer: Tracer, task: SequenceTask, { dims }: TrainStepOptions, isTraining: boolean) {
     this.#tracer = tracer;
     this.#task = task;
     this.#bounds = dims;
     const named = (inputs: readonly SequenceInput[]): Tensors =>
       Object.fromEntries(inputs.map((input) => [input.name, this.#input(input)]));
-    this.#outputs = task.outputs(named(task.inputs));
+    const inputs = named(task.inputs);
+    this.#outputs = isTraining
+      ? withDropout(
+          () => randomKey(tracer),
+          () => task.outputs(inputs),
+        )
+      : task.outputs(inputs);
     this.#labels = named(task.labels);
   }
 
@@ -239,15 +269,21 @@ function step(
   t: Tracer,
   { optimizer, maxGradNorm = 0 }: TrainStepOptions,
   parameters: readonly TrainedParameter[],
-  raw: readonly Tensor[],
+  given: readonly Tensor[],
+  scaler: LossScaler | undefined,
 ): void {
+  const raw = scaler ? given.map((g) => g.div(scaler.scale)) : given;
   const norm = globalNorm(raw);
   t.result('grad_norm', norm);
+  const isTaken = scaler?.update(norm);
+  /** A state's new value, or the old one where the step is left out. */
+  const update = (state: Tensor, value: Tensor): void =>
+    t.update(state, isTaken ? where(isTaken, value, state) : value);
   const scale = scalar(maxGradNorm).div(norm.add(1e-6)).minimum(1);
   const learningRate = t.input('learning_rate', 'f32', []);
   const steps = t.state(trainStates.step, 'i32', []);
   const next = steps.add(1);
-  t.update(steps, next);
+  update(steps, next);
   parameters.forEach(({ name, tensor }, i) => {
     const states: Record<string, Tensor> = {};
     for (const [moment, { shape }] of Object.entries(optimizer.state({ name, shape: tensor.shape }))) {
@@ -255,7 +291,37 @@ function step(
     }
     const gradient = maxGradNorm > 0 ? raw[i].mul(scale) : raw[i];
     const after = optimizer.update({ name, parameter: tensor, gradient, states, learningRate, step: next.cast('f32') });
-    t.update(tensor, after.parameter);
-    for (const [moment, state] of Object.entries(states)) t.update(state, after.states[moment]);
+    update(tensor, after.parameter);
+    for (const [moment, state] of Object.entries(states)) update(state, after.states[moment]);
   });
+}
+
+/** Steps without an overflow after which the scale is doubled. */
+const growthInterval = 2000;
+const initialLossScale = 65536;
+
+/** The dynamic loss scale of torch.amp.GradScaler. */
+class LossScaler {
+  readonly scale: Tensor;
+  readonly #tracer: Tracer;
+
+  constructor(tracer: Tracer) {
+    this.#tracer = tracer;
+    this.scale = tracer.state(trainStates.lossScale, 'f32', []);
+  }
+
+  /** Declares result `skipped`, 1 where the step is left out; gives whether it is taken. */
+  update(norm: Tensor): Tensor {
+    const t = this.#tracer;
+    const isTaken = norm.sub(norm).eq(0);
+    const growth = t.state(trainStates.growth, 'i32', []);
+    const left = t.state(trainStates.skipped, 'i32', []);
+    const skipped = isTaken.not().cast('i32');
+    const isDue = growth.add(1).ge(growthInterval);
+    t.update(this.scale, where(isTaken, where(isDue, this.scale.mul(2), this.scale), this.scale.mul(0.5)));
+    t.update(growth, where(isTaken.and(isDue.not()), growth.add(1), 0));
+    t.update(left, left.add(skipped));
+    t.result('skipped', skipped);
+    return isTaken;
+  }
 }

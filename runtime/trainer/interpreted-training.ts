@@ -4,7 +4,10 @@ import { dimEval } from '../../ir/dim.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { evaluate } from '../../ir/eval.ts';
 import type { Graph, Node } from '../../ir/graph.ts';
+import { expandGradients } from '../../ir/gradients.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
+import { computeIn } from '../../passes/precision.ts';
+import { type Checkpointing, remat } from '../../passes/remat.ts';
 import { fromNdArray, toNdArray } from '../host-tensor.ts';
 import type { HostTensor } from '../session.ts';
 import type { TrainingEngine } from './training-session.ts';
@@ -20,13 +23,18 @@ export class InterpretedTraining implements TrainingEngine {
     readonly states: readonly string[],
   ) {}
 
-  static async open(training: Training, weights: WeightStore): Promise<InterpretedTraining> {
+  static async open(
+    training: Training,
+    weights: WeightStore,
+    checkpointing: Checkpointing,
+  ): Promise<InterpretedTraining> {
+    const [anew, compute] = [remat(checkpointing), computeIn(training.compute)];
     const entries = new Map<string, Graph>();
     const arrays = new Map<string, NdArray>();
     const states = new Set<string>();
     for (const [entry, traced] of Object.entries(training.entries)) {
       if (!traced) continue;
-      entries.set(entry, traced.graph);
+      entries.set(entry, compute.run(anew.run(expandGradients(traced.graph))));
       for (const param of traced.graph.params) {
         const { name, kind, dtype } = param.attrs;
         if (kind === 'state') states.add(name);

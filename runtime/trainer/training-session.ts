@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { ignoredLabel, type Traced, type TrainEntry, type Training } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { printGraph } from '../../ir/text.ts';
+import type { Checkpointing } from '../../passes/remat.ts';
 import { compile } from '../compiler.ts';
 import type { Device } from '../device.ts';
 import { devices, type TargetName } from '../devices.ts';
@@ -34,6 +35,8 @@ export interface TrainingSessionOptions {
   readonly target: TargetName | Device;
   /** First values of the parameters that are trained, and the weights that are not. */
   readonly weights: WeightStore;
+  /** What the backward pass computes anew instead of keeping it from the forward pass ('none'). */
+  readonly checkpointing?: Checkpointing;
 }
 
 export class TrainingSession {
@@ -115,14 +118,23 @@ export class TrainingSession {
   }
 }
 
-async function openEngine({ training, target, weights }: TrainingSessionOptions): Promise<TrainingEngine> {
-  if (target === 'reference') return InterpretedTraining.open(training, weights);
-  const programFor = (device: Device) => compile('training', entriesOf(training), device.target);
+async function openEngine({
+  training,
+  target,
+  weights,
+  checkpointing = 'none',
+}: TrainingSessionOptions): Promise<TrainingEngine> {
+  const { compute } = training;
+  if (target === 'reference') return InterpretedTraining.open(training, weights, checkpointing);
+  const programFor = (device: Device) =>
+    compile('training', entriesOf(training), device.target, { training: { compute, checkpointing } });
   if (typeof target !== 'string')
     return CompiledTraining.open({ program: programFor(target), device: target, weights });
   const { open, build } = devices[target];
   const device: Device = await open();
-  const built = await build({ training: digestOf(training), target: device.target }, () => programFor(device));
+  const built = await build({ training: digestOf(training), compute, checkpointing, target: device.target }, () =>
+    programFor(device),
+  );
   return CompiledTraining.open({ ...built, device, weights });
 }
 

@@ -1,0 +1,216 @@
+// What must hold of a training step whatever the model: windows of micro-batches, clipping, states that can be saved and
+// written back, memory, recomputation, narrow types, dropout, and batches that are wrong.
+import { expect, test } from 'vitest';
+import { hostTarget } from '../backends/cpu/target.ts';
+import { dropout, full, type SequenceTask, SGD, tensorOf, trace, withDropout } from '../frontends/dsl/index.ts';
+import { evaluate } from '../ir/eval.ts';
+import { ndarray } from '../ir/ndarray.ts';
+import type { Checkpointing } from '../passes/remat.ts';
+import { compile } from '../runtime/compiler.ts';
+import { fromNdArray } from '../runtime/host-tensor.ts';
+import type { HostTensor } from '../runtime/session.ts';
+import type { TrainingSession } from '../runtime/trainer/training-session.ts';
+import { relativeError } from './golden.ts';
+import { batchOf, itemsOf, openTraining, smallTask, tracedTraining } from './training-model.ts';
+
+const numbers = ({ data }: HostTensor): number[] => Array.from(data as ArrayLike<number>);
+const number = (t: HostTensor): number => Number(t.data[0]);
+const columns = (rows: HostTensor) => ({ input_ids: rows, labels: rows });
+
+/** A step on one batch that is the whole window. */
+const step = (session: TrainingSession, rows: HostTensor, learning_rate = 0.01) =>
+  session.run('train', columns(rows), { learning_rate, num_items: itemsOf(rows) });
+
+/** The values of all parameters in a row. */
+async function parametersOf(session: TrainingSession): Promise<number[]> {
+  const read = await Promise.all(session.training.parameters.map((name) => session.read(name)));
+  return read.flatMap(numbers);
+}
+
+test('micro-batches give what one large batch gives, in every window', async () => {
+  const sgd = { optimizer: SGD(), maxGradNorm: 1 };
+  const whole = await openTraining(sgd);
+  const parts = await openTraining({ ...sgd, entries: ['accumulate', 'train_accumulated'] });
+  for (const seed of [1, 2]) {
+    const all = batchOf(3, 16, seed);
+    const rows = [0, 1, 2].map(
+      (i): HostTensor => ({ ...all, shape: [1, 16], data: all.data.slice(16 * i, 16 * i + 16) }),
+    );
+    const large = await step(whole, all, 0.5);
+    let loss = 0;
+    for (const [i, row] of rows.entries()) {
+      const entry = i < 2 ? 'accumulate' : 'train_accumulated';
+      const given = await parts.run(entry, columns(row), { learning_rate: 0.5, num_items: itemsOf(all) });
+      loss += number(given.loss);
+      if (i === 2) expect(number(given.grad_norm)).toBeCloseTo(number(large.grad_norm), 5);
+    }
+    expect(loss).toBeCloseTo(number(large.loss), 5);
+    expect(relativeError(await parametersOf(parts), await parametersOf(whole))).toBeLessThan(1e-6);
+  }
+});
+
+test('gradients are clipped to their global norm, which is told as it was', async () => {
+  const rows = batchOf(2, 16);
+  const changes = await Promise.all(
+    [0, 0.5, 1000].map(async (maxGradNorm) => {
+      const session = await openTraining({ optimizer: SGD(), maxGradNorm });
+      const before = await parametersOf(session);
+      const { grad_norm } = await step(session, rows, 1);
+      const after = await parametersOf(session);
+      return { norm: number(grad_norm), change: Math.hypot(...after.map((v, i) => v - before[i])) };
+    }),
+  );
+  const [free, clipped, wide] = changes;
+  expect(free.norm).toBeGreaterThan(0.5);
+  expect(clipped.norm).toBeCloseTo(free.norm, 5);
+  expect(free.change / free.norm).toBeCloseTo(1, 4);
+  expect(clipped.change).toBeCloseTo(0.5, 4);
+  expect(wide.change).toBeCloseTo(free.change, 5);
+});
+
+test('a session that gets the states of another goes on as that one does, bit for bit', async () => {
+  const [first, second] = [await openTraining(), await openTraining()];
+  await step(first, batchOf(2, 16));
+  for (const state of first.states) await second.write(state, await first.read(state));
+  const results = await Promise.all([first, second].map((s) => step(s, batchOf(2, 12, 3))));
+  expect(results[0]).toEqual(results[1]);
+  expect(await parametersOf(second)).toEqual(await parametersOf(first));
+});
+
+test('what is computed anew takes less memory and changes nothing', async () => {
+  const kept = await openTraining();
+  const anew = await openTraining({ checkpointing: 'layers' });
+  for (const seed of [1, 2]) {
+    const [a, b] = [await step(kept, batchOf(4, 16, seed)), await step(anew, batchOf(4, 16, seed))];
+    expect(b).toEqual(a);
+  }
+  expect(await parametersOf(anew)).toEqual(await parametersOf(kept));
+
+  const { entries } = tracedTraining({ dims: { batch: 8, seq: 256 } });
+  const arena = (checkpointing: Checkpointing): number =>
+    compile('training', { train: entries.train! }, hostTarget(), { training: { checkpointing } }).entries.train
+      .arenaBytes;
+  const [all, layers] = [arena('none'), arena('layers')];
+  const some = arena({ bytes: 4_000_000 });
+  expect(layers).toBeLessThan(some);
+  expect(some).toBeLessThan(all);
+});
+
+test('products in bf16 give the losses of f32 as near as their digits allow', async () => {
+  const [wide, narrow] = [await openTraining(), await openTraining({ compute: 'bf16' })];
+  for (let i = 0; i < 3; i++) {
+    const [a, b] = [await step(wide, batchOf(2, 16)), await step(narrow, batchOf(2, 16))];
+    expect(Math.abs(number(b.loss) / number(a.loss) - 1)).toBeLessThan(2e-2);
+    expect(b.loss).not.toEqual(a.loss);
+  }
+});
+
+test('a step in f16 whose gradients overflow is left out, and the loss scale halved', async () => {
+  const session = await openTraining({ compute: 'f16' });
+  const before = await parametersOf(session);
+  const scale = (value: number): HostTensor => ({ dtype: 'f32', shape: [], data: Float32Array.of(value) });
+  expect(number(await session.read('loss_scale'))).toBe(65536);
+  await session.write('loss_scale', scale(2 ** 40));
+  const first = await step(session, batchOf(2, 16));
+  expect(number(first.skipped)).toBe(1);
+  expect(number(first.loss)).toBeGreaterThan(0);
+  expect(await parametersOf(session)).toEqual(before);
+  expect(number(await session.read('step'))).toBe(0);
+  expect(number(await session.read('loss_scale'))).toBe(2 ** 39);
+  await session.write('loss_scale', scale(1024));
+  await session.write('loss_scale.growth', { dtype: 'i32', shape: [], data: Int32Array.of(1999) });
+  const second = await step(session, batchOf(2, 16));
+  expect(number(second.skipped)).toBe(0);
+  expect(number(second.grad_norm)).toBeLessThan(100);
+  expect(number(await session.read('loss_scale'))).toBe(2048);
+  expect(number(await session.read('loss_scale.skipped'))).toBe(1);
+  expect(await parametersOf(session)).not.toEqual(before);
+});
+
+/** Ones of which a share is dropped. */
+async function dropped(rate: number, count: number): Promise<HostTensor> {
+  const traced = trace(
+    'drop',
+    smallTask().model,
+    () => 'f32',
+    (t) => {
+      const key = t.input('key', 'u32', [2]);
+      t.result('y', withDropout(() => key, () => dropout(full([count], 1), rate))); // biome-ignore format: one row
+    },
+  );
+  const { results } = evaluate(traced.graph, { params: new Map([['key', ndarray('u32', [2], [1, 2])]]) });
+  return fromNdArray(results.get('y')!);
+}
+
+/** The small model with its logits dropped at random. */
+function droppingTask(rate: number): SequenceTask {
+  const task = smallTask();
+  return { ...task, outputs: (inputs) => ({ logits: dropout(tensorOf(task.outputs(inputs), 'logits'), rate) }) };
+}
+
+test('dropout draws anew in every run, from the seed, and does nothing in evaluation', async () => {
+  const rows = batchOf(2, 16);
+  const options = { task: droppingTask(0.3), entries: ['train', 'evaluate'] as const };
+  const plain = await openTraining({ entries: ['evaluate'] });
+  const evaluated = number((await plain.run('evaluate', columns(rows))).loss);
+  const draw = async (seed: number, checkpointing: Checkpointing): Promise<number[]> => {
+    const session = await openTraining({ ...options, checkpointing });
+    await session.write('random', { dtype: 'u32', shape: [2], data: Uint32Array.of(seed, 0) });
+    expect(number((await session.run('evaluate', columns(rows))).loss)).toBeCloseTo(evaluated, 5);
+    const [first, second] = [await step(session, rows, 0), await step(session, rows, 0)];
+    return [first, second].flatMap(({ loss, grad_norm }) => [number(loss), number(grad_norm)]);
+  };
+  const drawn = await draw(42, 'none');
+  expect(new Set([...drawn, ...(await draw(43, 'none')), evaluated]).size).toBe(9);
+  expect(await draw(42, 'layers')).toEqual(drawn);
+});
+
+test('what is dropped is a share of the elements, and the mean stays', async () => {
+  const drawn = numbers(await dropped(0.25, 10_000));
+  const zeros = drawn.filter((v) => v === 0).length;
+  expect(zeros / drawn.length).toBeGreaterThan(0.23);
+  expect(zeros / drawn.length).toBeLessThan(0.27);
+  expect(new Set(drawn)).toEqual(new Set([0, Math.fround(4 / 3)]));
+});
+
+test('a step with everything in it gives on the CPU what it gives in the interpreter', async () => {
+  const options = {
+    task: droppingTask(0.1),
+    entries: ['train', 'accumulate', 'train_accumulated'] as const,
+    maxGradNorm: 0.5,
+    checkpointing: 'layers',
+  } as const;
+  const sessions = [await openTraining(options), await openTraining({ ...options, target: 'cpu' })];
+  const told: number[][] = [];
+  for (const session of sessions) {
+    await session.write('random', { dtype: 'u32', shape: [2], data: Uint32Array.of(5, 0) });
+    const own: number[] = [];
+    for (const entry of ['train', 'accumulate', 'train_accumulated'] as const) {
+      const rows = batchOf(2, 16, own.length);
+      const given = await session.run(entry, columns(rows), { learning_rate: 0.01, num_items: 60 });
+      own.push(...Object.values(given).map(number));
+    }
+    told.push(own);
+  }
+  expect(relativeError(told[1], told[0])).toBeLessThan(1e-5);
+  const [a, b] = [await parametersOf(sessions[0]), await parametersOf(sessions[1])];
+  expect(relativeError(b, a)).toBeLessThan(1e-4);
+});
+
+test('a label that is no class is named, and a loss that is no number comes out as that', async () => {
+  const session = await openTraining();
+  const rows = batchOf(2, 8);
+  const labels = Int32Array.from(rows.data as Int32Array);
+  labels[11] = 48;
+  const wrong = { input_ids: rows, labels: { ...rows, data: labels } };
+  const scalars = { learning_rate: 0.01, num_items: 14 };
+  expect(() => session.run('train', wrong, scalars)).toThrow(
+    'labels has 48 in row 1, position 3, but the model knows the classes 0 to 47',
+  );
+  labels.fill(-100);
+  const { loss } = await session.run('train', wrong, { ...scalars, num_items: 0 });
+  expect(number(loss)).toBeNaN();
+  await expect(session.run('train', columns(rows), { num_items: 14 })).rejects.toThrow('needs learning_rate');
+  await expect(session.run('evaluate', columns(rows))).rejects.toThrow("no entry 'evaluate'; it has train");
+  await expect(session.read('momentum')).rejects.toThrow("no state 'momentum'");
+});
