@@ -5,6 +5,7 @@
 // its users are known. From the root a region takes in
 //   - free nodes (views, conversions, constants): always, even if that computes them twice;
 //   - elementwise nodes whose users are all inside: the epilogue of the anchor below them;
+//   - elementwise nodes of one large array, whoever else uses them: reading the array costs what reading the node would;
 //   - contractions reached through elementwise nodes only: the anchors (several, if they share the left operand);
 //   - reductions over the last axis whose rows are the root's rows: they stay on chip (row regions).
 // Below a contraction, the right operand takes in whatever is made of weights alone (conversion, dequantisation) and the
@@ -34,6 +35,8 @@ const transcendental: ReadonlySet<OpName> = new Set<OpName>(['exp', 'log', 'sin'
 
 /** Ways in which one region may read a computed node: each computes it anew. More than that, and it goes to memory. */
 const maxWays = 8;
+/** How much deeper in the graph something may lie that a product's epilogue reads than the product itself. */
+const nearby = 16;
 /** Nodes of one region, so that kernels of endless chains stay of a size that compilers like. */
 const maxInterior = 256;
 
@@ -91,6 +94,11 @@ function regionsOf(graph: Graph, target: Target): Region[] {
   const onlyWeights = dependencyTable(order, (p) => p.attrs.kind === 'weight' || p.attrs.kind === 'constant');
   const noParams = dependencyTable(order, () => false);
   const normOperands = new Map<Node, boolean>();
+  const sources = new Map<Node, ReadonlySet<Node>>();
+  const depth = new Map<Node, number>(); // computed nodes on the longest way from a param
+  for (const n of order) {
+    depth.set(n, Math.max(0, ...n.args.map((a) => depth.get(a)!)) + (freeOps.has(n.op) || n.op === 'param' ? 0 : 1));
+  }
 
   const needed = new Set<Node>([...results].filter((n) => n.op !== 'param'));
   const regions: Region[] = [];
@@ -182,12 +190,12 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       if (cls === 'free') return take(a);
       const isSmall = interior.size < maxInterior && waysOf(a).size <= maxWays;
       if (cls === 'map' && noParams.has(a) && isSmall) return take(a);
-      if (!inside(a) || !isSmall) return input(a);
       const sameSize = dimEquals(dimProduct(a.type.shape), dimProduct(root.type.shape));
+      if (!isSmall || !(inside(a) || (sameSize && isCheapAgain(a)))) return input(a);
       const cheap =
         sameSize || kind === 'row' || kind === 'update' || !transcendental.has(a.op) || (hasRows(a) && normOperand(a));
       if (cls === 'map' && cheap) return take(a);
-      if ((kind === 'map' || kind === 'update') && isMatrixProduct(a) && isAligned(a) && joins(a)) {
+      if ((kind === 'map' || kind === 'update') && isMatrixProduct(a) && isAligned(a) && joins(a) && isDue(a)) {
         interior.add(a);
         anchors.push(a);
         return;
@@ -247,6 +255,12 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       return first === undefined || (a.args[0] === first.args[0] && readsLike(a, first));
     }
 
+    /** Whether what else the region reads is there when `a` can be computed, or soon: it is not to wait for that. */
+    function isDue(a: Node): boolean {
+      const others = [...inputs, ...candidates].filter((n) => n !== a);
+      return others.every((n) => depth.get(n)! <= depth.get(a)! + nearby);
+    }
+
     function hasRows(a: Node): boolean {
       const rows = a.type.shape;
       const shape = root.type.shape;
@@ -294,6 +308,28 @@ function regionsOf(graph: Graph, target: Target): Region[] {
         for (const b of operandsOf(a)) placeOperand(b);
       } else input(a);
     }
+  }
+
+  /** Whether `a` can be computed from one array of its size, and smaller ones: no more is read than if it were kept. */
+  function isCheapAgain(a: Node): boolean {
+    return isElementwise(a) && !results.has(a) && !needed.has(a) && sourcesOf(a).size <= 1;
+  }
+
+  /** The arrays as large as `a` that it is computed from element by element. */
+  function sourcesOf(a: Node): ReadonlySet<Node> {
+    let known = sources.get(a);
+    if (known) return known;
+    known = new Set();
+    if (a.op === 'param' || results.has(a)) known = new Set([a]);
+    else if (isElementwise(a) || a.op === 'cast' || keepsOrder(a)) {
+      // beyond one, their number does not matter
+      for (const b of a.args) if (known.size <= 1) known = new Set([...known, ...sourcesOf(b)]);
+    } else if (a.op === 'broadcast') {
+      const isSpread = !dimEquals(dimProduct(a.type.shape), dimProduct(a.args[0].type.shape));
+      known = isSpread ? new Set() : sourcesOf(a.args[0]);
+    } else if (a.args.length > 0 && a.op !== 'rng_bits') known = new Set([a]);
+    sources.set(a, known);
+    return known;
   }
 
   /** Memory arrays of a kernel: a param or result is one by itself, all intermediate arrays together are one. */

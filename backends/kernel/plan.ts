@@ -4,7 +4,7 @@ import { dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { dimVars, type Node, originOf, typeText } from '../../ir/graph.ts';
 import type { Plan, PlanDim, PlanTensor, Program, Slot, Step } from '../../ir/program.ts';
-import type { Region, RegionGraph } from '../../ir/region.ts';
+import { type Region, type RegionGraph, readsInPlace } from '../../ir/region.ts';
 import type { Target } from '../../ir/target.ts';
 import { KernelTable } from './lower.ts';
 import { type Lifetime, planArena } from './memory.ts';
@@ -89,20 +89,24 @@ function planEntry({ graph, launches }: RegionGraph, table: KernelTable, binding
 
   // What has no place yet goes to the arena.
   const lifetimes = new Map<Node, Lifetime>();
+  const readers = new Map<Node, Region[]>(); // in the launch that reads the node last
   launches.forEach((regions, at) => {
     for (const r of regions) {
       for (const n of r.inputs) {
         const life = lifetimes.get(n);
-        if (life) life.last = at;
+        if (!life) continue;
+        readers.set(n, life.last === at ? [...(readers.get(n) ?? []), r] : [r]);
+        life.last = at;
       }
     }
     for (const { root } of regions) {
       if (!slots.has(root)) lifetimes.set(root, { bytes: bytesOf(root, target), first: at, last: at });
     }
   });
-  const arena = planArena(lifetimes);
+  const places = sharePlaces(lifetimes, launches, readers);
+  const arena = planArena(new Map([...lifetimes].filter(([n]) => !places.has(n))));
   for (const [n, { bytes }] of lifetimes) {
-    slots.set(n, { space: 'arena', offset: arena.offsets.get(n)!, bytes });
+    slots.set(n, { space: 'arena', offset: arena.offsets.get(places.get(n) ?? n)!, bytes });
   }
 
   const steps = launches.map((regions): Step => {
@@ -119,6 +123,34 @@ function planEntry({ graph, launches }: RegionGraph, table: KernelTable, binding
     steps,
     arenaBytes: arena.bytes,
   };
+}
+
+/**
+ * Results of elementwise kernels that take the place of an array that nobody reads any more: by node, the array whose
+ * place it is, which then lives as long as they all do.
+ */
+function sharePlaces(
+  lifetimes: ReadonlyMap<Node, Lifetime>,
+  launches: readonly (readonly Region[])[],
+  readers: ReadonlyMap<Node, readonly Region[]>,
+): Map<Node, Node> {
+  const places = new Map<Node, Node>();
+  for (const [at, regions] of launches.entries()) {
+    for (const r of regions) {
+      const own = lifetimes.get(r.root);
+      if (!own || r.kind !== 'map') continue;
+      const free = r.inputs.find((n) => {
+        const life = lifetimes.get(n);
+        const isLast = life?.last === at && readers.get(n)!.every((reader) => reader === r);
+        return isLast && life.bytes === own.bytes && n.type.dtype === r.root.type.dtype && readsInPlace(r, n);
+      });
+      if (!free) continue;
+      const place = places.get(free) ?? free;
+      places.set(r.root, place);
+      lifetimes.get(place)!.last = own.last;
+    }
+  }
+  return places;
 }
 
 function slotOf(slots: ReadonlyMap<Node, Slot>, n: Node, region: Region): Slot {
