@@ -1,6 +1,9 @@
 // The order of regions: launches by dependency level. A region runs right after the last region that it reads, and one
 // that overwrites a state runs after all others that read its old value; what it reads itself of that value, it must read
-// where it writes. Regions of one launch do not depend on each other.
+// where it writes. Regions of one launch do not depend on each other. What is large and waits for its readers is computed
+// right before the first of them instead, if less memory is taken meanwhile by what it is computed from.
+import { dimProduct } from '../ir/dim.ts';
+import { dtypeInfo } from '../ir/dtype.ts';
 import type { Graph, Node } from '../ir/graph.ts';
 import { readsInPlace, type Region } from '../ir/region.ts';
 
@@ -38,7 +41,7 @@ export function launchesOf(
     launches.push(ready);
     open = open.filter((r) => !placed.has(r));
   }
-  return { launches };
+  return { launches: postpone(graph, launches, before) };
 }
 
 /** A state whose writer waits for itself. */
@@ -54,4 +57,35 @@ function conflict(overwrites: ReadonlyMap<Node, Region>, before: ReadonlyMap<Reg
     }
   }
   throw new Error('regions depend on each other');
+}
+
+/** Bytes of a value that are worth to be computed later. */
+const large = 2 ** 20;
+
+const bytesOf = (n: Node): number => dimProduct(n.type.shape).max * dtypeInfo[n.type.dtype].bytes;
+
+/** The launches with large values computed as late as that saves memory. */
+function postpone(
+  graph: Graph,
+  launches: readonly (readonly Region[])[],
+  before: ReadonlyMap<Region, ReadonlySet<Region>>,
+): Region[][] {
+  const outputs = new Set<Node>([...graph.results.values(), ...graph.updates.values()]);
+  const at = new Map(launches.flatMap((regions, i) => regions.map((r) => [r, i] as const)));
+  const after = new Map<Region, Region[]>(); // who waits for a region
+  for (const [r, earlier] of before) for (const e of earlier) after.set(e, [...(after.get(e) ?? []), r]);
+  const readers = new Map<Node, Region[]>();
+  for (const r of at.keys()) for (const n of r.inputs) readers.set(n, [...(readers.get(n) ?? []), r]);
+  // those who wait were moved before
+  for (const r of [...at.keys()].reverse()) {
+    const bytes = bytesOf(r.root);
+    const latest = Math.min(...(after.get(r) ?? []).map((next) => at.get(next)!)) - 1;
+    if (bytes < large || outputs.has(r.root) || latest <= at.get(r)!) continue;
+    const isOver = (n: Node): boolean => readers.get(n)!.every((other) => other === r || at.get(other)! < latest);
+    const longer = r.inputs.filter((n) => n.op !== 'param' && isOver(n));
+    if (longer.reduce((sum, n) => sum + bytesOf(n), 0) <= bytes) at.set(r, latest);
+  }
+  const moved: Region[][] = launches.map(() => []);
+  for (const [r, i] of at) moved[i].push(r);
+  return moved.filter((regions) => regions.length > 0);
 }
