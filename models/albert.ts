@@ -75,13 +75,13 @@ export class AlbertModel extends Module implements Encoder {
   }
 
   forward(inputs: EncoderInputs): Tensor[] {
-    const { heads, activation, layers, groups } = this.config;
+    const { heads, activation, dropout: rates, layers, groups } = this.config;
     const { embedding_hidden_mapping_in, albert_layer_groups } = this.encoder;
     const states = [embedding_hidden_mapping_in.forward(this.embeddings.forward(inputs))];
     for (let i = 0; i < layers; i++) {
       const { albert_layers } = albert_layer_groups[Math.trunc((i * groups) / layers)];
       for (const layer of albert_layers) {
-        states.push(layer.forward(states[states.length - 1], { heads, activation, mask: inputs.mask }));
+        states.push(layer.forward(states[states.length - 1], { heads, activation, dropout: rates, mask: inputs.mask }));
       }
     }
     return states;

@@ -2,6 +2,7 @@
 // tokens and have other heads; ELECTRA's embeddings may be narrower than its layers. Follows transformers' modeling_bert,
 // modeling_roberta and modeling_electra.
 import {
+  dropout,
   type Encoder,
   type EncoderHead,
   type EncoderInputs,
@@ -37,9 +38,11 @@ export class BertEmbeddings extends Module {
   readonly token_type_embeddings: Embedding;
   readonly LayerNorm: LayerNorm;
   readonly #counted: number | undefined;
+  readonly #dropout: number;
 
   constructor(config: BertConfig) {
     super();
+    this.#dropout = config.dropout.embeddings;
     const { vocabSize, embeddingSize: size, maxPositions, typeVocabSize, normEps: eps, padding, countsTokens } = config;
     this.#counted = countsTokens ? padding : undefined;
     this.word_embeddings = new Embedding(vocabSize, size, { padding });
@@ -52,7 +55,7 @@ export class BertEmbeddings extends Module {
     const words = this.word_embeddings.forward(inputIds);
     const types = this.token_type_embeddings.forward(tokenTypes ?? inputIds.mul(0));
     const positions = this.position_embeddings.forward(positionsOf(inputIds, this.#counted));
-    return this.LayerNorm.forward(words.add(types).add(positions));
+    return dropout(this.LayerNorm.forward(words.add(types).add(positions)), this.#dropout);
   }
 }
 
@@ -106,11 +109,11 @@ export class BertModel extends Module implements Encoder {
   }
 
   forward(inputs: EncoderInputs): Tensor[] {
-    const { heads, activation } = this.config;
+    const { heads, activation, dropout: rates } = this.config;
     const embedded = this.embeddings.forward(inputs);
     const states = [this.embeddings_project?.forward(embedded) ?? embedded];
     for (const layer of this.encoder.layer) {
-      states.push(layer.forward(states[states.length - 1], { heads, activation, mask: inputs.mask }));
+      states.push(layer.forward(states[states.length - 1], { heads, activation, dropout: rates, mask: inputs.mask }));
     }
     return states;
   }
@@ -151,20 +154,24 @@ export function electraPredictions(config: BertConfig, words: Embedding): Encode
 }
 
 /** A classifier of the pooled sequence. */
-export function pooledClassifier({ hiddenSize, labels }: EncoderConfig, pool: (hidden: Tensor) => Tensor): EncoderHead {
-  const classifier = new Linear(hiddenSize, labels);
-  return { fields: { classifier }, logits: (hidden) => classifier.forward(pool(hidden)) };
+export function pooledClassifier(config: EncoderConfig, pool: (hidden: Tensor) => Tensor): EncoderHead {
+  const classifier = new Linear(config.hiddenSize, config.labels);
+  const { sequences: rate } = config.dropout;
+  return { fields: { classifier }, logits: (hidden) => classifier.forward(dropout(pool(hidden), rate)) };
 }
 
 /** A classifier of the first position with a layer of its own: RoBERTa's and MPNet's with tanh, ELECTRA's with GELU. */
-export function denseClassifier({ hiddenSize, labels }: EncoderConfig, squash: 'tanh' | 'gelu'): EncoderHead {
+export function denseClassifier(
+  { hiddenSize, labels, dropout: { sequences: rate } }: EncoderConfig,
+  squash: 'tanh' | 'gelu',
+): EncoderHead {
   const dense = new Linear(hiddenSize, hiddenSize);
   const out_proj = new Linear(hiddenSize, labels);
   return {
     fields: { classifier: group({ dense, out_proj }) },
     logits(hidden) {
-      const inner = dense.forward(firstPosition(hidden));
-      return out_proj.forward(squash === 'tanh' ? inner.tanh() : gelu(inner));
+      const inner = dense.forward(dropout(firstPosition(hidden), rate));
+      return out_proj.forward(dropout(squash === 'tanh' ? inner.tanh() : gelu(inner), rate));
     },
   };
 }

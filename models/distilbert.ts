@@ -1,5 +1,6 @@
 // DistilBERT: BERT without token types and pooler, under names of its own. Follows transformers' modeling_distilbert.
 import {
+  dropout,
   type Encoder,
   type EncoderHead,
   type EncoderInputs,
@@ -63,11 +64,12 @@ export class DistilBertModel extends Module implements Encoder {
 
   forward({ inputIds, mask }: EncoderInputs): Tensor[] {
     const { word_embeddings, position_embeddings, LayerNorm: norm } = this.embeddings;
-    const { heads, activation } = this.config;
+    const { heads, activation, dropout: rates } = this.config;
     const positions = position_embeddings.forward(positionsOf(inputIds));
-    const states = [norm.forward(word_embeddings.forward(inputIds).add(positions))];
+    const embedded = norm.forward(word_embeddings.forward(inputIds).add(positions));
+    const states = [dropout(embedded, rates.embeddings)];
     for (const layer of this.transformer.layer) {
-      states.push(layer.forward(states[states.length - 1], { heads, activation, mask }));
+      states.push(layer.forward(states[states.length - 1], { heads, activation, dropout: rates, mask }));
     }
     return states;
   }
@@ -85,11 +87,12 @@ export function distilBertPredictions(config: EncoderConfig, words: Embedding): 
   };
 }
 
-export function distilBertClassifier({ hiddenSize, labels }: EncoderConfig): EncoderHead {
+export function distilBertClassifier({ hiddenSize, labels, dropout: rates }: EncoderConfig): EncoderHead {
   const pre_classifier = new Linear(hiddenSize, hiddenSize);
   const classifier = new Linear(hiddenSize, labels);
   return {
     fields: { pre_classifier, classifier },
-    logits: (hidden) => classifier.forward(relu(pre_classifier.forward(firstPosition(hidden)))),
+    logits: (hidden) =>
+      classifier.forward(dropout(relu(pre_classifier.forward(firstPosition(hidden))), rates.sequences)),
   };
 }

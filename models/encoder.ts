@@ -5,6 +5,7 @@ import {
   activation,
   arange,
   attention,
+  dropout,
   type Embedding,
   type LayerNorm,
   type Linear,
@@ -27,6 +28,20 @@ export interface EncoderConfig {
   readonly padding: number | undefined;
   /** Classes of a classifier. */
   readonly labels: number;
+  readonly dropout: EncoderDropout;
+}
+
+/** Rates of dropout in training. */
+export interface EncoderDropout {
+  readonly embeddings: number;
+  /** Of the probabilities of attention, of what attention gives, and of what the feed-forward part gives. */
+  readonly probabilities: number;
+  readonly attention: number;
+  readonly mlp: number;
+  /** Of what the heads read that classify sequences and tokens, and that find answers. */
+  readonly sequences: number;
+  readonly tokens: number;
+  readonly answers: number;
 }
 
 /** The parts of a layer, however they are called. */
@@ -44,6 +59,7 @@ export interface EncoderLayerParts {
 export interface LayerOptions {
   readonly heads: number;
   readonly activation: ActivationName;
+  readonly dropout: EncoderDropout;
   /** Tokens that may be attended to, bool [batch, seq]. */
   readonly mask: Tensor;
   /** Added to the scores, [1, heads, seq, seq]. */
@@ -52,12 +68,12 @@ export interface LayerOptions {
 
 /** norm(a + mlp(a)), a = norm(x + attention(x)). */
 export function encoderLayer(x: Tensor, parts: EncoderLayerParts, options: LayerOptions): Tensor {
-  const { heads, mask, bias } = options;
+  const { heads, mask, bias, dropout: rates } = options;
   const [q, k, v] = [parts.query, parts.key, parts.value].map((linear) => splitHeads(linear.forward(x), heads));
-  const mixed = parts.output.forward(mergeHeads(attention(q, k, v, { causal: false, mask, bias })));
-  const attended = parts.attentionNorm.forward(x.add(mixed));
+  const mixed = mergeHeads(attention(q, k, v, { causal: false, mask, bias, dropout: rates.probabilities }));
+  const attended = parts.attentionNorm.forward(x.add(dropout(parts.output.forward(mixed), rates.attention)));
   const inner = activation(options.activation)(parts.up.forward(attended));
-  return parts.norm.forward(attended.add(parts.down.forward(inner)));
+  return parts.norm.forward(attended.add(dropout(parts.down.forward(inner), rates.mlp)));
 }
 
 /** Where every token stands, i32: [seq], counted from 0; or [batch, seq], where only tokens other than `pad` are counted, from pad + 1. */

@@ -6,6 +6,7 @@ import {
   attention,
   type CausalInputs,
   Conv1D,
+  dropout,
   Embedding,
   LayerNorm,
   mergeHeads,
@@ -29,6 +30,8 @@ export interface Gpt2Config {
   readonly tiedEmbeddings: boolean;
   /** Factor of the scores of each layer. */
   readonly attentionScales: readonly number[];
+  /** Rates of dropout in training: of embeddings, of the probabilities of attention, and of what is added to the residual stream. */
+  readonly dropout: { readonly embeddings: number; readonly probabilities: number; readonly residual: number };
 }
 
 /** Layers add to the residual stream twice each; their last projections begin smaller by the root of that. */
@@ -49,12 +52,13 @@ class Gpt2Attention extends Module {
   }
 
   forward(x: Tensor, { mask, cache }: CausalInputs): Tensor {
-    const { hiddenSize: size, heads, attentionScales } = this.config;
+    const { hiddenSize: size, heads, attentionScales, dropout: rates } = this.config;
     const parts = this.c_attn.forward(x).split([size, size, size], -1);
     const [q, k, v] = parts.map((part) => splitHeads(part, heads));
     const [keys, values] = cache.update(this.layer, k, v);
-    const y = attention(q, keys, values, { mask, scale: attentionScales[this.layer] });
-    return this.c_proj.forward(mergeHeads(y));
+    const scale = attentionScales[this.layer];
+    const y = attention(q, keys, values, { mask, scale, dropout: rates.probabilities });
+    return dropout(this.c_proj.forward(mergeHeads(y)), rates.residual);
   }
 }
 
@@ -69,7 +73,8 @@ class Gpt2MLP extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.c_proj.forward(activation(this.config.activation)(this.c_fc.forward(x)));
+    const { activation: name, dropout: rates } = this.config;
+    return dropout(this.c_proj.forward(activation(name)(this.c_fc.forward(x))), rates.residual);
   }
 }
 
@@ -107,7 +112,7 @@ export class Gpt2LMHeadModel extends Decoder {
       norm: new LayerNorm(hiddenSize, { eps }),
       head: outputLayer(config),
       inputs: (inputs) => inputs,
-      first: (embedded, { positionIds }) => embedded.add(wpe.forward(positionIds)),
+      first: (embedded, { positionIds }) => dropout(embedded.add(wpe.forward(positionIds)), config.dropout.embeddings),
     });
   }
 }

@@ -1,6 +1,7 @@
 // MPNet: BERT's layers with a learned bias for distances between tokens, without token types. Follows transformers'
 // modeling_mpnet.
 import {
+  dropout,
   type Encoder,
   type EncoderInputs,
   Embedding,
@@ -74,13 +75,14 @@ export class MPNetModel extends Module implements Encoder {
 
   forward({ inputIds, mask }: EncoderInputs): Tensor[] {
     const { word_embeddings, position_embeddings, LayerNorm: norm } = this.embeddings;
-    const { heads, activation } = this.config;
+    const { heads, activation, dropout: rates } = this.config;
     const seq = inputIds.shape[1];
     const bias = this.encoder.relative_attention_bias.forward(seq, seq);
     const positions = position_embeddings.forward(positionsOf(inputIds, mpnetPad));
-    const states = [norm.forward(word_embeddings.forward(inputIds).add(positions))];
+    const embedded = norm.forward(word_embeddings.forward(inputIds).add(positions));
+    const states = [dropout(embedded, rates.embeddings)];
     for (const layer of this.encoder.layer) {
-      states.push(layer.forward(states[states.length - 1], { heads, activation, mask, bias }));
+      states.push(layer.forward(states[states.length - 1], { heads, activation, dropout: rates, mask, bias }));
     }
     return states;
   }

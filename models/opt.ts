@@ -4,6 +4,7 @@ import {
   type ActivationName,
   activation,
   type CausalInputs,
+  dropout,
   Embedding,
   LayerNorm,
   Linear,
@@ -32,6 +33,8 @@ export interface OptConfig {
   /** Whether norms have weights. */
   readonly normWeights: boolean;
   readonly tiedEmbeddings: boolean;
+  /** Rates of dropout in training: of the probabilities of attention, and of what is added to the residual stream. */
+  readonly dropout: { readonly probabilities: number; readonly residual: number };
 }
 
 /** Rows of the table of positions that stand before position 0. */
@@ -59,7 +62,8 @@ class OptAttention extends Module {
 
   forward(x: Tensor, inputs: CausalInputs): Tensor {
     const heads = [this.q_proj, this.k_proj, this.v_proj].map((p) => splitHeads(p.forward(x), this.config.heads));
-    return this.out_proj.forward(attend(heads, inputs, { layer: this.layer }));
+    const { probabilities } = this.config.dropout;
+    return this.out_proj.forward(attend(heads, inputs, { layer: this.layer, dropout: probabilities }));
   }
 }
 
@@ -84,7 +88,9 @@ class OptDecoderLayer extends Module implements Layer<CausalInputs> {
   }
 
   #added(x: Tensor, by: Norm, part: (y: Tensor) => Tensor): Tensor {
-    return this.config.normBefore ? x.add(part(by.forward(x))) : by.forward(x.add(part(x)));
+    const { normBefore, dropout: rates } = this.config;
+    const added = (y: Tensor): Tensor => x.add(dropout(part(y), rates.residual));
+    return normBefore ? added(by.forward(x)) : by.forward(added(x));
   }
 
   forward(x: Tensor, inputs: CausalInputs): Tensor {

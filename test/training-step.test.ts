@@ -2,7 +2,17 @@
 // written back, memory, recomputation, narrow types, dropout, and batches that are wrong.
 import { expect, test } from 'vitest';
 import { hostTarget } from '../backends/cpu/target.ts';
-import { dropout, full, type SequenceTask, SGD, tensorOf, trace, withDropout } from '../frontends/dsl/index.ts';
+import {
+  causalTask,
+  dropout,
+  full,
+  type SequenceTask,
+  SGD,
+  tensorOf,
+  trace,
+  withDropout,
+} from '../frontends/dsl/index.ts';
+import { describeCausalLM } from '../frontends/huggingface/models.ts';
 import { evaluate } from '../ir/eval.ts';
 import { ndarray } from '../ir/ndarray.ts';
 import type { Checkpointing } from '../passes/remat.ts';
@@ -11,7 +21,7 @@ import { fromNdArray } from '../runtime/host-tensor.ts';
 import type { HostTensor } from '../runtime/session.ts';
 import type { TrainingSession } from '../runtime/trainer/training-session.ts';
 import { relativeError } from './golden.ts';
-import { batchOf, itemsOf, openTraining, smallTask, tracedTraining } from './training-model.ts';
+import { batchOf, itemsOf, openTraining, smallTask, tracedTraining, vocab } from './training-model.ts';
 
 const numbers = ({ data }: HostTensor): number[] => Array.from(data as ArrayLike<number>);
 const number = (t: HostTensor): number => Number(t.data[0]);
@@ -163,6 +173,23 @@ test('dropout draws anew in every run, from the seed, and does nothing in evalua
   const drawn = await draw(42, 'none');
   expect(new Set([...drawn, ...(await draw(43, 'none')), evaluated]).size).toBe(9);
   expect(await draw(42, 'layers')).toEqual(drawn);
+});
+
+const gpt2 = { model_type: 'gpt2', n_embd: 16, n_layer: 2, n_head: 2, n_positions: 32, vocab_size: vocab };
+const opt = { ...gpt2, model_type: 'opt', hidden_size: 16, ffn_dim: 32, num_hidden_layers: 2, num_attention_heads: 2 };
+const none = { embd_pdrop: 0, attn_pdrop: 0, resid_pdrop: 0, dropout: 0 };
+test.each([
+  ['GPT-2 by default', gpt2, true],
+  ['GPT-2 with the attention alone', { ...gpt2, ...none, attn_pdrop: 0.2 }, true],
+  ['GPT-2 with rates of 0', { ...gpt2, ...none }, false],
+  ['OPT by default', opt, true],
+  ['OPT with rates of 0', { ...opt, ...none }, false],
+])('the rates of config.json count in training alone: %s', async (_name, config, isDropping) => {
+  const task = causalTask(describeCausalLM(config, 'config').model);
+  const session = await openTraining({ task, entries: ['train', 'evaluate'] });
+  const rows = batchOf(2, 16);
+  const { loss } = await session.run('evaluate', columns(rows));
+  expect(Math.abs(number((await step(session, rows)).loss) - number(loss)) > 1e-4).toBe(isDropping);
 });
 
 test('what is dropped is a share of the elements, and the mean stays', async () => {

@@ -46,6 +46,11 @@ export class Fields {
     const is = (v: unknown): v is number => typeof v === 'number' && Number.isFinite(v) && v > 0;
     return this.#value(name, fallback, is, 'a positive number');
   }
+  /** A rate of dropout. */
+  rate(name: string, fallback: number): number {
+    const is = (v: unknown): v is number => typeof v === 'number' && v >= 0 && v < 1;
+    return this.#value(name, fallback, is, 'a number of 0 or more and less than 1');
+  }
   flag(name: string, fallback: boolean): boolean {
     return this.#value(name, fallback, (v) => typeof v === 'boolean', 'true or false');
   }

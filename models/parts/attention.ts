@@ -28,6 +28,8 @@ export interface AttentionConfig {
   readonly ropeStyle: 'half' | 'interleaved';
   /** c * tanh(score / c) if c > 0. */
   readonly scoreCap: number;
+  /** Share of the probabilities that are dropped in training. */
+  readonly attentionDropout: number;
 }
 
 export interface AttentionExtras {
@@ -77,12 +79,13 @@ export class RotaryAttention extends Module {
 
   forward(x: Tensor, { rotation, mask, cache }: RotaryInputs): Tensor {
     const { heads, kvHeads, attentionScale: scale, windows, ropeStyle, scoreCap: softcap } = this.config;
+    const { attentionDropout: dropout } = this.config;
     const q = rope(this.#heads(this.q_proj.forward(x), heads, this.q_norm), rotation, ropeStyle);
     const k = rope(this.#heads(this.k_proj.forward(x), kvHeads, this.k_norm), rotation, ropeStyle);
     const v = splitHeads(this.v_proj.forward(x), kvHeads);
     const [keys, values] = cache.update(this.layer, k, v);
     const sinks = this.sinks?.value;
-    const y = attention(q, keys, values, { mask, scale, window: windows[this.layer], softcap, sinks });
+    const y = attention(q, keys, values, { mask, scale, window: windows[this.layer], softcap, sinks, dropout });
     return this.o_proj.forward(mergeHeads(y));
   }
 }
@@ -93,6 +96,8 @@ export interface AttendOptions {
   readonly scale?: number;
   readonly window?: number;
   readonly bias?: Tensor;
+  /** Share of the probabilities that are dropped in training. */
+  readonly dropout?: number;
   readonly rotation?: Rotation;
   readonly ropeStyle?: 'half' | 'interleaved';
 }

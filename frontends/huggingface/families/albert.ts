@@ -12,13 +12,17 @@ const defaults: EncoderDefaults = {
   heads: 64,
   activation: 'gelu_new',
   padding: 0,
+  dropout: 0,
 };
 
 export const albert: EncoderFamily = {
   prefix: 'albert',
   read(fields, task, labels) {
+    const encoderConfig = readEncoderConfig(fields, labels, defaults);
+    const classifier = fields.rate('classifier_dropout_prob', 0.1);
     const config = {
-      ...readEncoderConfig(fields, labels, defaults),
+      ...encoderConfig,
+      dropout: { ...encoderConfig.dropout, mlp: 0, sequences: classifier, tokens: classifier },
       embeddingSize: fields.count('embedding_size', 128),
       typeVocabSize: fields.count('type_vocab_size', 2),
       countsTokens: false,

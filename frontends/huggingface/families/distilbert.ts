@@ -13,7 +13,20 @@ const names = {
 export const distilbert: EncoderFamily = {
   prefix: 'distilbert',
   read(fields, task, labels) {
-    const config = { ...readEncoderConfig(fields, labels, { ...bertDefaults, layers: 6 }, names), normEps: 1e-12 };
+    const rate = fields.rate('dropout', 0.1);
+    const config = {
+      ...readEncoderConfig(fields, labels, { ...bertDefaults, layers: 6 }, names),
+      normEps: 1e-12,
+      dropout: {
+        embeddings: rate,
+        probabilities: fields.rate('attention_dropout', 0.1),
+        attention: 0,
+        mlp: rate,
+        sequences: fields.rate('seq_classif_dropout', 0.2),
+        tokens: rate,
+        answers: fields.rate('qa_dropout', 0.1),
+      },
+    };
     const encoder = new DistilBertModel(config);
     const head = headOf(config, task, {
       predictions: () => distilBertPredictions(config, encoder.embeddings.word_embeddings),

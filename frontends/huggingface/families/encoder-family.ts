@@ -1,8 +1,8 @@
 // What a family of encoders is to the rest of the frontend, and the fields that their configs have in common.
 import { ModelcError } from '../../../ir/error.ts';
-import type { EncoderConfig } from '../../../models/encoder.ts';
+import type { EncoderConfig, EncoderDropout } from '../../../models/encoder.ts';
 import type { ActivationName, Encoder, EncoderHead, EncoderHeadName } from '../../dsl/index.ts';
-import { Linear } from '../../dsl/index.ts';
+import { dropout, Linear } from '../../dsl/index.ts';
 import type { Fields } from '../fields.ts';
 import { headSize } from './family.ts';
 
@@ -33,6 +33,8 @@ export interface EncoderDefaults {
   readonly heads: number;
   readonly activation: ActivationName;
   readonly padding: number;
+  /** Rates of dropout of hidden states and of the probabilities of attention. */
+  readonly dropout: number;
 }
 
 export const bertDefaults: EncoderDefaults = {
@@ -43,10 +45,11 @@ export const bertDefaults: EncoderDefaults = {
   heads: 12,
   activation: 'gelu',
   padding: 0,
+  dropout: 0.1,
 };
 
 /** The names of fields, where they are not BERT's. */
-export type FieldNames = Partial<Record<Exclude<keyof EncoderDefaults, 'padding'>, string>>;
+export type FieldNames = Partial<Record<Exclude<keyof EncoderDefaults, 'padding' | 'dropout'>, string>>;
 
 export function readEncoderConfig(
   config: Fields,
@@ -59,7 +62,7 @@ export function readEncoderConfig(
       throw new ModelcError('unsupported', `${config.where}: ${flag} is not supported for encoders; leave it out`);
     }
   }
-  const count = (field: Exclude<keyof EncoderDefaults, 'activation' | 'padding'>, name: string): number =>
+  const count = (field: Exclude<keyof EncoderDefaults, 'activation' | 'padding' | 'dropout'>, name: string): number =>
     config.count(names[field] ?? name, defaults[field]);
   const hiddenSize = count('hiddenSize', 'hidden_size');
   const heads = count('heads', 'num_attention_heads');
@@ -75,15 +78,32 @@ export function readEncoderConfig(
     normEps: config.positive('layer_norm_eps', 1e-12),
     padding: Object.hasOwn(config.json, 'pad_token_id') ? config.token('pad_token_id') : defaults.padding,
     labels,
+    dropout: readDropout(config, defaults),
+  };
+}
+
+/** The rates of dropout under BERT's names. */
+function readDropout(config: Fields, defaults: EncoderDefaults): EncoderDropout {
+  const hidden = config.rate('hidden_dropout_prob', defaults.dropout);
+  const classifier = config.rate('classifier_dropout', hidden);
+  return {
+    embeddings: hidden,
+    probabilities: config.rate('attention_probs_dropout_prob', defaults.dropout),
+    attention: hidden,
+    mlp: hidden,
+    sequences: classifier,
+    tokens: classifier,
+    answers: 0,
   };
 }
 
 /** The heads that all encoders have alike: one linear layer over every position. */
-export function linearHead({ hiddenSize, labels }: EncoderConfig, task: EncoderHeadName): EncoderHead {
+export function linearHead({ hiddenSize, labels, dropout: rates }: EncoderConfig, task: EncoderHeadName): EncoderHead {
   const linear = new Linear(hiddenSize, labels);
+  const isAnswer = task === 'question-answering';
   return {
-    fields: { [task === 'question-answering' ? 'qa_outputs' : 'classifier']: linear },
-    logits: (hidden) => linear.forward(hidden),
+    fields: { [isAnswer ? 'qa_outputs' : 'classifier']: linear },
+    logits: (hidden) => linear.forward(dropout(hidden, isAnswer ? rates.answers : rates.tokens)),
   };
 }
 

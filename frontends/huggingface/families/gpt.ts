@@ -237,6 +237,7 @@ const opt: Family = {
       activation: config.activation('activation_function', 'relu'),
       bias: config.flag('enable_bias', true),
       normBefore,
+      dropout: { probabilities: config.rate('attention_dropout', 0), residual: config.rate('dropout', 0.1) },
       lastNorm: normBefore && !config.flag('_remove_final_layer_norm', false),
       normWeights: config.flag('layer_norm_elementwise_affine', true),
       tiedEmbeddings: config.flag('tie_word_embeddings', true),

@@ -30,6 +30,11 @@ export const gpt2: Family = {
       activation: config.activation('activation_function', 'gelu_new'),
       normEps: config.positive('layer_norm_epsilon', 1e-5),
       tiedEmbeddings: config.flag('tie_word_embeddings', true),
+      dropout: {
+        embeddings: config.rate('embd_pdrop', 0.1),
+        probabilities: config.rate('attn_pdrop', 0.1),
+        residual: config.rate('resid_pdrop', 0.1),
+      },
       attentionScales: attentionScales(config, layers, headSize(config, 'n_embd', hiddenSize, 'n_head', heads)),
     });
     return { model, vocabSize, maxPositions: positions };

@@ -39,6 +39,7 @@ export function readLlamaConfig(config: Fields): LlamaConfig {
     ropeStyle: 'half',
     windows: new Array<number>(layers).fill(0),
     scoreCap: 0,
+    attentionDropout: config.rate('attention_dropout', 0),
     embeddingScale: 1,
     attentionScale: headDim ** -0.5,
     residualScale: 1,
