@@ -87,5 +87,17 @@ function postpone(
   }
   const moved: Region[][] = launches.map(() => []);
   for (const [r, i] of at) moved[i].push(r);
-  return moved.filter((regions) => regions.length > 0);
+  // A result that could lie where an array was that is read for the last time waits for the array's other readers
+  return moved.flatMap((regions, i) => {
+    const isLast = (n: Node): boolean => n.op !== 'param' && readers.get(n)!.every((other) => at.get(other)! <= i);
+    const takesPlace = (r: Region, n: Node): boolean =>
+      isLast(n) &&
+      bytesOf(n) === bytesOf(r.root) &&
+      regions.some((o) => o !== r && o.inputs.includes(n)) &&
+      readsInPlace(r, n);
+    const waits = (r: Region): boolean =>
+      r.kind === 'map' && bytesOf(r.root) >= large && !outputs.has(r.root) && r.inputs.some((n) => takesPlace(r, n));
+    const late = regions.find(waits);
+    return [regions.filter((r) => r !== late), late ? [late] : []].filter((launch) => launch.length > 0);
+  });
 }
