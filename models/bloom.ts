@@ -1,8 +1,8 @@
 // BLOOM (https://arxiv.org/abs/2211.05100): pre-norm layers with linear biases in place of positions, a norm behind the
 // embeddings, and one projection for queries, keys and values. Follows transformers' modeling_bloom.
-import { Embedding, LayerNorm, Linear, Module, type Tensor } from '../frontends/dsl/index.ts';
+import { dropout, Embedding, LayerNorm, Linear, Module, type Tensor } from '../frontends/dsl/index.ts';
 import { Alibi, type AlibiInputs, bloomSlopes } from './parts/alibi.ts';
-import { attend, splitGroups } from './parts/attention.ts';
+import { attend, type DecoderDropout, splitGroups } from './parts/attention.ts';
 import { Decoder, gptNames, type Layer, outputLayer, stack } from './parts/decoder.ts';
 import { MLP } from './parts/mlp.ts';
 
@@ -15,6 +15,7 @@ export interface BloomConfig {
   /** Whether a layer adds to what its norms gave, in place of what they were given. */
   readonly residualAfterNorm: boolean;
   readonly tiedEmbeddings: boolean;
+  readonly dropout: DecoderDropout;
 }
 
 class BloomAttention extends Module {
@@ -32,7 +33,9 @@ class BloomAttention extends Module {
 
   forward(x: Tensor, inputs: AlibiInputs): Tensor {
     const heads = splitGroups(this.query_key_value.forward(x), this.config.heads, 1);
-    return this.dense.forward(attend(heads, inputs, { layer: this.layer, bias: inputs.bias }));
+    const { probabilities } = this.config.dropout;
+    const place = { layer: this.layer, bias: inputs.bias };
+    return this.dense.forward(attend(heads, inputs, { ...place, dropout: probabilities }));
   }
 }
 
@@ -57,11 +60,12 @@ class BloomBlock extends Module implements Layer<AlibiInputs> {
 
   forward(x: Tensor, inputs: AlibiInputs): Tensor {
     return this.scope(() => {
-      const { residualAfterNorm } = this.config;
+      const { residualAfterNorm, dropout: rates } = this.config;
+      const added = (y: Tensor): Tensor => dropout(y, rates.residual);
       const normed = this.input_layernorm.forward(x);
-      const attended = (residualAfterNorm ? normed : x).add(this.self_attention.forward(normed, inputs));
+      const attended = (residualAfterNorm ? normed : x).add(added(this.self_attention.forward(normed, inputs)));
       const second = this.post_attention_layernorm.forward(attended);
-      return (residualAfterNorm ? second : attended).add(this.mlp.forward(second));
+      return (residualAfterNorm ? second : attended).add(added(this.mlp.forward(second)));
     });
   }
 }

@@ -2,17 +2,18 @@
 // keys and values, or groups of them; positions by rotation or by linear biases. Follows transformers' modeling_falcon.
 import {
   type CausalInputs,
+  dropout,
   Embedding,
   LayerNorm,
   Linear,
   Module,
-  RotaryEmbedding,
   type RopeOptions,
+  RotaryEmbedding,
   type Rotation,
   type Tensor,
 } from '../frontends/dsl/index.ts';
 import { Alibi, bloomSlopes } from './parts/alibi.ts';
-import { attend, splitGroups } from './parts/attention.ts';
+import { attend, type DecoderDropout, splitGroups } from './parts/attention.ts';
 import { Decoder, gptNames, type Layer, outputLayer, rotating, stack } from './parts/decoder.ts';
 import { MLP, type MLPConfig } from './parts/mlp.ts';
 
@@ -28,6 +29,7 @@ export interface FalconConfig extends MLPConfig {
   readonly tiedEmbeddings: boolean;
   /** Without it, positions are linear biases. */
   readonly rope: RopeOptions | undefined;
+  readonly dropout: DecoderDropout;
 }
 
 /** Layers are given the one or the other. */
@@ -51,11 +53,11 @@ class FalconAttention extends Module {
   }
 
   forward(x: Tensor, inputs: FalconInputs): Tensor {
-    const { heads, kvHeads } = this.config;
+    const { heads, kvHeads, dropout: rates } = this.config;
     const { rotation, bias } = inputs;
     const split = splitGroups(this.query_key_value.forward(x), kvHeads, heads / kvHeads);
     const place = { ...(rotation ? { rotation } : {}), ...(bias ? { bias } : {}) };
-    return this.dense.forward(attend(split, inputs, { layer: this.layer, ...place }));
+    return this.dense.forward(attend(split, inputs, { layer: this.layer, ...place, dropout: rates.probabilities }));
   }
 }
 
@@ -67,7 +69,10 @@ class FalconLayer extends Module implements Layer<FalconInputs> {
   readonly self_attention: FalconAttention;
   readonly mlp: MLP;
 
-  constructor(config: FalconConfig, layer: number) {
+  constructor(
+    readonly config: FalconConfig,
+    layer: number,
+  ) {
     super();
     const { hiddenSize, normEps: eps, arrangement } = config;
     const norm = (isThere: boolean): LayerNorm | undefined =>
@@ -83,9 +88,10 @@ class FalconLayer extends Module implements Layer<FalconInputs> {
   forward(x: Tensor, inputs: FalconInputs): Tensor {
     return this.scope(() => {
       const normed = (this.ln_attn ?? this.input_layernorm)!.forward(x);
-      const attended = x.add(this.self_attention.forward(normed, inputs));
+      const { residual: rate } = this.config.dropout;
+      const attended = x.add(dropout(this.self_attention.forward(normed, inputs), rate));
       const second = this.post_attention_layernorm?.forward(attended) ?? this.ln_mlp?.forward(x) ?? normed;
-      return attended.add(this.mlp.forward(second));
+      return attended.add(dropout(this.mlp.forward(second), rate));
     });
   }
 }

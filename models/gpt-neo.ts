@@ -2,6 +2,7 @@
 // layer. Follows transformers' modeling_gpt_neo.
 import {
   type CausalInputs,
+  dropout,
   Embedding,
   LayerNorm,
   Linear,
@@ -10,7 +11,7 @@ import {
   splitHeads,
   type Tensor,
 } from '../frontends/dsl/index.ts';
-import { attend } from './parts/attention.ts';
+import { attend, type DecoderDropout } from './parts/attention.ts';
 import { Decoder, gptNames, type Layer, outputLayer, stack } from './parts/decoder.ts';
 import { MLP, type MLPConfig } from './parts/mlp.ts';
 
@@ -23,6 +24,7 @@ export interface GptNeoConfig extends MLPConfig {
   readonly tiedEmbeddings: boolean;
   /** Sliding window of each layer; 0: full attention. */
   readonly windows: readonly number[];
+  readonly dropout: DecoderDropout;
 }
 
 class GptNeoAttention extends Module {
@@ -44,10 +46,12 @@ class GptNeoAttention extends Module {
   }
 
   forward(x: Tensor, inputs: CausalInputs): Tensor {
-    const { heads, windows } = this.config;
+    const { heads, windows, dropout: rates } = this.config;
     const split = [this.q_proj, this.k_proj, this.v_proj].map((p) => splitHeads(p.forward(x), heads));
     const { layer } = this;
-    return this.out_proj.forward(attend(split, inputs, { layer, scale: 1, window: windows[layer] }));
+    return this.out_proj.forward(
+      attend(split, inputs, { layer, scale: 1, window: windows[layer], dropout: rates.probabilities }),
+    );
   }
 }
 
@@ -57,7 +61,10 @@ class GptNeoBlock extends Module implements Layer<CausalInputs> {
   readonly mlp: MLP;
   readonly #attention: GptNeoAttention;
 
-  constructor(config: GptNeoConfig, layer: number) {
+  constructor(
+    readonly config: GptNeoConfig,
+    layer: number,
+  ) {
     super();
     const { hiddenSize, normEps: eps } = config;
     this.#attention = new GptNeoAttention(config, layer);
@@ -69,8 +76,9 @@ class GptNeoBlock extends Module implements Layer<CausalInputs> {
 
   forward(x: Tensor, inputs: CausalInputs): Tensor {
     return this.scope(() => {
-      const attended = x.add(this.#attention.forward(this.ln_1.forward(x), inputs));
-      return attended.add(this.mlp.forward(this.ln_2.forward(attended)));
+      const { residual: rate } = this.config.dropout;
+      const attended = x.add(dropout(this.#attention.forward(this.ln_1.forward(x), inputs), rate));
+      return attended.add(dropout(this.mlp.forward(this.ln_2.forward(attended)), rate));
     });
   }
 }
@@ -85,7 +93,7 @@ export class GptNeoForCausalLM extends Decoder {
       norm: new LayerNorm(config.hiddenSize, { eps: config.normEps }),
       head: outputLayer(config),
       inputs: (inputs) => inputs,
-      first: (embedded, { positionIds }) => embedded.add(wpe.forward(positionIds)),
+      first: (embedded, { positionIds }) => dropout(embedded.add(wpe.forward(positionIds)), config.dropout.embeddings),
     });
   }
 }

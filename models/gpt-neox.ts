@@ -2,15 +2,16 @@
 // one after the other; rotation of part of each head; one projection for queries, keys and values. Follows transformers'
 // modeling_gpt_neox.
 import {
+  dropout,
   Embedding,
   LayerNorm,
   Linear,
   Module,
-  RotaryEmbedding,
   type RopeOptions,
+  RotaryEmbedding,
   type Tensor,
 } from '../frontends/dsl/index.ts';
-import { attend, type RotaryInputs, splitGroups } from './parts/attention.ts';
+import { attend, type DecoderDropout, type RotaryInputs, splitGroups } from './parts/attention.ts';
 import { Decoder, outputLayer, type RotaryLayer, rotating, stack } from './parts/decoder.ts';
 import { MLP, type MLPConfig } from './parts/mlp.ts';
 
@@ -23,6 +24,7 @@ export interface GptNeoxConfig extends MLPConfig {
   readonly isParallel: boolean;
   readonly tiedEmbeddings: boolean;
   readonly rope: RopeOptions;
+  readonly dropout: DecoderDropout;
 }
 
 class GptNeoxAttention extends Module {
@@ -41,7 +43,9 @@ class GptNeoxAttention extends Module {
 
   forward(x: Tensor, inputs: RotaryInputs): Tensor {
     const heads = splitGroups(this.query_key_value.forward(x), this.config.heads, 1);
-    return this.dense.forward(attend(heads, inputs, { layer: this.layer, rotation: inputs.rotation }));
+    const { probabilities } = this.config.dropout;
+    const place = { layer: this.layer, rotation: inputs.rotation };
+    return this.dense.forward(attend(heads, inputs, { ...place, dropout: probabilities }));
   }
 }
 
@@ -65,9 +69,11 @@ class GptNeoxLayer extends Module implements RotaryLayer {
 
   forward(x: Tensor, inputs: RotaryInputs): Tensor {
     return this.scope(() => {
-      const attended = x.add(this.attention.forward(this.input_layernorm.forward(x), inputs));
-      const before = this.config.isParallel ? x : attended;
-      return attended.add(this.mlp.forward(this.post_attention_layernorm.forward(before)));
+      const { isParallel, dropout: rates } = this.config;
+      const added = (y: Tensor): Tensor => dropout(y, rates.residual);
+      const attended = x.add(added(this.attention.forward(this.input_layernorm.forward(x), inputs)));
+      const before = isParallel ? x : attended;
+      return attended.add(added(this.mlp.forward(this.post_attention_layernorm.forward(before))));
     });
   }
 }
@@ -88,6 +94,7 @@ export class GptNeoxForCausalLM extends Decoder<RotaryInputs> {
       norm: new LayerNorm(config.hiddenSize, { eps: config.normEps }),
       head: outputLayer(config),
       ...rotating(new RotaryEmbedding(config.rope)),
+      first: (embedded) => dropout(embedded, config.dropout.embeddings),
     });
   }
 }

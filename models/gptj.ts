@@ -1,16 +1,17 @@
 // GPT-J and CodeGen: attention and MLP side by side behind one norm, interleaved rotation of part of each head, an output
 // layer with a bias. Follows transformers' modeling_gptj and modeling_codegen.
 import {
+  dropout,
   Embedding,
   LayerNorm,
   Linear,
   Module,
-  RotaryEmbedding,
   type RopeOptions,
+  RotaryEmbedding,
   splitHeads,
   type Tensor,
 } from '../frontends/dsl/index.ts';
-import { attend, type RotaryInputs } from './parts/attention.ts';
+import { attend, type DecoderDropout, type RotaryInputs } from './parts/attention.ts';
 import { Decoder, gptNames, outputLayer, type RotaryLayer, rotating, stack } from './parts/decoder.ts';
 import { MLP, type MLPConfig } from './parts/mlp.ts';
 
@@ -21,6 +22,7 @@ export interface GptjConfig extends MLPConfig {
   readonly normEps: number;
   readonly tiedEmbeddings: boolean;
   readonly rope: RopeOptions;
+  readonly dropout: DecoderDropout;
 }
 
 const projection = (size: number, parts: number): Linear => new Linear(size, parts * size, { bias: false });
@@ -79,7 +81,11 @@ function interleaved(
   inputs: RotaryInputs,
 ): Tensor {
   const heads = projections.map((part) => splitHeads(part, config.heads));
-  return attend(heads, inputs, { layer, rotation: inputs.rotation, ropeStyle: 'interleaved' });
+  const { probabilities } = config.dropout;
+  return attend(heads, inputs, {
+    ...{ layer, rotation: inputs.rotation, ropeStyle: 'interleaved' },
+    dropout: probabilities,
+  });
 }
 
 class GptjBlock extends Module implements RotaryLayer {
@@ -87,7 +93,7 @@ class GptjBlock extends Module implements RotaryLayer {
   readonly mlp: MLP;
 
   constructor(
-    config: GptjConfig,
+    readonly config: GptjConfig,
     readonly attn: RotaryLayer,
   ) {
     super();
@@ -98,7 +104,9 @@ class GptjBlock extends Module implements RotaryLayer {
   forward(x: Tensor, inputs: RotaryInputs): Tensor {
     return this.scope(() => {
       const normed = this.ln_1.forward(x);
-      return x.add(this.attn.forward(normed, inputs)).add(this.mlp.forward(normed));
+      const { residual: rate } = this.config.dropout;
+      const attended = x.add(dropout(this.attn.forward(normed, inputs), rate));
+      return attended.add(dropout(this.mlp.forward(normed), rate));
     });
   }
 }
@@ -111,6 +119,7 @@ class ParallelDecoder extends Decoder<RotaryInputs> {
       norm: new LayerNorm(config.hiddenSize, { eps: config.normEps }),
       head: outputLayer(config, true),
       ...rotating(new RotaryEmbedding(config.rope)),
+      first: (embedded) => dropout(embedded, config.dropout.embeddings),
     });
   }
 }

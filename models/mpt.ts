@@ -1,8 +1,8 @@
 // MPT (MosaicML): pre-norm layers with linear biases in place of positions and no bias anywhere. Follows transformers'
 // modeling_mpt.
-import { Embedding, LayerNorm, Linear, Module, splitHeads, type Tensor } from '../frontends/dsl/index.ts';
+import { dropout, Embedding, LayerNorm, Linear, Module, splitHeads, type Tensor } from '../frontends/dsl/index.ts';
 import { Alibi, type AlibiInputs, mptSlopes } from './parts/alibi.ts';
-import { attend } from './parts/attention.ts';
+import { attend, type DecoderDropout } from './parts/attention.ts';
 import { Decoder, type Layer, outputLayer, stack } from './parts/decoder.ts';
 import { MLP } from './parts/mlp.ts';
 
@@ -18,6 +18,7 @@ export interface MptConfig {
   /** The smallest slope is 2 to the power of minus this. */
   readonly maxBias: number;
   readonly tiedEmbeddings: boolean;
+  readonly dropout: DecoderDropout;
 }
 
 class MptAttention extends Module {
@@ -35,10 +36,11 @@ class MptAttention extends Module {
 
   forward(x: Tensor, inputs: AlibiInputs): Tensor {
     const { hiddenSize: size, heads, clip, attentionScale: scale } = this.config;
+    const { probabilities: dropout } = this.config.dropout;
     const fused = this.Wqkv.forward(x);
     const parts = (clip > 0 ? fused.clamp(-clip, clip) : fused).split([size, size, size], -1);
     const split = parts.map((part) => splitHeads(part, heads));
-    return this.out_proj.forward(attend(split, inputs, { layer: this.layer, scale, bias: inputs.bias }));
+    return this.out_proj.forward(attend(split, inputs, { layer: this.layer, scale, bias: inputs.bias, dropout }));
   }
 }
 
@@ -48,7 +50,10 @@ class MptBlock extends Module implements Layer<AlibiInputs> {
   readonly norm_2: LayerNorm;
   readonly ffn: MLP;
 
-  constructor(config: MptConfig, layer: number) {
+  constructor(
+    readonly config: MptConfig,
+    layer: number,
+  ) {
     super();
     const { hiddenSize, normEps: eps } = config;
     const sizes = { hiddenSize, intermediateSize: 4 * hiddenSize, mlpBias: false, activation: 'gelu' } as const;
@@ -60,8 +65,9 @@ class MptBlock extends Module implements Layer<AlibiInputs> {
 
   forward(x: Tensor, inputs: AlibiInputs): Tensor {
     return this.scope(() => {
-      const attended = x.add(this.attn.forward(this.norm_1.forward(x), inputs));
-      return attended.add(this.ffn.forward(this.norm_2.forward(attended)));
+      const { residual: rate } = this.config.dropout;
+      const attended = x.add(dropout(this.attn.forward(this.norm_1.forward(x), inputs), rate));
+      return attended.add(dropout(this.ffn.forward(this.norm_2.forward(attended)), rate));
     });
   }
 }

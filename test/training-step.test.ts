@@ -183,6 +183,11 @@ test.each([
   ['GPT-2 with the attention alone', { ...gpt2, ...none, attn_pdrop: 0.2 }, true],
   ['GPT-2 with rates of 0', { ...gpt2, ...none }, false],
   ['OPT by default', opt, true],
+  [
+    'GPT-NeoX with hidden states alone',
+    { ...opt, model_type: 'gpt_neox', intermediate_size: 32, hidden_dropout: 0.2 },
+    true,
+  ],
   ['OPT with rates of 0', { ...opt, ...none }, false],
 ])('the rates of config.json count in training alone: %s', async (_name, config, isDropping) => {
   const task = causalTask(describeCausalLM(config, 'config').model);

@@ -90,6 +90,15 @@ export class RotaryAttention extends Module {
   }
 }
 
+/** Rates of dropout in training. */
+export interface DecoderDropout {
+  readonly embeddings: number;
+  /** Of the probabilities of attention. */
+  readonly probabilities: number;
+  /** Of what the parts of a layer add. */
+  readonly residual: number;
+}
+
 /** What attention does with projected heads, and how. */
 export interface AttendOptions {
   readonly layer: number;

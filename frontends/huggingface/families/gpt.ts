@@ -7,9 +7,24 @@ import { GptNeoxForCausalLM } from '../../../models/gpt-neox.ts';
 import { CodegenForCausalLM, type GptjConfig, GptjForCausalLM } from '../../../models/gptj.ts';
 import { MptForCausalLM } from '../../../models/mpt.ts';
 import { OptForCausalLM } from '../../../models/opt.ts';
+import type { DecoderDropout } from '../../../models/parts/attention.ts';
 import { Fields } from '../fields.ts';
 import { readRope } from '../rope.ts';
 import { type Family, headSize, requireValue } from './family.ts';
+
+/** Rates of dropout under the names that a family has for them; what it has no name for is not dropped. */
+function readDropout(
+  config: Fields,
+  embeddings: string | undefined,
+  probabilities: string,
+  residual: string,
+): DecoderDropout {
+  return {
+    embeddings: embeddings === undefined ? 0 : config.rate(embeddings, 0),
+    probabilities: config.rate(probabilities, 0),
+    residual: config.rate(residual, 0),
+  };
+}
 
 function readGptj(config: Fields): GptjConfig & { readonly positions: number } {
   const hiddenSize = config.count('n_embd', 4096);
@@ -29,6 +44,7 @@ function readGptj(config: Fields): GptjConfig & { readonly positions: number } {
     normEps: config.positive('layer_norm_epsilon', 1e-5),
     tiedEmbeddings: config.flag('tie_word_embeddings', false),
     rope: { dim, theta: 10000, scaling: { type: 'default' } },
+    dropout: readDropout(config, 'embd_pdrop', 'attn_pdrop', 'resid_pdrop'),
   };
 }
 
@@ -92,6 +108,7 @@ const gptNeo: Family = {
       normEps: config.positive('layer_norm_epsilon', 1e-5),
       tiedEmbeddings: config.flag('tie_word_embeddings', true),
       windows: localLayers(config, layers).map((isLocal) => (isLocal ? window : 0)),
+      dropout: readDropout(config, 'embed_dropout', 'attention_dropout', 'resid_dropout'),
     });
     return { model, vocabSize, maxPositions: positions };
   },
@@ -121,6 +138,7 @@ const gptNeox: Family = {
       isParallel: config.flag('use_parallel_residual', true),
       tiedEmbeddings: config.flag('tie_word_embeddings', false),
       rope: readRope(config, head, maxPositions),
+      dropout: readDropout(config, 'hidden_dropout', 'attention_dropout', 'hidden_dropout'),
     });
     return { model, vocabSize, maxPositions };
   },
@@ -151,6 +169,7 @@ const bloom: Family = {
       heads,
       normEps: config.positive('layer_norm_epsilon', 1e-5),
       residualAfterNorm: config.flag('apply_residual_connection_post_layernorm', false),
+      dropout: readDropout(config, undefined, 'attention_dropout', 'hidden_dropout'),
       tiedEmbeddings: config.flag('tie_word_embeddings', true),
     });
     return { model, vocabSize, maxPositions: config.count('seq_length', openPositions) };
@@ -175,6 +194,7 @@ const mpt: Family = {
       attentionScale: attention.positive('softmax_scale', head ** -0.5),
       clip: attention.number('clip_qkv', 0),
       maxBias: attention.count('alibi_bias_max', 8),
+      dropout: readDropout(attention, undefined, 'attn_pdrop', 'attn_pdrop'),
       tiedEmbeddings: config.flag('tie_word_embeddings', true),
     });
     return { model, vocabSize, maxPositions: config.count('max_seq_len', 2048) };
@@ -211,6 +231,7 @@ const falcon: Family = {
       arrangement: isTwo ? 'parallel-two' : isParallel ? 'parallel' : 'sequential',
       tiedEmbeddings: config.flag('tie_word_embeddings', true),
       rope: config.flag('alibi', false) ? undefined : readRope(config, head, maxPositions),
+      dropout: readDropout(config, undefined, 'attention_dropout', 'hidden_dropout'),
     });
     return { model, vocabSize, maxPositions };
   },
