@@ -24,6 +24,7 @@ import { freeAxes, isRowReduction, isUpdate, keepsOrder, keepsRows, partsOf, typ
 import type { Target } from '../ir/target.ts';
 import { launchesOf } from './launches.ts';
 import { isPartialUpdate, separateOutputs } from './outputs.ts';
+import { sourceTable } from './sources.ts';
 
 /** A contraction with at most this many rows on the left streams its weights once: a matvec. */
 const maxMatvecRows = 64;
@@ -94,7 +95,7 @@ function regionsOf(graph: Graph, target: Target): Region[] {
   const onlyWeights = dependencyTable(order, (p) => p.attrs.kind === 'weight' || p.attrs.kind === 'constant');
   const noParams = dependencyTable(order, () => false);
   const normOperands = new Map<Node, boolean>();
-  const sources = new Map<Node, ReadonlySet<Node>>();
+  const sourcesOf = sourceTable((n) => n.op === 'param' || results.has(n));
   const depth = new Map<Node, number>(); // computed nodes on the longest way from a param
   for (const n of order) {
     depth.set(n, Math.max(0, ...n.args.map((a) => depth.get(a)!)) + (freeOps.has(n.op) || n.op === 'param' ? 0 : 1));
@@ -313,23 +314,6 @@ function regionsOf(graph: Graph, target: Target): Region[] {
   /** Whether `a` can be computed from one array of its size, and smaller ones: no more is read than if it were kept. */
   function isCheapAgain(a: Node): boolean {
     return isElementwise(a) && !results.has(a) && !needed.has(a) && sourcesOf(a).size <= 1;
-  }
-
-  /** The arrays as large as `a` that it is computed from element by element. */
-  function sourcesOf(a: Node): ReadonlySet<Node> {
-    let known = sources.get(a);
-    if (known) return known;
-    known = new Set();
-    if (a.op === 'param' || results.has(a)) known = new Set([a]);
-    else if (isElementwise(a) || a.op === 'cast' || keepsOrder(a)) {
-      // beyond one, their number does not matter
-      for (const b of a.args) if (known.size <= 1) known = new Set([...known, ...sourcesOf(b)]);
-    } else if (a.op === 'broadcast') {
-      const isSpread = !dimEquals(dimProduct(a.type.shape), dimProduct(a.args[0].type.shape));
-      known = isSpread ? new Set() : sourcesOf(a.args[0]);
-    } else if (a.args.length > 0 && a.op !== 'rng_bits') known = new Set([a]);
-    sources.set(a, known);
-    return known;
   }
 
   /** Memory arrays of a kernel: a param or result is one by itself, all intermediate arrays together are one. */

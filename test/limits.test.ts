@@ -1,5 +1,7 @@
 // Models on targets that bind small arrays: weights are split, embeddings that are tied share their parts, prompts are
 // read in chunks that fit; what cannot be made to fit is refused when it is compiled, with the option that makes it smaller.
+import { causalTask, SGD, traceTraining } from '../frontends/dsl/index.ts';
+import { describeCausalLM } from '../frontends/huggingface/models.ts';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -104,4 +106,14 @@ test('what does not fit is refused, with what to lower', async () => {
     /^the cache cache\.\S+ takes 262144 bytes.*; lower max_cache_len$/,
   );
   await refused(100, {}).toThrow(/^weight \S+ has rows of 128 bytes, and the target binds arrays of at most 100/);
+});
+
+test('a parameter that is trained and larger than a binding is named', () => {
+  const config = { model_type: 'gpt2', n_embd: 768, n_layer: 1, n_head: 12, n_positions: 32, vocab_size: 50257 };
+  const task = causalTask(describeCausalLM(config, 'config').model);
+  const { entries } = traceTraining(task, ['train'], { optimizer: SGD(), dims: { batch: 1, seq: 8 } }, () => 'f32');
+  const target = { ...webgpuTarget(), bindingBytes: 2 ** 27 };
+  expect(() => compile('training', { train: entries.train! }, target)).toThrow(
+    'the state transformer.wte.weight takes 154389504 bytes, and this target binds arrays of at most 134217728; lower the size of the model, or train on the target cpu',
+  );
 });

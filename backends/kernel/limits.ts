@@ -21,10 +21,17 @@ export function checkLimits(program: Program, target: Target): void {
     shape.reduce((n, d) => n * smallest(d, dims), Math.max(storeBytes, dtypeInfo[dtype].bytes));
   const all = Object.values(program.entries).flatMap(({ dims }) => dims);
   for (const c of program.constants) require(bytesOf(c, []), `the table ${c.name} takes`, 'max_cache_len');
-  for (const s of program.states) require(bytesOf(s, all), `the cache ${s.name} takes`, 'max_cache_len');
+  // Caches are of generation, where options name what makes arrays smaller; other states are of training
+  const isTraining = program.states.length > 0 && !program.states.some((s) => s.name.startsWith('cache.'));
+  const size = isTraining ? 'the batch or the length of its rows, or train on the target cpu' : 'chunk or max_batch';
+  for (const s of program.states) {
+    if (isTraining)
+      require(bytesOf(s, all), `the state ${s.name} takes`, 'the size of the model, or train on the target cpu');
+    else require(bytesOf(s, all), `the cache ${s.name} takes`, 'max_cache_len');
+  }
   for (const [entry, { arenaBytes, results, dims }] of Object.entries(program.entries)) {
-    require(arenaBytes, `the intermediate results of ${entry} take`, 'chunk or max_batch');
-    for (const r of results) require(bytesOf(r, dims), `the result ${r.name} of ${entry} takes`, 'chunk or max_batch');
+    require(arenaBytes, `the intermediate results of ${entry} take`, size);
+    for (const r of results) require(bytesOf(r, dims), `the result ${r.name} of ${entry} takes`, size);
   }
 }
 
