@@ -17,6 +17,8 @@ export interface Tile {
   readonly accumulator: DType;
   /** Consecutive threads that execute the instruction together. */
   readonly threads: number;
+  /** Registers that hold fragments, where those are not vector registers. */
+  readonly registers?: number;
 }
 
 export interface Target {

@@ -6,7 +6,7 @@ export type FragmentRole = 'left' | 'right' | 'sum';
 
 /**
  * Matrix instructions and the copies that feed them; only targets whose record lists tiles see these, and all threads of
- * the group execute them together. Operands lie in panels: rows of `pitch` elements in group memory, in the order of
+ * the group execute them together. A tile of one thread reads and stores memory of that thread as it lies (`tile_read`). Operands lie in panels: rows of `pitch` elements in group memory, in the order of
  * `panelPlace`. Rows and columns are the same for the threads of a tile, and multiples of the tile's sizes.
  */
 export type TileStmt =
@@ -25,11 +25,23 @@ export type TileStmt =
       readonly column: Expr;
       readonly transposed: boolean;
     }
+  /**
+   * Of tiles that one thread executes: makes a fragment what lies in its memory, in rows `pitch` elements apart. A left
+   * operand is m rows of k elements, a sum m rows of n. A right operand has its columns side by side, in words of 32
+   * bits that hold w elements which follow one another along k: k / w rows of n * w elements.
+   */
+  | {
+      readonly kind: 'tile_read';
+      readonly fragment: string;
+      readonly buffer: string;
+      readonly index: Expr;
+      readonly pitch: number;
+    }
   /** sum += left * right, transposed. */
   | { readonly kind: 'tile_multiply'; readonly sum: string; readonly left: string; readonly right: string }
   /** Multiplies row i of a sum by buffer[index + i], an f32 in group memory. */
   | { readonly kind: 'tile_scale'; readonly sum: string; readonly buffer: string; readonly index: Expr }
-  /** Stores a sum in group memory: element (i, j) at index + i * pitch + j. */
+  /** Stores a sum in memory of the group, or of the thread: element (i, j) at index + i * pitch + j. */
   | {
       readonly kind: 'tile_store';
       readonly fragment: string;

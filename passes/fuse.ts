@@ -289,8 +289,9 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       const perRow = small && (cls === 'map' || isRowReduction(a));
       const perElement = isElementwise(a) && !transcendental.has(a.op) && (belowReduction ? inside(a) : normOperand(a));
       const computed = few && !needed.has(a) && !a.args.some(leadsToProduct) && (perRow || perElement) && fits(a);
-      // Tiles want rows in memory in their own type: what computes them converts them too
-      const isOperand = !few && isOp(a, 'cast') && target.tiles.some((t) => t.operands === a.type.dtype);
+      // Tiles of groups want rows in memory in their own type: what computes them converts them too
+      const isOperand =
+        !few && isOp(a, 'cast') && target.tiles.some((t) => t.threads > 1 && t.operands === a.type.dtype);
       // and an attention can store its result in the order in which many rows are read
       const isStored = isOperand || (!few && permutedAttention(a) !== undefined);
       if ((cls === 'free' && !isStored) || computed) {

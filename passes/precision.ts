@@ -20,7 +20,9 @@ export const precision: Pass = {
         if (!isMatrixProduct(dot) || hasFewRows(dot) || !isOp(right, 'cast')) return undefined;
         const [weight] = right.args;
         const { dtype } = weight.type;
-        const hasTile = target.tiles.some((t) => t.operands === dtype && t.accumulator === dot.attrs.acc);
+        const hasTile = target.tiles.some(
+          (t) => t.threads > 1 && t.operands === dtype && t.accumulator === dot.attrs.acc,
+        );
         return hasTile && isWeight(weight) ? make('dot_general', [rounded(left, dtype), weight], dot.attrs) : undefined;
       },
     }),

@@ -115,7 +115,7 @@ export interface Case {
 }
 
 export function deviceFor(isa: IsaName, threads = 2) {
-  const { vectorBytes, vectorRegisters } = isas.find((row) => row.name === isa)!;
+  const { vectorBytes, vectorRegisters, tiles } = isas.find((row) => row.name === isa)!;
   const target = {
     language: 'c',
     features: [isa],
@@ -125,7 +125,7 @@ export function deviceFor(isa: IsaName, threads = 2) {
     cacheBytes: 2 ** 20,
     groupThreads: 1,
     groupBytes: 0,
-    tiles: [],
+    tiles,
     bindings: 64,
     bindingBytes: 2 ** 47,
   } as const;

@@ -2,6 +2,7 @@
 // and transposed, sums that are scaled and stored; that a copy is seen only after a wait and a barrier; what printers refuse.
 import { describe, expect, test } from 'vitest';
 import { BodyPrinter } from '../backends/cpu/expr.ts';
+import { isaOf } from '../backends/cpu/target.ts';
 import { printProgram } from '../backends/cuda/print.ts';
 import type { DType } from '../ir/dtype.ts';
 import { add, constant, floorDiv, index, load, modulo, mul, type Stmt, variable } from '../ir/loop.ts';
@@ -165,8 +166,9 @@ describe('what is malformed is refused', () => {
   }); // biome-ignore format: a table
 
   test('by targets without tiles', () => {
-    const printer = new BodyPrinter(kernel([], 1, []), new Map(), 32, new Set());
-    expect(() => printer.statements([sum])).toThrow(/malformed program: a 'fragment' in a kernel/);
+    const printer = new BodyPrinter(kernel([], 1, []), new Map(), isaOf(['avx2']), new Set());
+    expect(() => printer.statements([sum])).toThrow(/malformed program: a fragment of a tile that the target/);
+    expect(() => printer.statements([{ kind: 'copy_batch' }])).toThrow(/malformed program: a 'copy_batch' in a kernel/);
   });
 });
 

@@ -5,6 +5,8 @@ import type { DType } from '../../ir/dtype.ts';
 import { dtypeInfo, isDType } from '../../ir/dtype.ts';
 import type { Expr, Kernel, ScalarType, Stmt } from '../../ir/loop.ts';
 import { castLoadText, castText, isHalf, memoryType, valueBytes, valueType } from './prelude.ts';
+import type { Isa } from './target.ts';
+import { type Fragment, printTile, type TileContext } from './tiles.ts';
 import { aluArity, arithmetic, compare, compares, constantText, integer, malformed } from './scalar.ts';
 
 interface Variable {
@@ -21,6 +23,7 @@ interface Memory {
 interface Scope {
   readonly variables: Map<string, Variable>;
   readonly buffers: Map<string, Memory>;
+  readonly fragments: Map<string, Fragment>;
 }
 
 /** Allocations up to this size, and in sum up to four times that, live on the stack. */
@@ -43,11 +46,11 @@ export class BodyPrinter {
     kernel: Kernel,
     /** C names of the kernel's dims. */
     dims: ReadonlyMap<string, string>,
-    vectorBytes: number,
+    private readonly isa: Isa,
     lanes: Set<number>,
   ) {
     this.lanes = lanes;
-    this.registerLanes = vectorBytes / 4;
+    this.registerLanes = isa.vectorBytes / 4;
     const variables = new Map<string, Variable>();
     for (const name of kernel.dims) {
       variables.set(name, { c: dims.get(name)!, dtype: 'index', lanes: 1, mutable: false });
@@ -58,7 +61,7 @@ export class BodyPrinter {
       if (!isDType(b.dtype)) throw malformed('a buffer has an unknown type');
       buffers.set(b.name, { c: `b${i}`, dtype: b.dtype });
     });
-    this.scope = { variables, buffers };
+    this.scope = { variables, buffers, fragments: new Map() };
   }
 
   /** A scalar index expression, for the grid. */
@@ -77,7 +80,11 @@ export class BodyPrinter {
 
   private block(head: string, body: readonly Stmt[], declare?: (scope: Scope) => void): void {
     const outer = this.scope;
-    this.scope = { variables: new Map(outer.variables), buffers: new Map(outer.buffers) };
+    this.scope = {
+      variables: new Map(outer.variables),
+      buffers: new Map(outer.buffers),
+      fragments: new Map(outer.fragments),
+    };
     declare?.(this.scope);
     this.line(`${head} {`);
     this.depth++;
@@ -145,9 +152,8 @@ export class BodyPrinter {
         this.block(`if (${this.scalar(s.condition)})`, s.then);
         if (s.otherwise.length > 0) this.block('else', s.otherwise);
         return;
-      case 'barrier':
-      case 'reduce':
       case 'fragment':
+      case 'tile_read':
       case 'tile_load':
       case 'tile_multiply':
       case 'tile_scale':
@@ -155,11 +161,26 @@ export class BodyPrinter {
       case 'copy':
       case 'copy_batch':
       case 'copy_wait':
+        return printTile(s, this.tileContext());
+      case 'barrier':
+      case 'reduce':
         throw malformed(`a '${s.kind}' in a kernel for a target whose tasks are single threads`);
       default:
         s satisfies never;
         throw malformed('unknown statement');
     }
+  }
+
+  private tileContext(): TileContext {
+    const { fragments } = this.scope;
+    return {
+      tiles: this.isa.tiles,
+      fragments,
+      line: (text) => this.line(text),
+      fresh: () => `f${this.count++}`,
+      index: (e) => this.index(e),
+      memory: (buffer, dtype) => this.memory(buffer, dtype),
+    };
   }
 
   private alloc(name: string, dtype: DType, size: number): void {

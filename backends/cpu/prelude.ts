@@ -5,6 +5,7 @@ import type { DType } from '../../ir/dtype.ts';
 import type { ScalarType } from '../../ir/loop.ts';
 import { mathFunctions } from './math.ts';
 import type { Isa } from './target.ts';
+import { tileItems } from './tiles.ts';
 
 /** A named piece of C, kept if something that is kept mentions its name. */
 export interface Item {
@@ -119,6 +120,8 @@ const widening = [
 ] as const;
 
 /** Whether the instruction set converts between 32-bit and narrow vectors of `n` lanes by one instruction. */
+/** Whether there are instructions for bf16. */
+const hasBf16 = (isa: Isa): boolean => isa.needs.includes('avx512_bf16');
 const hasNarrow = (isa: Isa, n: number): boolean => isa.name !== 'plain' && n >= 8 && n * 4 <= isa.vectorBytes;
 
 /** Functions from vectors (`NAME_LANES`) and from memory (`load_NAME_LANES`); softened for scalars and plain C. */
@@ -166,7 +169,7 @@ function conversions(n: number, isa: Isa): Item[] {
     const to = typeName(base, n);
     const from = typeName(source, n);
     const body =
-      fast && isa.name === 'avx512'
+      fast && isa.vectorBytes === 64
         ? `${to} r; __asm__("${instruction} %1, %0" : "=v"(r) : "v"(x)); return r;`
         : `return ${n === 1 ? `(${base})x` : `__builtin_convertvector(x, ${to})`};`;
     return define(to, name, `${from} x`, body);
@@ -184,7 +187,12 @@ function conversions(n: number, isa: Isa): Item[] {
       h,
       `bf16_from_f32_${n}`,
       `${f} x`,
-      `${u} b = bits_of_${n}(x), r = (b + 0x7fff + ((b >> 16) & 1)) >> 16; ` +
+      (fast && hasBf16(isa)
+        ? // The instruction takes numbers below the normal ones for 0
+          `u16 tiny; __asm__("vfpclassps $0x20, %1, %%k1; kmovw %%k1, %k0" : "=r"(tiny) : "v"(x) : "k1"); ` +
+          `if (!tiny) { ${h} r; __asm__("vcvtneps2bf16 %1, %0" : "=v"(r) : "v"(x)); return r; } `
+        : '') +
+        `${u} b = bits_of_${n}(x), r = (b + 0x7fff + ((b >> 16) & 1)) >> 16; ` +
         `return narrow_u16_${n}(${choose('x != x', '(b >> 16) | 0x40', 'r', u)});`,
     ),
   );
@@ -372,7 +380,7 @@ const compilerMacros = `
 /** The prelude of a text that uses vectors of `lanes` elements: types, and the functions it mentions. */
 export function prelude(text: string, lanes: Iterable<number>, isa: Isa): string {
   const counts = [1, ...[...lanes].filter((n) => n > 1).sort((a, b) => a - b)];
-  const all = counts.flatMap((n) => laneItems(n, isa));
+  const all = [...counts.flatMap((n) => laneItems(n, isa)), ...tileItems];
   const mentioned = new Set(text.match(/\w+/g));
   const kept: string[] = [];
   for (const item of all.reverse()) {

@@ -8,6 +8,7 @@ import { BodyPrinter } from './expr.ts';
 import { memoryType, prelude } from './prelude.ts';
 import { integer, malformed } from './scalar.ts';
 import { type Isa, isaOf } from './target.ts';
+import { withMatrices } from './tiles.ts';
 
 export interface PrintedProgram {
   readonly source: string;
@@ -66,7 +67,7 @@ function printKernel(
   aliased: boolean,
 ): PrintedKernel {
   const dimText = new Map(kernel.dims.map((name) => [name, `d${dims.get(name)}`]));
-  const body = new BodyPrinter(kernel, dimText, isa.vectorBytes, lanes);
+  const body = new BodyPrinter(kernel, dimText, isa, lanes);
   body.statements(kernel.body);
   const types = kernel.buffers.map((b) => `${b.access === 'read' ? 'const ' : ''}${memoryType(b.dtype)} *`);
   const params = [
@@ -76,7 +77,7 @@ function printKernel(
     'char *scratch',
   ].join(', ');
   // The grid sees the dims, not the task
-  const grid = new BodyPrinter({ ...kernel, buffers: [] }, dimText, isa.vectorBytes, lanes).index(kernel.grid);
+  const grid = new BodyPrinter({ ...kernel, buffers: [] }, dimText, isa, lanes).index(kernel.grid);
   const bindDims = [...dimText].map(([name, c]) => `ix ${c} = dims[${dims.get(name)}];`).join(' ');
   const args = ['task', ...types.map((type, i) => `(${type})b[${i}]`), ...new Set(dimText.values()), 'scratch'].join(
     ', ',
@@ -84,7 +85,7 @@ function printKernel(
   const head = `__attribute__((visibility("hidden"), noinline)) void kernel_${at}(${params})`;
   return {
     declaration: `${head};`,
-    text: `// ${comment(kernel.name)}: ${comment(kernel.note)}\nvoid kernel_${at}(${params}) {\n${body.lines.join('\n')}\n}`,
+    text: `// ${comment(kernel.name)}: ${comment(kernel.note)}\nvoid kernel_${at}(${params}) {\n${withMatrices(body.lines).join('\n')}\n}`,
     wrapper:
       `static void run_${at}(ix task, char *const *b, const ix *dims, char *scratch) { ${bindDims} kernel_${at}(${args}); }\n` +
       `static ix grid_${at}(const ix *dims) { ${bindDims} const ix task = 0; return ${grid}; }`,

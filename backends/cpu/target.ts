@@ -3,37 +3,66 @@
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import { ModelcError } from '../../ir/error.ts';
-import type { Target } from '../../ir/target.ts';
+import type { Target, Tile } from '../../ir/target.ts';
 
 export interface Isa {
-  readonly name: 'avx512' | 'avx2' | 'plain';
+  readonly name: 'amx' | 'avx512bf16' | 'avx512' | 'avx2' | 'plain';
   readonly vectorBytes: number;
   readonly vectorRegisters: number;
+  /** What products are computed by: see tiles.ts. */
+  readonly tiles: readonly Tile[];
+  /** Whether artifacts hold code for it. They leave out rows that are faster only where operands are 16-bit floats. */
+  readonly isKept: boolean;
   /** Flags that /proc/cpuinfo must list. */
   readonly needs: readonly string[];
   readonly flags: readonly string[];
 }
 
+/** A vector of products of f32: one broadcast element of the left operand, a vector of the right one. */
+const fmaTile = (vectorBytes: number): Tile => ({
+  ...{ name: 'fma', m: 1, n: vectorBytes / 4, k: 1, threads: 1 },
+  ...{ operands: 'f32', accumulator: 'f32' },
+});
+const avx512 = {
+  vectorBytes: 64,
+  vectorRegisters: 32,
+  needs: ['avx512f', 'avx512bw', 'avx512vl', 'avx512dq', 'fma', 'f16c', 'bmi2'],
+  flags: [
+    ...['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mfma', '-mf16c', '-mbmi2'],
+    '-mprefer-vector-width=512',
+  ],
+} as const;
+const bf16 = { operands: 'bf16', accumulator: 'f32', threads: 1 } as const;
+
 /** Best first; 'plain' is portable C that every CPU runs. */
 export const isas: readonly Isa[] = [
   {
-    name: 'avx512',
-    vectorBytes: 64,
-    vectorRegisters: 32,
-    needs: ['avx512f', 'avx512bw', 'avx512vl', 'avx512dq', 'fma', 'f16c', 'bmi2'],
-    flags: [
-      ...['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mfma', '-mf16c', '-mbmi2'],
-      '-mprefer-vector-width=512',
-    ],
+    ...avx512,
+    name: 'amx',
+    tiles: [{ ...bf16, name: 'tdpbf16ps', m: 16, n: 16, k: 32, registers: 8 }, fmaTile(64)],
+    isKept: false,
+    needs: [...avx512.needs, 'avx512_bf16', 'amx_tile', 'amx_bf16'],
+    flags: [...avx512.flags, '-mavx512bf16', '-mamx-tile', '-mamx-bf16'],
   },
+  {
+    ...avx512,
+    name: 'avx512bf16',
+    tiles: [{ ...bf16, name: 'vdpbf16ps', m: 1, n: 16, k: 2 }, fmaTile(64)],
+    isKept: false,
+    needs: [...avx512.needs, 'avx512_bf16'],
+    flags: [...avx512.flags, '-mavx512bf16'],
+  },
+  { ...avx512, name: 'avx512', tiles: [fmaTile(64)], isKept: true },
   {
     name: 'avx2',
     vectorBytes: 32,
     vectorRegisters: 16,
+    tiles: [fmaTile(32)],
+    isKept: true,
     needs: ['avx2', 'fma', 'f16c', 'bmi2'],
     flags: ['-mavx2', '-mfma', '-mf16c', '-mbmi2'],
   },
-  { name: 'plain', vectorBytes: 16, vectorRegisters: 16, needs: [], flags: [] },
+  { name: 'plain', vectorBytes: 16, vectorRegisters: 16, tiles: [fmaTile(16)], isKept: true, needs: [], flags: [] },
 ];
 
 const rowNames = isas.map((row) => row.name).join(', ');
@@ -79,7 +108,7 @@ export function hostTarget(): Target {
     vectorRegisters: row.vectorRegisters,
     groupThreads: 1,
     groupBytes: 0,
-    tiles: [],
+    tiles: row.tiles,
     bindings: 64,
     bindingBytes: 2 ** 47,
     threads: threadCount(),

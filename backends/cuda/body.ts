@@ -118,6 +118,7 @@ export class BodyPrinter extends ExprPrinter {
         return;
       case 'fragment':
       case 'tile_load':
+      case 'tile_read':
       case 'tile_multiply':
       case 'tile_scale':
       case 'tile_store':

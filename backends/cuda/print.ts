@@ -128,6 +128,7 @@ function usesGroup(s: Stmt): boolean {
     case 'reduce':
     case 'fragment':
     case 'tile_load':
+    case 'tile_read':
     case 'tile_multiply':
     case 'tile_scale':
     case 'tile_store':

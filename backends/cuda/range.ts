@@ -74,6 +74,7 @@ function statements(body: readonly Stmt[], outer: Bounds): void {
         check(s.row, bounds);
         check(s.column, bounds);
         break;
+      case 'tile_read':
       case 'tile_scale':
       case 'tile_store':
         check(s.index, bounds);

@@ -66,6 +66,8 @@ export function printTile(s: TileStmt, p: TileContext): void {
       p.line(`${load}(${c}, (const u8 *)(${panel.c} + ${row}) + (${lanes} ^ ${column}));`);
       return;
     }
+    case 'tile_read':
+      throw malformed('a tile of one thread on a target that has none');
     case 'tile_multiply': {
       const [sum, left, right] = [s.sum, s.left, s.right].map((name) => fragment(p, name));
       const fits = left.tile === sum.tile && right.tile === sum.tile;

@@ -36,46 +36,56 @@ export function matvecTile(target: Target, n: number, k: number, weightBytes: nu
 export type ProductSizes = Readonly<Record<'batch' | 'rows' | 'columns' | 'depth', Dim>>;
 
 export interface MatmulTile {
-  /** Rows of the register tile: a power of two. */
-  rows: number;
-  /** Vectors of the register tile for each of the region's products. */
-  vectors: number;
+  readonly tile: Tile;
+  /** Tiles of the register block along the rows, and along the columns of each of the region's products. */
+  readonly rows: number;
+  readonly vectors: number;
   /** Depth of the packed panels. */
-  depth: number;
-  /** Rows of a task: a multiple of the register tile's. */
-  block: number;
-  /** Columns of a task, for each product: a multiple of the register tile's. */
-  columns: number;
+  readonly depth: number;
+  /** Rows of a task: a multiple of the register block's. */
+  readonly block: number;
+  /** Columns of a task, for each product: a multiple of the register block's. */
+  readonly columns: number;
 }
 /**
- * The register tile fills the register file: rows x vectors accumulators, a row of operands and a broadcast; of three
- * vectors, which load least, unless fewer waste fewer columns. The panel of a task's rows takes half of the private
- * cache. A task has as many rows and columns as leave each thread a few tasks: the larger they are, the more often what
- * is packed is used.
+ * The register block fills the registers: rows x vectors sums, the right operands of a step and a left one; it loads
+ * little for a multiplication, and wastes few columns. The panel of a task's rows takes half of the private cache. A task
+ * has as many rows and columns as leave each thread a few tasks: the larger they are, the more often what is packed is
+ * used. Operands that no tile takes are converted to f32.
  */
 export function matmulTile(
   target: Target,
+  operands: DType,
   products: number,
   { batch, rows: m, columns: n, depth: k }: ProductSizes,
 ): MatmulTile {
-  const lanes = lanesOf(target);
-  const cost = (vectors: number) =>
-    Math.ceil(n.max / (vectors * lanes)) * vectors * (vectors * products >= 3 ? 1 : 1.1);
-  const most = Math.max(1, Math.floor(3 / products));
-  const vectors = [3, 2, 1].filter((v) => v <= most).reduce((a, b) => (cost(b) < cost(a) ? b : a));
-  const perRow = vectors * products;
-  const fitting = Math.max(1, Math.floor((target.vectorRegisters - 1 - perRow) / perRow));
-  const rows = Math.min(8, 2 ** Math.floor(Math.log2(fitting)));
+  const shapes = [operands, 'f32'].flatMap((dtype) =>
+    target.tiles
+      .filter((tile) => tile.operands === dtype && tile.accumulator === 'f32')
+      .flatMap((tile) =>
+        [3, 2, 1].flatMap((vectors) => {
+          const perRow = vectors * products;
+          const fitting = Math.floor(((tile.registers ?? target.vectorRegisters) - 1 - perRow) / perRow);
+          if (fitting < 1 && (vectors > 1 || tile.registers)) return [];
+          const rows = Math.min(8, 2 ** Math.floor(Math.log2(Math.max(1, fitting))));
+          const strip = vectors * tile.n;
+          const cost = Math.ceil(n.max / strip) * strip * (1 + (rows + perRow) / (2 * rows * perRow));
+          return [{ tile, rows, vectors, strip, cost }];
+        }),
+      ),
+  );
+  const [{ tile }] = shapes;
+  const { rows, vectors, strip } = shapes.filter((s) => s.tile === tile).reduce((a, b) => (b.cost < a.cost ? b : a));
   const usual = Math.min(m.max, Math.max(m.min, usualRows));
-  const strip = vectors * lanes;
   const fits = ([height, strips]: readonly [number, number]) =>
     Math.ceil(usual / height) * Math.ceil(n.max / (strips * strip)) * Math.max(1, batch.min) >= 3 * target.threads;
   const blocks = [[256, 4], [128, 4], [128, 2], [64, 2]] as const; // biome-ignore format: a row
   const [block, strips] = blocks.find(fits) ?? [64, 1];
-  const limit = Math.floor(target.cacheBytes / 2 / (4 * block));
-  const pieces = Math.ceil(Math.max(1, k.max) / Math.max(lanes, limit));
-  const depth = Math.ceil(Math.max(1, k.max) / pieces / lanes) * lanes;
-  return { rows, vectors, depth, block, columns: Math.min(strips, Math.ceil(n.max / strip)) * strip };
+  const step = 16 * tile.k;
+  const limit = Math.floor(target.cacheBytes / 2 / (dtypeInfo[tile.operands].bytes * block));
+  const pieces = Math.ceil(Math.max(1, k.max) / Math.max(step, limit));
+  const depth = Math.ceil(Math.max(1, k.max) / pieces / step) * step;
+  return { tile, rows, vectors, depth, block, columns: Math.min(strips, Math.ceil(n.max / strip)) * strip };
 }
 
 export interface AttentionTile {

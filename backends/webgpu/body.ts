@@ -127,6 +127,7 @@ export class BodyPrinter {
         return this.reduction(s);
       case 'fragment':
       case 'tile_load':
+      case 'tile_read':
       case 'tile_multiply':
       case 'tile_scale':
       case 'tile_store':

@@ -91,6 +91,9 @@ function statement(s: Stmt, lines: string[], indent: string): void {
         `${indent}${s.fragment} = ${s.panel}[${exprText(s.row)}, ${exprText(s.column)}; pitch ${s.pitch}]${s.transposed ? ' transposed' : ''}`,
       );
       return;
+    case 'tile_read':
+      lines.push(`${indent}${s.fragment} = ${s.buffer}[${exprText(s.index)}; pitch ${s.pitch}]`);
+      return;
     case 'tile_multiply':
       lines.push(`${indent}${s.sum} += ${s.left} * ${s.right}`);
       return;

@@ -15,6 +15,7 @@ const targetOf = (isa: Isa): Target => ({
   features: [isa.name],
   vectorBytes: isa.vectorBytes,
   vectorRegisters: isa.vectorRegisters,
+  tiles: isa.tiles,
 });
 
 export async function writeCpu(job: WriteJob): Promise<TargetPart<'cpu'>> {
@@ -22,7 +23,7 @@ export async function writeCpu(job: WriteJob): Promise<TargetPart<'cpu'>> {
   begin('compiling the runtime');
   await copyFile(await buildRuntime(), join(draft, runtimeFile));
   const variants: Variant<'cpu'>[] = [];
-  for (const isa of isas.filter((row) => row.needs.length === 0 || os.arch() === 'x64')) {
+  for (const isa of isas.filter((row) => row.isKept && (row.needs.length === 0 || os.arch() === 'x64'))) {
     begin(`compiling for ${isa.name}`);
     const program = compile(targetOf(isa));
     const { binary, source } = await buildProgram(program);

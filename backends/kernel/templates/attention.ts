@@ -31,7 +31,7 @@ import { linear } from '../builder.ts';
 import { type Emitter, NotVectorisable } from '../emit.ts';
 import { attentionTile, lanesOf } from '../schedule.ts';
 import { taskIndex } from './map.ts';
-import { packPanel } from './pack.ts';
+import { packColumns } from './pack.ts';
 
 export function attentionKernel(emitter: Emitter, target: Target): Expr {
   const { builder, region } = emitter;
@@ -109,8 +109,9 @@ export function attentionKernel(emitter: Emitter, target: Target): Expr {
   builder.for(begin, end, tile.keys, (t0) => {
     const element = (t: Expr, d: Expr) => emitter.element(k, [b, g, t, d]);
     const places = Array.from({ length: tile.keys / lanes }, (_, i) => index(i * lanes));
-    const panel = { buffer: keys, lanes, places, pitch: tile.keys };
-    packPanel(emitter, { element, first: t0, limit: total, k0: index(0), depth: index(depth) }, panel);
+    const panel = { buffer: keys, dtype: 'f32', lanes, places, pitch: tile.keys, word: 1 } as const;
+    const lines = { element, first: t0, limit: total, k0: index(0), depth: index(depth), multiple: 1 };
+    packColumns(emitter, lines, panel);
     if (mask && shown) {
       builder.for(index(0), index(tile.keys), 1, (i) => {
         const t = builder.let(alu('min', add(t0, i), sub(total, index(1))));

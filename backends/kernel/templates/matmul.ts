@@ -1,13 +1,15 @@
 // Matrix product with many rows on the left (prefill, training), of operands in any layout. A task owns a block of rows
 // and a few strips of columns of one entry of the batch. For a slice of the contracted axis at a time it packs its rows,
-// then strip after strip of its columns, into panels (converted to f32 on the way), and runs a register tile of rows x
-// vectors down them: at each depth a vector load a vector, a broadcast a row, rows x vectors fused multiply-adds. Sums
-// stay in private memory from slice to slice, and go from there to the fused epilogue.
-import { add, alu, below, constant, type Expr, floorDiv, index, load, mul, splat, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
+// then strip after strip of its columns, into panels of the type of the target's tiles (converted on the way), and runs
+// a register block of tiles down them: at each step a fragment a column of tiles, then for each row a fragment and as
+// many multiplications. Sums stay in private memory from slice to slice, and go from there to the fused epilogue.
+import { dtypeInfo } from '../../../ir/dtype.ts';
+import { add, alu, below, constant, type Expr, floorDiv, index, mul, sub } from '../../../ir/loop.ts';
 import type { Target } from '../../../ir/target.ts';
+import type { FragmentRole } from '../../../ir/tile.ts';
 import type { Emitter } from '../emit.ts';
 import { lanesOf, matmulTile } from '../schedule.ts';
-import { packPanel } from './pack.ts';
+import { type Lines, packColumns, packRows } from './pack.ts';
 import { blockOf, emitEpilogue, productsOf } from './product.ts';
 
 export function matmulKernel(emitter: Emitter, target: Target): Expr {
@@ -15,84 +17,104 @@ export function matmulKernel(emitter: Emitter, target: Target): Expr {
   const products = productsOf(emitter);
   const { m, n, k, nodes } = products;
   const lanes = lanesOf(target);
-  const tile = matmulTile(target, nodes.length, products.sizes);
-  const strip = tile.vectors * lanes; // columns of one product
+  const plan = matmulTile(target, products.lhs.type.dtype, nodes.length, products.sizes);
+  const { tile, depth: sliceDepth } = plan;
+  const dtype = tile.operands;
+  const word = 4 / dtypeInfo[dtype].bytes;
+  const tileRows = plan.rows * tile.m;
+  const strip = plan.vectors * tile.n; // columns of one product
   const width = strip * nodes.length; // columns of the panel
-  const strips = tile.columns / strip;
+  const strips = plan.columns / strip;
 
-  const { grid, entry, m0, n0: c0 } = blockOf(emitter, products, tile.block, tile.columns);
-  const mEnd = builder.let(alu('min', add(m0, index(tile.block)), m));
-  const cEnd = builder.let(alu('min', add(c0, index(tile.columns)), n));
+  const { grid, entry, m0, n0: c0 } = blockOf(emitter, products, plan.block, plan.columns);
+  const mEnd = builder.let(alu('min', add(m0, index(plan.block)), m));
+  const cEnd = builder.let(alu('min', add(c0, index(plan.columns)), n));
 
-  const leftPanel = builder.alloc('f32', tile.depth * tile.block);
-  const rightPanel = builder.alloc('f32', tile.depth * width);
-  const isSingle = products.sizes.depth.max <= tile.depth;
-  const stripSums = tile.block * width;
-  const sums = builder.alloc('f32', isSingle ? tile.rows * width : strips * stripSums);
-  /** Tiles of rows that are packed together: whole lines of memory where rows lie side by side. */
-  const together = Math.max(1, Math.min(tile.block, 2 * lanes) / tile.rows);
-  const tileSize = tile.depth * tile.rows;
+  const pitch = sliceDepth + 16 * word; // rows of the left panel begin at different places of the cache
+  const leftPanel = builder.alloc(dtype, plan.block * pitch);
+  const rightPanel = builder.alloc(dtype, sliceDepth * width);
+  const isSingle = products.sizes.depth.max <= sliceDepth;
+  const stripSums = plan.block * width;
+  const sums = builder.alloc('f32', isSingle ? tileRows * width : strips * stripSums);
 
   const slice = (k0: Expr) => {
-    const depth = isSingle ? k : builder.let(alu('min', index(tile.depth), sub(k, k0)));
-    builder.for(m0, mEnd, together * tile.rows, (first) => {
-      const base = builder.let(mul(sub(first, m0), index(tile.depth)));
-      const places = Array.from({ length: together }, (_, t) => add(base, index(t * tileSize)));
-      const element = (row: Expr, at: Expr) => products.left(entry, row, at);
-      const panel = { buffer: leftPanel, lanes: tile.rows, places, pitch: tile.rows };
-      packPanel(emitter, { element, first, limit: m, k0, depth }, panel);
+    const depth = isSingle ? k : builder.let(alu('min', index(sliceDepth), sub(k, k0)));
+    const lines = (element: Lines['element'], first: Expr, limit: Expr): Lines => ({
+      ...{ element, first, limit, k0, depth },
+      multiple: tile.k,
+    });
+    builder.for(m0, mEnd, lanes, (first) => {
+      const base = builder.let(mul(sub(first, m0), index(pitch)));
+      const panel = { buffer: leftPanel, dtype, lanes, base, pitch };
+      packRows(
+        emitter,
+        lines((row, at) => products.left(entry, row, at), first, m),
+        panel,
+      );
     });
     builder.for(c0, cEnd, strip, (n0) => {
       nodes.forEach((_, p) => {
-        const places = Array.from({ length: tile.vectors }, (_, v) => index(p * strip + v * lanes));
-        const element = (column: Expr, at: Expr) => products.right(p, entry, column, at);
-        const panel = { buffer: rightPanel, lanes, places, pitch: width };
-        packPanel(emitter, { element, first: n0, limit: n, k0, depth }, panel);
+        const places = Array.from({ length: strip / lanes }, (_, v) => index((p * strip + v * lanes) * word));
+        const panel = { buffer: rightPanel, dtype, lanes, places, pitch: width * word, word };
+        packColumns(
+          emitter,
+          lines((column, at) => products.right(p, entry, column, at), n0, n),
+          panel,
+        );
       });
       const count = builder.let(alu('min', index(strip), sub(n, n0)));
       const inStrip = isSingle ? index(0) : builder.let(mul(floorDiv(sub(n0, c0), index(strip)), index(stripSums)));
-      builder.for(m0, mEnd, tile.rows, (i0) => rowsOf(i0, n0, { k0, depth, count, inStrip }));
+      builder.for(m0, mEnd, tileRows, (i0) => multiply(i0, n0, { k0, depth, count, inStrip }));
     });
   };
   if (isSingle) slice(index(0));
   else {
     builder.for(index(0), index(strips * stripSums), lanes, (i) => builder.store(sums, i, constant(0, 'f32', lanes)));
-    builder.for(index(0), k, tile.depth, slice);
+    builder.for(index(0), k, sliceDepth, slice);
   }
   return grid;
 
-  /** A register tile: rows from i0 on, the columns of the strip at n0. */
-  function rowsOf(
+  /** A register block: rows from i0 on, the columns of the strip at n0. */
+  function multiply(
     i0: Expr,
     n0: Expr,
     { k0, depth, count, inStrip }: Readonly<Record<'k0' | 'depth' | 'count' | 'inStrip', Expr>>,
   ): void {
     const row0 = builder.let(sub(i0, m0));
     const base = isSingle ? index(0) : builder.let(add(inStrip, mul(row0, index(width))));
-    const at = (i: number, v: number) => add(base, index(i * width + v * lanes));
-    const start = (i: number, v: number): Expr =>
-      isSingle ? constant(0, 'f32', lanes) : load(sums, at(i, v), 'f32', lanes); // zeroed before the first slice
-    const acc = Array.from({ length: tile.rows }, (_, i) =>
-      Array.from({ length: width / lanes }, (__, v) => builder.mutable(start(i, v))),
-    );
-    const left = builder.let(mul(row0, index(tile.depth)));
-    builder.for(index(0), depth, 1, (j) => {
-      const right = builder.let(mul(j, index(width)));
-      const b = acc[0].map((_, v) => builder.let(load(rightPanel, add(right, index(v * lanes)), 'f32', lanes)));
-      const rows = builder.let(add(left, mul(j, index(tile.rows))));
+    const at = (i: number, v: number) => add(base, index(i * tile.m * width + v * tile.n));
+    const fragment = (role: FragmentRole) => builder.fragment(tile.name, role);
+    const read = (name: string, buffer: string, place: Expr, rowPitch: number) =>
+      builder.emit({ kind: 'tile_read', fragment: name, buffer, index: place, pitch: rowPitch });
+    const acc = Array.from({ length: plan.rows }, () => Array.from({ length: width / tile.n }, () => fragment('sum')));
+    const each = (visit: (sum: string, i: number, v: number) => void) =>
+      acc.forEach((r, i) => r.forEach((sum, v) => visit(sum, i, v)));
+    if (!isSingle) each((sum, i, v) => read(sum, sums, at(i, v), width)); // zeroed before the first slice
+    const left0 = builder.let(mul(row0, index(pitch)));
+    builder.for(index(0), depth, tile.k, (j) => {
+      const start = builder.let(mul(j, index(width)));
+      const right = acc[0].map((_, v) => {
+        const name = fragment('right');
+        read(name, rightPanel, add(start, index(v * tile.n * word)), width * word);
+        return name;
+      });
+      const left = fragment('left');
+      const along = builder.let(add(left0, j));
       acc.forEach((r, i) => {
-        const a = builder.let(splat(load(leftPanel, add(rows, index(i)), 'f32'), lanes));
-        r.forEach((sum, v) => builder.assign(sum, alu('fma', a, b[v], sum)));
+        read(left, leftPanel, add(along, index(i * tile.m * pitch)), pitch);
+        r.forEach((sum, v) => builder.emit({ kind: 'tile_multiply', sum, left, right: right[v] }));
       });
     });
-    acc.forEach((r, i) => r.forEach((value, v) => builder.store(sums, at(i, v), value)));
+    each((sum, i, v) =>
+      builder.emit({ kind: 'tile_store', fragment: sum, buffer: sums, index: at(i, v), pitch: width }),
+    );
     const finish = () =>
-      builder.for(index(0), alu('min', index(tile.rows), sub(mEnd, i0)), 1, (i) => {
+      builder.for(index(0), alu('min', index(tileRows), sub(mEnd, i0)), 1, (i) => {
         const row = below(builder.let(add(i0, i)), m);
         const offset = builder.let(add(base, mul(i, index(width))));
         emitEpilogue(emitter, products, [entry, row, n0], count, lanes, sums, (p) => add(offset, index(p * strip)));
       });
     if (isSingle) finish();
-    else builder.if(alu('ge', add(k0, index(tile.depth)), k), finish);
+    else builder.if(alu('ge', add(k0, index(sliceDepth)), k), finish);
   }
 }
