@@ -385,7 +385,9 @@ test('the target can be chosen by the environment', () => {
     process.env.MODELC_THREADS = 'many';
     expect(hostTarget).toThrow('MODELC_THREADS=many must be an integer from 1 to 1024');
     process.env.MODELC_ISA = 'sse9';
-    expect(hostTarget).toThrow('MODELC_ISA=sse9 is no instruction set; use one of amx, avx512bf16, avx512, avx2, plain');
+    expect(hostTarget).toThrow(
+      'MODELC_ISA=sse9 is no instruction set; use one of amx, avx512bf16, avx512, avx2, plain',
+    );
   } finally {
     process.env = before;
   }

@@ -177,7 +177,7 @@ export class BodyPrinter {
       tiles: this.isa.tiles,
       fragments,
       line: (text) => this.line(text),
-      fresh: () => `f${this.count++}`,
+      fresh: () => `s${this.count++}`, // not f, as f32 is a type
       index: (e) => this.index(e),
       memory: (buffer, dtype) => this.memory(buffer, dtype),
     };
