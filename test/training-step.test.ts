@@ -16,8 +16,9 @@ import { describeCausalLM } from '../frontends/huggingface/models.ts';
 import { evaluate } from '../ir/eval.ts';
 import { ndarray } from '../ir/ndarray.ts';
 import type { Checkpointing } from '../passes/remat.ts';
-import { compile } from '../runtime/compiler.ts';
+import { compile, compileRegions } from '../runtime/compiler.ts';
 import { fromNdArray } from '../runtime/host-tensor.ts';
+import { stateBytes } from '../runtime/planned-memory.ts';
 import type { HostTensor } from '../runtime/session.ts';
 import type { TrainingSession } from '../runtime/trainer/training-session.ts';
 import { relativeError } from './golden.ts';
@@ -104,6 +105,29 @@ test('what is computed anew takes less memory and changes nothing', async () => 
   const some = arena({ bytes: 4_000_000 });
   expect(layers).toBeLessThan(some);
   expect(some).toBeLessThan(all);
+});
+
+test('parameters, moments and accumulators are updated where they are, and planned once', () => {
+  const { entries, parameters } = tracedTraining({
+    entries: ['train', 'accumulate', 'train_accumulated'],
+    maxGradNorm: 1,
+  });
+  const copies = Object.values(entries).flatMap((traced) =>
+    compileRegions(traced, hostTarget())
+      .launches.flat()
+      .filter(({ root }) => root.op === 'mark'),
+  );
+  expect(copies.map(({ root }) => root.attrs)).toEqual([]);
+  const program = compile('training', { ...entries }, hostTarget());
+  const bytes = stateBytes(program, 1, 1);
+  const ofParameters = stateBytes(
+    { ...program, states: program.states.filter((s) => parameters.includes(s.name)) },
+    1,
+    1,
+  );
+  expect(ofParameters).toBeGreaterThan(0);
+  // beside the parameters two moments and an accumulator of each, and two counters
+  expect(bytes).toBe(4 * ofParameters + 8);
 });
 
 test('products in bf16 give the losses of f32 as near as their digits allow', async () => {
