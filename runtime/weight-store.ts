@@ -3,7 +3,7 @@ import { type DType, dtypeInfo, isDType } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import { type Checkpoint, readSpan, readTensor, weightResolver } from '../frontends/huggingface/index.ts';
 import type { WeightResolver } from '../frontends/dsl/index.ts';
-import { type NdArray, ndarray, sizeOf, stridesOf } from '../ir/ndarray.ts';
+import { type NdArray, sizeOf, stridesOf } from '../ir/ndarray.ts';
 import type { PlanTensor } from '../ir/program.ts';
 import { recipeOf } from '../passes/recipe.ts';
 import { bytesOf, fromNdArray, toNdArray, viewOf } from './host-tensor.ts';
@@ -25,20 +25,21 @@ export interface WeightStore {
   array(name: string, dtype: DType, shape: readonly number[]): Promise<NdArray>;
 }
 
+/** A tensor in f32. */
+const inF32 = (tensor: HostTensor): HostTensor =>
+  tensor.dtype === 'f32' ? tensor : fromNdArray({ ...toNdArray(tensor), dtype: 'f32' });
+
 export function checkpointWeights(checkpoint: Checkpoint): WeightStore {
+  const stored = async (name: string): Promise<HostTensor> => {
+    const { dtype, shape, span } = storedTensor(checkpoint, name);
+    if (isDType(dtype)) return { dtype, shape, data: viewOf(dtype, await readSpan(span)) };
+    throw new ModelcError('unsupported', `the weight ${name} is stored as ${dtype}; convert it to F32, F16 or BF16`);
+  };
   return {
     tensors: [...checkpoint.tensors].map(([name, { dtype, shape }]) => [name, dtype, shape]),
     resolve: weightResolver(checkpoint),
-    async stored(name) {
-      const { dtype, shape, span } = storedTensor(checkpoint, name);
-      if (isDType(dtype)) return { dtype, shape, data: viewOf(dtype, await readSpan(span)) };
-      throw new ModelcError('unsupported', `the weight ${name} is stored as ${dtype}; convert it to F32, F16 or BF16`);
-    },
-    async read(name) {
-      const { span, dtype, shape } = storedTensor(checkpoint, name);
-      const { data } = await readTensor(span, dtype as DType, shape);
-      return fromNdArray(ndarray('f32', shape, data));
-    },
+    stored,
+    read: async (name) => inF32(await stored(name)),
     source: (weight) => weightSource(checkpoint, weight),
     array: (name, dtype, shape) => readTensor(storedTensor(checkpoint, name).span, dtype, shape),
   };
@@ -59,7 +60,7 @@ export function memoryWeights(tensors: ReadonlyMap<string, HostTensor>): WeightS
       throw new ModelcError('input', `weight ${name} has shape [${tensor.shape}], but the model asks for [${shape}]`);
     },
     stored: async (name) => known(name),
-    read: async (name) => fromNdArray({ ...toNdArray(known(name)), dtype: 'f32' }),
+    read: async (name) => inF32(known(name)),
     source({ name }) {
       const { source, perm, rows } = recipeOf(name);
       const { shape, data } = known(source);
