@@ -16,7 +16,7 @@ const alignment = 64;
 const align = (bytes: number): number => Math.ceil(bytes / alignment) * alignment;
 
 /** Normal(0, 0.02) numbers by Box and Muller over a xorshift generator. */
-function normalBlock(): Float32Array {
+export function normalBlock(): Float32Array {
   const block = new Float32Array(blockSize);
   let state = 2463534242;
   const uniform = (): number => {

@@ -5,9 +5,10 @@ import type { DeviceName } from '../runtime/devices.ts';
 import { artifactSizes } from './artifact.ts';
 import { cudaCompile } from './cuda-compile.ts';
 import { gpuBench } from './gpu.ts';
-import { answer, measureRows } from './processes.ts';
+import { answer, measureRows, measureTraining } from './processes.ts';
 import { openProber } from './prober.ts';
-import { type Row, type RowPlan, table, type Workload } from './row.ts';
+import { aligned, recordCells, type Row, type RowPlan, table, type Workload } from './row.ts';
+import { computeTypes, type TrainPlan, type TrainRow, trainShapes } from './train.ts';
 import { type ShapeName, shapeNames, weightTypes } from './shapes.ts';
 
 export interface BenchOptions {
@@ -32,11 +33,33 @@ export async function bench(workload: string | undefined, options: BenchOptions)
       return cudaCompile(options);
     case 'artifact':
       return artifactSizes(options);
+    case 'train':
+      return trainBench(options);
     case 'gpu':
       return gpuBench(options);
     default:
       return cpuBench(workload, options);
   }
+}
+
+async function trainBench(options: BenchOptions): Promise<void> {
+  const known = Object.keys(trainShapes) as TrainPlan['shape'][];
+  const shapes = choose('shape', options.shape ?? [options.smoke ? 'tiny' : 'gpt2'], known);
+  const prober = await openProber('cpu', false);
+  const rows: TrainRow[] = [];
+  for (const shape of shapes) {
+    for (const dtype of choose('dtype', options.dtype, computeTypes)) {
+      const plan = { workload: 'train', shape, dtype, steps: options.reps ?? (options.smoke ? 1 : 3) } as const;
+      rows.push(
+        await measureTraining(
+          plan,
+          prober,
+          rows.find((r) => r.shape === shape && r.dtype === 'f32'),
+        ),
+      );
+    }
+  }
+  process.stdout.write(`${options.json ? JSON.stringify(rows, null, 1) : aligned(recordCells(rows)).join('\n')}\n`);
 }
 
 async function cpuBench(workload: string | undefined, options: BenchOptions): Promise<void> {

@@ -165,11 +165,19 @@ export function cells(rows: readonly Row[]): string[][] {
   return [used.map(String), ...rows.map((r) => used.map((c) => String(r[c] ?? '-')))];
 }
 
+/** Records under their keys, in the order of the longest of them. */
+export function recordCells(records: readonly object[]): string[][] {
+  const keys = Object.keys(records.reduce((a, b) => (Object.keys(b).length > Object.keys(a).length ? b : a)));
+  return [keys, ...records.map((r) => keys.map((key) => String(Reflect.get(r, key) ?? '-')))];
+}
+
+export function aligned(lines: readonly (readonly string[])[]): string[] {
+  const widths = lines[0].map((_, i) => Math.max(...lines.map((l) => l[i].length)));
+  return lines.map((l) => `${l.map((cell, i) => cell.padEnd(widths[i])).join('  ')}`.trimEnd());
+}
+
 /** Rows as aligned columns, and the notes below. */
 export function table(rows: readonly Row[]): string {
-  const lines = cells(rows);
-  const widths = lines[0].map((_, i) => Math.max(...lines.map((l) => l[i].length)));
-  const text = lines.map((l) => `${l.map((cell, i) => cell.padEnd(widths[i])).join('  ')}`.trimEnd());
   const notes = new Set(rows.flatMap((r) => (r.note ? [`${r.shape}: ${r.note}`] : [])));
-  return [...text, ...notes].join('\n');
+  return [...aligned(cells(rows)), ...notes].join('\n');
 }

@@ -3,7 +3,7 @@
 import { type Dim, dimConst } from '../../ir/dim.ts';
 import { roundTo } from '../../ir/dtype.ts';
 import type { Node } from '../../ir/graph.ts';
-import { attentionOver } from '../../ir/ops/composite/attention.ts';
+import { attentionOver } from '../../ir/ops/composite/attention-over.ts';
 import { dropout, isDropping } from './dropout.ts';
 import { filled, type Initializer, normal, ones, zeroRow, zeros } from './initializers.ts';
 import { Module, Parameter } from './module.ts';

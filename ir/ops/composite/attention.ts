@@ -23,6 +23,7 @@ import {
   shapeOf,
 } from '../common.ts';
 import type { AxisRule, Op } from '../op.ts';
+import { attentionOver } from './attention-over.ts';
 import { add, along, castTo, compare, div, exp, filled, maximum, mul, reduce, select, spread, sub } from './build.ts';
 
 type Operand = Attrs['attention']['operands'][number];
@@ -122,15 +123,6 @@ export const attention: Op<'attention'> = {
 
   decompose: (node) => attentionOver(node, (p) => p),
 };
-
-/** An attention in simpler ops, its probabilities f32 [B, G, H/G, S, T] seen by `change`. */
-export function attentionOver(node: Node<'attention'>, change: (probabilities: Node) => Node): Node {
-  const { e, sum } = exponentials(node);
-  const p = change(div(e, along(sum, e, 4)));
-  const v = castTo(node.args[2], 'f32');
-  const values = make('dot_general', [p, v], { batch: pairs, contract: [[4], [2]], acc: 'f32' });
-  return make('reshape', [castTo(values, node.type.dtype)], { shape: node.type.shape });
-}
 
 /** The batch axes of scores [B, G, H/G, S, T] and of keys and values [B, G, T, ..]. */
 export const pairs = [[0, 1], [0, 1]] as const; // biome-ignore format: one row
