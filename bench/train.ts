@@ -1,5 +1,7 @@
 // What training costs: whole steps (forward, backward, clipping, AdamW) of a GPT-2 of random weights on random tokens,
 // each between two probes of the machine, and the memory that the process took beside what was planned.
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { AdamW, causalTask, traceTraining } from '../frontends/dsl/index.ts';
 import { hostTarget } from '../backends/cpu/target.ts';
 import { ModelcError } from '../ir/error.ts';
@@ -67,9 +69,11 @@ function modelOf({ hidden, layers, heads, vocab, seq }: TrainShape): Gpt2LMHeadM
 /** Random weights, made when they are asked for: scales of norms are 1, the rest is small. */
 function randomWeights(shapes: ReadonlyMap<string, readonly number[]>): WeightStore {
   const block = normalBlock();
+  // One array for all, as the session copies each before it asks for the next: freed ones would stay with the process
+  const all = new Float32Array(Math.max(...[...shapes.values()].map(sizeOf)));
   const made = (name: string): HostTensor => {
     const shape = shapes.get(name)!;
-    const data = new Float32Array(sizeOf(shape));
+    const data = all.subarray(0, sizeOf(shape));
     if (/ln_.*weight$/.test(name)) data.fill(1);
     else for (let i = 0; i < data.length; i++) data[i] = block[i % block.length];
     return { dtype: 'f32', shape: [...shape], data };
@@ -87,15 +91,29 @@ function randomWeights(shapes: ReadonlyMap<string, readonly number[]>): WeightSt
   };
 }
 
-/** Trains as the plan says; before and after every step it awaits `turn`. */
-export async function measureTrain(plan: TrainPlan, turn: () => Promise<void>): Promise<TrainMeasured> {
+async function openSession(plan: TrainPlan): Promise<TrainingSession> {
   const shape = trainShapes[plan.shape];
-  const { batch, seq, vocab } = shape;
+  const { batch, seq } = shape;
   const options = { optimizer: AdamW(), dims: { batch, seq }, maxGradNorm: 1, compute: plan.dtype };
   const training = traceTraining(causalTask(modelOf(shape)), ['train'], options, () => 'f32');
   const states = training.entries.train!.graph.params.filter((p) => p.attrs.kind === 'state');
   const weights = randomWeights(new Map(states.map((p) => [p.attrs.name, p.type.shape.map((d) => d.min)])));
-  const session = await TrainingSession.open({ training, target: await devices.cpu.open(), weights });
+  return TrainingSession.open({ training, target: await devices.cpu.open(), weights });
+}
+
+/** What making the weights left behind is no part of a step's memory. */
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  const collect: () => void = runInNewContext('gc');
+  collect();
+}
+
+/** Trains as the plan says; before and after every step it awaits `turn`. */
+export async function measureTrain(plan: TrainPlan, turn: () => Promise<void>): Promise<TrainMeasured> {
+  const shape = trainShapes[plan.shape];
+  const { batch, seq, vocab } = shape;
+  const session = await openSession(plan);
+  collectGarbage();
   const data = Int32Array.from({ length: batch * seq }, (_, i) => (i * 7919) % vocab);
   const ids: HostTensor = { dtype: 'i32', shape: [batch, seq], data };
   const step = async () => {

@@ -9,9 +9,10 @@ export const memory = `
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
+enum { ALIGNMENT = 64, PAGES = 1 << 16, HUGE_PAGE = 2 << 20 }; // PAGES: whole pages of any system
 
-// Zero-filled. Large blocks come from the system in huge pages, so that streaming through weights misses no TLB.
+// Zero-filled. Large blocks come from the system in huge pages, as far as these are filled, so that streaming through
+// weights misses no TLB.
 static char *memory_alloc(u64 bytes) {
   if (bytes < HUGE_PAGE) {
     u64 rounded = (bytes + ALIGNMENT) & ~(u64)(ALIGNMENT - 1);
@@ -19,14 +20,14 @@ static char *memory_alloc(u64 bytes) {
     if (posix_memalign((void **)&p, ALIGNMENT, rounded)) return 0;
     return memset(p, 0, rounded);
   }
-  u64 rounded = (bytes + HUGE_PAGE - 1) & ~(u64)(HUGE_PAGE - 1);
+  u64 rounded = (bytes + PAGES - 1) & ~(u64)(PAGES - 1);
   char *p = mmap(0, rounded + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) return 0;
   u64 before = (HUGE_PAGE - (u64)p % HUGE_PAGE) % HUGE_PAGE;
   if (before) munmap(p, before);
   if (before < HUGE_PAGE) munmap(p + before + rounded, HUGE_PAGE - before);
 #ifdef MADV_HUGEPAGE
-  madvise(p + before, rounded, MADV_HUGEPAGE);
+  madvise(p + before, rounded & ~(u64)(HUGE_PAGE - 1), MADV_HUGEPAGE);
 #endif
   return p + before;
 }
@@ -34,7 +35,7 @@ static char *memory_alloc(u64 bytes) {
 static void memory_free(char *p, u64 bytes) {
   if (!p) return;
   if (bytes < HUGE_PAGE) free(p);
-  else munmap(p, (bytes + HUGE_PAGE - 1) & ~(u64)(HUGE_PAGE - 1));
+  else munmap(p, (bytes + PAGES - 1) & ~(u64)(PAGES - 1));
 }
 `;
 
