@@ -34,6 +34,8 @@ export interface LoraTerm {
   readonly magnitude?: string;
   readonly rank: number;
   readonly scaling: number;
+  /** The share of x that is dropped in x Aᵀ in training; see LoraOptions. */
+  readonly dropout?: number;
   /** The column of the input `adapter_rows` that holds the term's factor for each row of the batch; without it 1. */
   readonly column?: number;
 }
@@ -66,8 +68,8 @@ export interface LoraOptions {
   readonly columns?: number;
   /** The param of a name; without it, a weight. */
   readonly param?: (name: string, dtype: DType, shape: readonly number[]) => Node;
-  /** What stands for x in x Aᵀ (x): dropout, when training. */
-  readonly drop?: (x: Node) => Node;
+  /** x with a share of it dropped, in training; without it x. */
+  readonly drop?: (x: Node, rate: number) => Node;
 }
 
 /** The input that says which rows of the batch a term applies to. */
@@ -175,7 +177,8 @@ class Adapting {
   #withTerm(base: Node, x: Node, term: LoraTerm, matrix: Matrix, use: WeightUse, node: Node): Node {
     const a = this.#param(term.a, [term.rank, matrix.in]);
     const b = this.#param(term.b, [matrix.out, term.rank]);
-    const dropped = use === 'product' && this.#options.drop ? this.#options.drop(castTo(x, 'f32')) : x;
+    const { drop } = this.#options;
+    const dropped = use === 'product' && drop && term.dropout ? drop(castTo(x, 'f32'), term.dropout) : x;
     const low =
       use === 'lookup'
         ? make('gather', [make('transpose', [a], { perm: [1, 0] }), x], { axis: 0, batch: 0 })

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { AdamW, traceTraining } from '../frontends/dsl/index.ts';
 import { readSafetensors, writeSafetensors } from '../frontends/huggingface/index.ts';
 import {
   AutoModelForCausalLM,
@@ -16,6 +17,7 @@ import {
   type PeftModelForCausalLM,
   type PreTrainedModel,
 } from '../runtime/index.ts';
+import { TrainingSession } from '../runtime/trainer/training-session.ts';
 
 const checkpoint = fileURLToPath(new URL('../examples/tiny-llama', import.meta.url));
 const folder = (): string => mkdtempSync(join(tmpdir(), 'peft-'));
@@ -94,6 +96,28 @@ describe('adapters', () => {
     expect([...(await merged.generate({ input_ids: ids, ...options })).data]).toEqual([...expected.data]);
     for (const m of [merged, model, cpu]) m.dispose();
   }, 120_000);
+
+  test('training drops what the adapter reads, anew in every run, and evaluation does not', async () => {
+    const lossesWith = async (lora_dropout: number): Promise<number[]> => {
+      const model = await get_peft_model(base, random({ lora_dropout, use_dora: true }), 'default', { seed: 1 });
+      const { task, weights, isTrained } = model.trainable;
+      const options = { optimizer: AdamW(), dims: { batch: 1, seq: 8 }, isTrained: isTrained! };
+      const training = traceTraining(task, ['accumulate', 'evaluate'], options, weights.resolve);
+      const session = await TrainingSession.open({ training, target: 'reference', weights });
+      const column = { dtype: 'i64', shape: [1, 4], data: BigInt64Array.from(ids[0], BigInt) } as const;
+      const batch = { input_ids: column, labels: column };
+      const losses: number[] = [];
+      for (const entry of ['accumulate', 'accumulate', 'evaluate'] as const) {
+        losses.push(Number((await session.run(entry, batch, { num_items: 3 })).loss.data[0]));
+      }
+      session.dispose();
+      return losses;
+    };
+    const [first, second, evaluated] = await lossesWith(0.5);
+    const plain = await lossesWith(0);
+    expect(new Set([first, second, evaluated]).size).toBe(3);
+    for (const loss of plain) expect(loss).toBeCloseTo(evaluated, 5);
+  });
 
   test('a tied table is adapted in one of its uses', async () => {
     const folderOfTied = folder();
@@ -194,6 +218,8 @@ describe('what is refused', () => {
     expect(() => new LoraConfig({ r: 0 })).toThrow(/`r` must be a positive integer/);
     expect(() => new LoraConfig({ lora_dropout: 1 })).toThrow(/`lora_dropout`/);
     expect(() => new LoraConfig({ target_modules: '(' })).toThrow(/no regular expression/);
+    expect(() => new LoraConfig({ target_modules: '(a+)+b' })).toThrow(/repeats a group/);
+    expect(() => new LoraConfig({ target_modules: '.*'.repeat(40) })).toThrow(/more than 8 repetitions/);
     expect(() => new LoraConfig({ target_modules: 'q', layers_to_transform: [0] })).toThrow(/`layers_to_transform`/);
     expect(() => new LoraConfig({ lora_bias: true, use_dora: true })).toThrow(/`lora_bias`/);
     const unknown = JSON.parse('{"rank": 4}') as ConstructorParameters<typeof LoraConfig>[0];

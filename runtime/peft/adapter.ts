@@ -173,6 +173,7 @@ export function usesOf(adapters: readonly Adapter[], perRow = false): LoraUse[] 
         b: param('b')!,
         rank,
         scaling,
+        dropout: adapter.config.lora_dropout,
         ...(bias === undefined ? {} : { bias }),
         ...(magnitude === undefined ? {} : { magnitude }),
         ...(perRow ? { column } : {}),

@@ -1,7 +1,7 @@
 // Adapters in training: the task of a model with its active adapters applied, and the parameters that are trained. The
 // rewrite is done where the task is traced, so gradients, optimizers and checkpoints see the adapters' parameters as they
 // see any others.
-import { Module, Parameter, type SequenceTask, Tensor, type Tensors } from '../../frontends/dsl/index.ts';
+import { dropout, Module, Parameter, type SequenceTask, Tensor, type Tensors } from '../../frontends/dsl/index.ts';
 import type { Constant } from '../../frontends/dsl/module.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { type Graph, isOp, topologicalOrder } from '../../ir/graph.ts';
@@ -69,7 +69,11 @@ function adaptOutputs(outputs: Tensors, lora: LoraOptions, own: ReadonlyMap<stri
   const results = new Map(Object.entries(outputs).map(([name, { node }]) => [name, node]));
   const params = topologicalOrder([...results.values()]).filter((n) => isOp(n, 'param'));
   const graph: Graph = { name: 'task', params, results, updates: new Map() };
-  const adapted = adapt(graph, { ...lora, param: (name) => own.get(name)!.stored.node });
+  const adapted = adapt(graph, {
+    ...lora,
+    param: (name) => own.get(name)!.stored.node,
+    drop: (x, rate) => dropout(new Tensor(x), rate).node,
+  });
   return Object.fromEntries([...adapted.results].map(([name, node]) => [name, new Tensor(node)]));
 }
 
