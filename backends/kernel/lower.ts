@@ -63,7 +63,7 @@ function template(emitter: Emitter, target: Target): Expr {
     case 'update':
       return isThread ? updateKernel(emitter, lanes) : groups.updateKernel(emitter, target);
     case 'scatter':
-      return isThread ? scatterKernel(emitter) : groups.scatterKernel(emitter, target);
+      return isThread ? scatterKernel(emitter, lanes) : groups.scatterKernel(emitter, target);
     case 'scan':
       return isThread ? scanKernel(emitter) : groups.scanKernel(emitter, target);
     case 'sort':

@@ -16,6 +16,9 @@ export function mapSplit(rows: Dim, inner: Dim): { rowsPerTask: number; piece: n
   return { rowsPerTask: Math.max(1, Math.floor(work / Math.max(1, inner.max))), piece: 0 };
 }
 
+/** Positions of a scatter in one task: every task goes through all updates, so there are not too many. */
+export const scatterRange = (inner: Dim): number => Math.max(1, Math.floor(65536 / Math.max(1, inner.max)));
+
 /** Rows of a row kernel (norm, softmax) in one task. */
 export const rowsPerTask = (inner: Dim): number => Math.max(1, Math.floor(8192 / Math.max(1, inner.max)));
 

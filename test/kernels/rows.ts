@@ -103,6 +103,15 @@ export const ordering: KernelCase[] = [
       }),
     ),
   ),
+  scene('a scatter of rows of one number each', (s) => {
+    const ones = spread(s.input([3, 9]), s.input([3, 9, 40]), [0, 1]);
+    const indices = s.input([3, 9], 'i32', (i) => (i * 5) % 7);
+    return make('scatter', [s.input([7, 40]), indices, ones], { axis: 0, batch: 0, combine: 'add' });
+  }),
+  scene('a scatter of wide rows in several ranges: the gradient of an embedding', (s) => {
+    const indices = s.input([3, 9], 'i32', (i) => (i * 67) % 211);
+    return make('scatter', [constant(0, s.input([200, 700])), indices, s.input([3, 9, 700])], { axis: 0, batch: 0, combine: 'add' });
+  }),
   ...(['add', 'mul', 'max', 'min'] as const).flatMap((op) =>
     [false, true].map((reverse) =>
       scene(`scan ${op}, ${reverse}`, (s) => make('scan', [s.input([3, 40, 2])], { op, axis: 1, exclusive: reverse, reverse })),

@@ -3,10 +3,10 @@ import { dimProduct } from '../../../ir/dim.ts';
 import { isFloat } from '../../../ir/dtype.ts';
 import { ModelcError } from '../../../ir/error.ts';
 import { isOp, type Node } from '../../../ir/graph.ts';
-import { add, alu, cast, ceilDiv, constant, type Expr, index, mul, sub } from '../../../ir/loop.ts';
+import { add, alu, cast, ceilDiv, constant, type Expr, floorDiv, index, modulo, mul, sub } from '../../../ir/loop.ts';
 import { combine, delinear, identity, linear } from '../builder.ts';
 import { type Emitter, vectorLoop } from '../emit.ts';
-import { rowsPerTask } from '../schedule.ts';
+import { rowsPerTask, scatterRange } from '../schedule.ts';
 import { overRows, taskIndex } from './map.ts';
 
 /** Where the values of a cache_update or dynamic_update_slice begin, per axis. */
@@ -74,42 +74,52 @@ export function updateKernel(emitter: Emitter, lanes: number): Expr {
   });
 }
 
-/** One task per index of the axes before the scattered one: copies its part of x, then applies the updates in order. */
-export function scatterKernel(emitter: Emitter): Expr {
+/**
+ * A task owns a range of positions at one index of the axes before the scattered one: it copies its part of x, then goes
+ * through all updates and applies those that fall into it, in order. So equal positions add up in one order always.
+ */
+export function scatterKernel(emitter: Emitter, lanes: number): Expr {
   const { builder, region } = emitter;
   const root = region.root;
   if (!isOp(root, 'scatter')) throw new ModelcError('unsupported', `no scatter template for ${root.op}`);
   const { axis, batch, combine: how } = root.attrs;
   const [x, idx, updates] = root.args;
-  const shape = x.type.shape;
+  const { shape, dtype } = root.type;
   const out = builder.buffer(root, 'write');
   const outer = shape.slice(0, axis);
   const inner = shape.slice(axis + 1);
-  const grid = builder.size(dimProduct(outer));
-  const task = taskIndex(grid);
-  const at = delinear(builder, outer, task);
   const extent = builder.size(shape[axis]);
   const innerSize = builder.size(dimProduct(inner));
-  const blockSize = builder.let(mul(extent, innerSize));
-  const base = builder.let(mul(task, blockSize));
-  builder.for(index(0), blockSize, 1, (p) => {
-    const index_ = delinear(builder, shape.slice(axis), p);
-    builder.store(out, add(base, p), emitter.element(x, [...at, ...index_]));
-  });
+  const perTask = scatterRange(dimProduct(inner));
+  const ranges = ceilDiv(extent, perTask);
+  const grid = mul(builder.size(dimProduct(outer)), ranges);
+  const task = taskIndex(grid);
+  const line = builder.let(floorDiv(task, ranges));
+  const at = delinear(builder, outer, line);
+  const first = builder.let(mul(modulo(task, ranges), index(perTask)));
+  const end = builder.let(alu('min', add(first, index(perTask)), extent));
+  const base = builder.let(mul(line, extent));
+  /** Stores the elements of a position: `value` gives them, from the index of the axes behind and what is there. */
+  const store = (i: Expr, value: (rest: Expr[], old: (width: number) => Expr) => Expr) => {
+    const row = builder.let(mul(add(base, i), innerSize));
+    vectorLoop(emitter, innerSize, dtype === 'f32' ? lanes : 1, (position, width, scalarPosition) => {
+      const place = add(row, scalarPosition);
+      const element = value(delinear(builder, inner, position), (n) => builder.load(out, place, dtype, n));
+      builder.store(out, place, width > 1 ? emitter.full(element) : element);
+    });
+  };
+  builder.for(first, end, 1, (i) => store(i, (rest) => emitter.element(x, [...at, i, ...rest])), 'serial', extent);
   const indexShape = idx.type.shape.slice(batch);
   builder.for(index(0), builder.size(dimProduct(indexShape)), 1, (u) => {
     const indexAt = delinear(builder, indexShape, u);
-    const place = builder.let(cast(emitter.element(idx, [...at.slice(0, batch), ...indexAt]), 'index'));
-    const inRange = alu('and', alu('ge', place, index(0)), alu('lt', place, extent));
-    builder.if(inRange, () => {
-      const row = builder.let(add(base, mul(place, innerSize)));
-      builder.for(index(0), innerSize, 1, (p) => {
-        const rest = delinear(builder, inner, p);
-        const value = emitter.element(updates, [...at, ...indexAt, ...rest]);
-        const old = () => builder.load(out, add(row, p), root.type.dtype);
-        builder.store(out, add(row, p), how === 'set' ? value : combine(how, old(), value));
-      });
-    });
+    const i = builder.let(cast(emitter.element(idx, [...at.slice(0, batch), ...indexAt]), 'index'));
+    builder.if(alu('and', alu('ge', i, first), alu('lt', i, end)), () =>
+      store(i, (rest, old) => {
+        const value = emitter.full(emitter.element(updates, [...at, ...indexAt, ...rest]));
+        if (how === 'set') return value;
+        return combine(how, old(value.lanes), value);
+      }),
+    );
   });
   return grid;
 }
