@@ -217,9 +217,9 @@ describe('checkpoint folders', () => {
     [
       'an unknown architecture',
       { model_type: 'nothing' },
-      /model_type 'nothing', which is not known; supported: llama/,
+      /model_type 'nothing', which is not known; supported: .*\bllama\b/,
     ],
-    ['no architecture', { model_type: undefined }, /supported: llama/],
+    ['no architecture', { model_type: undefined }, /supported: .*\bllama\b/],
     ['an architecture of Object.prototype', { model_type: 'constructor' }, /not known/],
     ['a quantized checkpoint', { quantization_config: {} }, /quantization_config/],
     ['a size that is a string', { hidden_size: '4' }, /hidden_size must be a positive integer, found "4"/],
