@@ -6,7 +6,7 @@ import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync, writeSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Checkpoint } from '../frontends/huggingface/index.ts';
-import { bytesOf, type Shape, type ShapeName, shapes, type WeightType } from './shapes.ts';
+import { bytesOf, normsOf, type Shape, type ShapeName, shapes, type WeightType } from './shapes.ts';
 
 export const scratch = (): string => process.env.MODELC_BENCH_DIR ?? join(tmpdir(), 'modelc-bench');
 
@@ -48,8 +48,7 @@ function tensors(s: Shape): Map<string, number[]> {
     all.set(`${layer}.mlp.gate_proj.weight`, [s.ffn, s.hidden]);
     all.set(`${layer}.mlp.up_proj.weight`, [s.ffn, s.hidden]);
     all.set(`${layer}.mlp.down_proj.weight`, [s.hidden, s.ffn]);
-    all.set(`${layer}.input_layernorm.weight`, [s.hidden]);
-    all.set(`${layer}.post_attention_layernorm.weight`, [s.hidden]);
+    for (const norm of normsOf(s)) all.set(`${layer}.${norm}.weight`, [s.hidden]);
   }
   if (!s.tied) all.set('lm_head.weight', [s.vocab, s.hidden]);
   return all.set('model.norm.weight', [s.hidden]);

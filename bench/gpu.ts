@@ -128,13 +128,11 @@ function save(report: Report): void {
   writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(report, null, 1)}\n`);
   const [head, ...rows] = cells(report.rows);
   const line = (row: readonly string[]): string => `| ${row.join(' | ')} |`;
-  const notes = new Set(report.rows.flatMap((r) => (r.note ? [`${r.shape}: ${r.note}.`] : [])));
   const page = [
     `# ${report.device}, ${report.date}`,
     ...(report.caveat ? [report.caveat] : []),
     ...report.probes.map((p) => `- ${probeText(p)}`),
     [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n'),
-    ...notes,
     ...report.peers.map(({ shape, note, decode, prefill }) =>
       note ? `${shape}, ${note}` : `${shape} by transformers: decode ${decode} tokens/s, prefill ${prefill} tokens/s.`,
     ),

@@ -2,7 +2,7 @@
 import type { DeviceName } from '../runtime/devices.ts';
 import type { LoadOptions } from '../runtime/models.ts';
 import type { Probe } from './prober.ts';
-import { decodeBytes, prefillFlops, type Shape, type ShapeName, shapes, type WeightType } from './shapes.ts';
+import { decodeBytes, prefillFlops, type ShapeName, shapes, type WeightType } from './shapes.ts';
 
 export type Workload = 'generate' | 'compile';
 
@@ -77,14 +77,9 @@ export interface Row {
   readonly warm_ms?: number;
   readonly weights_ms?: number;
   readonly first_token_ms?: number;
-  readonly note?: string;
 }
 
 const round = (v: number, digits: number): number => Number(v.toFixed(digits));
-const noteOf = (name: ShapeName): { note?: string } => {
-  const { note }: Shape = shapes[name];
-  return note === undefined ? {} : { note };
-};
 
 /**
  * Rows of a measured model. `probes` were taken before, between and after the repetitions: each repetition is held against
@@ -125,7 +120,6 @@ export function generateRows(plan: RowPlan, measured: Measured, probes: readonly
       peak_rss_mb: measured.peakRssMb,
       ...(measured.plannedMb === undefined ? {} : { planned_mb: measured.plannedMb }),
       ...(measured.deviceMb === undefined ? {} : { device_mb: measured.deviceMb }),
-      ...noteOf(plan.shape),
     };
   };
   return [row('prefill', flops, arithmetic), row('decode', bytes, (p) => p.readBytesPerSecond)];
@@ -149,7 +143,6 @@ export function compileRow(plan: RowPlan, cold: Measured, warm: Measured): Row {
     warm_ms: round(warm.ready.ms, 1),
     ...(warm.weightsMs === undefined ? {} : { weights_ms: round(warm.weightsMs, 1) }),
     first_token_ms: round(warm.firstTokenMs ?? Number.NaN, 1),
-    ...noteOf(plan.shape),
   };
 }
 
@@ -176,8 +169,5 @@ export function aligned(lines: readonly (readonly string[])[]): string[] {
   return lines.map((l) => `${l.map((cell, i) => cell.padEnd(widths[i])).join('  ')}`.trimEnd());
 }
 
-/** Rows as aligned columns, and the notes below. */
-export function table(rows: readonly Row[]): string {
-  const notes = new Set(rows.flatMap((r) => (r.note ? [`${r.shape}: ${r.note}`] : [])));
-  return [...aligned(cells(rows)), ...notes].join('\n');
-}
+/** Rows as aligned columns. */
+export const table = (rows: readonly Row[]): string => aligned(cells(rows)).join('\n');

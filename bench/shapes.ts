@@ -1,7 +1,7 @@
 // The models that are measured, and the work that one token of them costs at least: the floors of DESIGN section 6.
 export interface Shape {
   /** The architecture, as config.json names it. */
-  readonly family: 'llama' | 'gemma';
+  readonly family: 'llama' | 'gemma2';
   readonly hidden: number;
   readonly layers: number;
   readonly heads: number;
@@ -11,11 +11,9 @@ export interface Shape {
   readonly vocab: number;
   /** Whether the output head is the embedding. */
   readonly tied: boolean;
-  /** What a reader of the numbers must know. */
-  readonly note?: string;
 }
 
-/** SmolLM2-135M, Llama-3.2-1B, Llama-3-8B, and one at the sizes of Gemma-2-2B; `tiny` is for smoke runs. */
+/** SmolLM2-135M, Llama-3.2-1B, Llama-3-8B and Gemma-2-2B; `tiny` is for smoke runs. */
 export const shapes = {
   tiny: {
     ...{ family: 'llama', hidden: 64, layers: 2, heads: 4, kvHeads: 2, headDim: 16, ffn: 128, vocab: 512 },
@@ -34,9 +32,8 @@ export const shapes = {
     tied: false,
   },
   gemma2b: {
-    ...{ family: 'gemma', hidden: 2304, layers: 26, heads: 8, kvHeads: 4, headDim: 256, ffn: 9216, vocab: 256000 },
+    ...{ family: 'gemma2', hidden: 2304, layers: 26, heads: 8, kvHeads: 4, headDim: 256, ffn: 9216, vocab: 256000 },
     tied: true,
-    note: 'sizes of Gemma-2-2B in the first Gemma architecture: no norms after blocks, no soft caps, no windows',
   },
 } as const satisfies Record<string, Shape>;
 export type ShapeName = keyof typeof shapes;
@@ -46,8 +43,15 @@ export const weightTypes = ['f32', 'bf16'] as const;
 export type WeightType = (typeof weightTypes)[number];
 export const bytesOf = { f32: 4, bf16: 2 } satisfies Record<WeightType, number>;
 
+/** The norms of a layer, as the checkpoint names them. */
+export const normsOf = ({ family }: Shape): readonly string[] => [
+  'input_layernorm',
+  'post_attention_layernorm',
+  ...(family === 'gemma2' ? ['pre_feedforward_layernorm', 'post_feedforward_layernorm'] : []),
+];
+
 const layerParams = (s: Shape): number =>
-  s.hidden * s.headDim * (2 * s.heads + 2 * s.kvHeads) + 3 * s.hidden * s.ffn + 2 * s.hidden;
+  s.hidden * s.headDim * (2 * s.heads + 2 * s.kvHeads) + 3 * s.hidden * s.ffn + normsOf(s).length * s.hidden;
 const headParams = (s: Shape): number => s.hidden * s.vocab;
 
 /**

@@ -7,6 +7,7 @@ import { checkpoint } from '../bench/checkpoint.ts';
 import { cudaProbes } from '../bench/cuda-probe.ts';
 import { generateRows, type Measured, type RowPlan } from '../bench/row.ts';
 import { shapeNames, shapes } from '../bench/shapes.ts';
+import { Parameter } from '../frontends/dsl/index.ts';
 import type { Device } from '../runtime/device.ts';
 import { modelOf } from '../runtime/models.ts';
 import { modelc } from './command.ts';
@@ -65,6 +66,8 @@ test.each(shapeNames)(
     const { tensors } = checkpoint(name, 'bf16');
     const model = modelOf(checkpoint(name, 'bf16')).model;
     expect(model.config.vocabSize).toBe(shapes[name].vocab);
+    const params = [...model.model.named()].flatMap(([key, field]) => (field instanceof Parameter ? [key] : []));
+    expect([...tensors.keys()].sort()).toEqual(params.sort());
     const ends = [...tensors.values()].map(({ span }) => span.offset + span.bytes);
     expect(Math.max(...ends)).toBeLessThan(1.2 * 2 ** 30);
     // Tensors of a layer do not overlap
