@@ -23,6 +23,7 @@ import { reduction } from '../ir/ops/reduction.ts';
 import { freeAxes, isRowReduction, isUpdate, keepsOrder, keepsRows, partsOf, type Region, type RegionGraph, type RegionKind } from '../ir/region.ts'; // biome-ignore format: one row
 import type { Target } from '../ir/target.ts';
 import { launchesOf } from './launches.ts';
+import { normParts } from './norm-parts.ts';
 import { isPartialUpdate, separateOutputs } from './outputs.ts';
 import { sourceTable } from './sources.ts';
 
@@ -94,7 +95,11 @@ function regionsOf(graph: Graph, target: Target): Region[] {
   for (const [param, value] of graph.updates) if (isPartialUpdate(param, value)) inPlace.add(value);
   const onlyWeights = dependencyTable(order, (p) => p.attrs.kind === 'weight' || p.attrs.kind === 'constant');
   const noParams = dependencyTable(order, () => false);
-  const normOperands = new Map<Node, boolean>();
+  const isNormPart = normParts({
+    isStored: (n) => n.op === 'param' || results.has(n),
+    isView: (n) => freeOps.has(n.op),
+    isFixed: (n) => onlyWeights.has(n),
+  });
   const sourcesOf = sourceTable((n) => n.op === 'param' || results.has(n));
   const depth = new Map<Node, number>(); // computed nodes on the longest way from a param
   for (const n of order) {
@@ -194,7 +199,7 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       const sameSize = dimEquals(dimProduct(a.type.shape), dimProduct(root.type.shape));
       if (!isSmall || !(inside(a) || (sameSize && isCheapAgain(a)))) return input(a);
       const cheap =
-        sameSize || kind === 'row' || kind === 'update' || !transcendental.has(a.op) || (hasRows(a) && normOperand(a));
+        sameSize || kind === 'row' || kind === 'update' || !transcendental.has(a.op) || (hasRows(a) && isNormPart(a));
       if (cls === 'map' && cheap) return take(a);
       if ((kind === 'map' || kind === 'update') && isMatrixProduct(a) && isAligned(a) && joins(a) && isDue(a)) {
         interior.add(a);
@@ -287,7 +292,7 @@ function regionsOf(graph: Graph, target: Target): Region[] {
       const cls = classOf(a);
       const small = dimEquals(dimProduct(a.type.shape), rows);
       const perRow = small && (cls === 'map' || isRowReduction(a));
-      const perElement = isElementwise(a) && !transcendental.has(a.op) && (belowReduction ? inside(a) : normOperand(a));
+      const perElement = isElementwise(a) && !transcendental.has(a.op) && (belowReduction ? inside(a) : isNormPart(a));
       const computed = few && !needed.has(a) && !a.args.some(leadsToProduct) && (perRow || perElement) && fits(a);
       // Tiles of groups want rows in memory in their own type: what computes them converts them too
       const isOperand =
@@ -333,19 +338,6 @@ function regionsOf(graph: Graph, target: Target): Region[] {
   /** Whether `a` is a matrix product or a view of one. */
   function leadsToProduct(a: Node): boolean {
     return isMatrixProduct(a) || (freeOps.has(a.op) && a.args.some(leadsToProduct));
-  }
-
-  /** Whether `a` is part of a norm: below it, through elementwise nodes and views, there is a row reduction. */
-  function normOperand(a: Node): boolean {
-    let known = normOperands.get(a);
-    if (known === undefined) {
-      known = a.args.some((b) => {
-        if (b.op === 'param' || results.has(b)) return false;
-        return isRowReduction(b) || ((freeOps.has(b.op) || isElementwise(b)) && normOperand(b));
-      });
-      normOperands.set(a, known);
-    }
-    return known;
   }
 
   /** transpose and reshape over an attention that nobody else reads: the attention stores in that order. */

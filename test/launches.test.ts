@@ -5,7 +5,9 @@ import { hostTarget } from '../backends/cpu/target.ts';
 import { cudaTarget } from '../backends/cuda/target.ts';
 import { webgpuTarget } from '../backends/webgpu/target.ts';
 import { checkpoint } from '../bench/checkpoint.ts';
+import { traceCausalLM } from '../frontends/dsl/index.ts';
 import { causalLM } from '../frontends/huggingface/index.ts';
+import { describeCausalLM } from '../frontends/huggingface/models.ts';
 import type { Launch, Program } from '../ir/program.ts';
 import type { Target } from '../ir/target.ts';
 import { compile } from '../runtime/compiler.ts';
@@ -56,6 +58,24 @@ describe.each([
     const middle = kindsOf(decoding(4, target, {})).slice(-2 * launches - 3, -launches - 3);
     expect(middle).toEqual(['matvec,matvec,matvec', 'attention', 'map', 'matvec', 'matvec', 'matvec']);
   });
+});
+
+test.each([
+  ['llama', 'num_hidden_layers'],
+  ['gemma2', 'num_hidden_layers'],
+  ['olmo2', 'num_hidden_layers'],
+  ['cohere', 'num_hidden_layers'],
+  ['gpt2', 'n_layer'],
+  ['bloom', 'n_layer'],
+  ['gpt_oss', 'num_hidden_layers'],
+])('%s: more layers take no other kernels, and read no more arrays', (model_type, depth) => {
+  const kernels = [4, 6].map((layers) => {
+    const { model } = describeCausalLM({ model_type, [depth]: layers }, 'config.json');
+    const decode = traceCausalLM(model, 'decode', { maxBatch: 2, maxLength: 256, chunk: 64 }, () => 'bf16');
+    return compile(model_type, { decode }, cudaTarget('sm_90a')).kernels;
+  });
+  expect(kernels[1].length).toBe(kernels[0].length);
+  for (const { buffers, note } of kernels[1]) expect(buffers.length, note).toBeLessThanOrEqual(12);
 });
 
 test('cpu: rotation and append are a launch, a merge only where threads outnumber the key heads', () => {
