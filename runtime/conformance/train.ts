@@ -69,6 +69,10 @@ export function underTheirNames(parameters: readonly string[]): Map<string, stri
       .replace(/\.experts\.\d+\.(down_proj|w2)\.weight$/, '.experts.down_proj');
     names.set(theirs, [...(names.get(theirs) ?? []), name]);
   }
+  // CamemBERT's head is declared before its encoder, so the weight that they share has the head's name
+  const [embeddings, head] = [/\.embeddings\.word_embeddings\.weight$/, 'lm_head.decoder.weight'];
+  const shared = parameters.filter((name) => embeddings.test(name));
+  if (shared.length > 0 && !names.has(head)) names.set(head, shared);
   return names;
 }
 
