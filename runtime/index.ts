@@ -15,10 +15,12 @@ export {
   type TextGenerationPipeline,
 } from './pipelines/index.ts';
 export type { Chat, GeneratedIds, GeneratedText, TextGenerationOptions } from './pipelines/text-generation.ts';
+export { AutoModelForSeq2SeqLM, type Seq2SeqLoadOptions } from './seq2seq-models.ts';
 export type {
   Column,
   EncoderOutput,
   LogitsOutput,
+  Seq2SeqLMOutput,
   SequenceInputs,
   SequenceModel,
   SpanOutput,

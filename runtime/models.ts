@@ -62,7 +62,7 @@ export function count(name: string, value: number): number {
 }
 
 /** The checkpoint's generation_config.json, or what its config.json says of generation. */
-function generationConfigOf(checkpoint: Checkpoint): GenerationConfig {
+export function generationConfigOf(checkpoint: Checkpoint): GenerationConfig {
   const path = `${checkpoint.dir}/generation_config.json`;
   if (Object.keys(checkpoint.generationConfig).length > 0) {
     return GenerationConfig.parse(JSON.stringify(checkpoint.generationConfig), path);

@@ -121,9 +121,9 @@ export class ProgramSession implements Session {
     return buffer;
   }
 
-  plannedBytes(batch: number, capacity: number): number {
+  plannedBytes(batch: number, capacity: number, sizes?: Readonly<Record<string, number>>): number {
     const programs = [...new Set(this.entries.values())].map((part) => part.program);
-    return fixedBytes(programs) + stateBytes(this.program, batch, capacity);
+    return fixedBytes(programs) + stateBytes(this.program, batch, capacity, sizes);
   }
 
   createState(batch: number, capacity: number, sizes: Readonly<Record<string, number>> = {}): ProgramState {

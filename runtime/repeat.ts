@@ -70,7 +70,9 @@ export async function* repeatOnDevice(
   const proceed = (size: number): void => {
     const runs = Array.from({ length: size }, (_, i) => submitted + i);
     const given = runs.map((run): Tensors => (run === 0 ? {} : inputs(run)));
-    const writes = Object.keys(given[size - 1]).map((role) => ({
+    // Not every model reads all that the caller knows.
+    const roles = Object.keys(given[size - 1]).filter((role) => plan.inputs.some((t) => t.name === role));
+    const writes = roles.map((role) => ({
       input: plan.inputs.findIndex((t) => t.name === role),
       data: given.map((tensors) => (tensors[role] ? bytesOf(tensors[role].data) : undefined)),
     }));

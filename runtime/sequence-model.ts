@@ -15,6 +15,9 @@ export interface SequenceInputs {
   input_ids: Column;
   attention_mask?: Column | null;
   token_type_ids?: Column | null;
+  /** Of models with a decoder: what it reads; made of the labels where it is absent. */
+  decoder_input_ids?: Column | null;
+  decoder_attention_mask?: Column | null;
   /** Given labels, the output has a `loss`. */
   labels?: Column | null;
   start_positions?: Column | null;
@@ -22,9 +25,11 @@ export interface SequenceInputs {
   output_hidden_states?: boolean;
 }
 
-interface CommonOutput {
-  /** Given labels: the loss, a scalar. */
+/** Given labels: the loss, a scalar. */
+interface LossOutput {
   loss?: Tensor<'float32'>;
+}
+interface CommonOutput extends LossOutput {
   /** The embeddings, then each layer's output: [batch, length, hidden]. */
   hidden_states?: Tensor<'float32'>[];
 }
@@ -34,6 +39,16 @@ export interface LogitsOutput extends CommonOutput {
 export interface SpanOutput extends CommonOutput {
   start_logits: Tensor<'float32'>;
   end_logits: Tensor<'float32'>;
+}
+/** Of models with an encoder and a decoder. */
+export interface Seq2SeqLMOutput extends LossOutput {
+  /** [batch, target length, vocab] */
+  logits: Tensor<'float32'>;
+  /** [batch, source length, hidden] */
+  encoder_last_hidden_state: Tensor<'float32'>;
+  /** The embeddings, then each layer's output, of either side. */
+  encoder_hidden_states?: Tensor<'float32'>[];
+  decoder_hidden_states?: Tensor<'float32'>[];
 }
 export interface EncoderOutput extends CommonOutput {
   last_hidden_state: Tensor<'float32'>;
@@ -63,16 +78,16 @@ export class SequenceToTensors<O> {
     const isEvaluated = labels.length > 0 && labels.every(({ name }) => Object.hasOwn(given, name));
     const entry = isEvaluated ? 'evaluate' : 'forward';
     const results = await this.session.run(entry, completeInputs(isEvaluated ? [...inputs, ...labels] : inputs, given));
-    const hidden: Tensor<'float32'>[] = [];
+    const hidden: Record<string, Tensor<'float32'>[]> = {};
     const output: Record<string, Tensor<'float32'>> = {};
     for (const [name, { shape, data }] of Object.entries(results)) {
-      const index = /^hidden_states\.(\d+)$/.exec(name)?.[1];
-      if (!(data instanceof Float32Array) || (index !== undefined && !output_hidden_states)) continue;
+      const { states, index } = /^(?<states>\w*hidden_states)\.(?<index>\d+)$/.exec(name)?.groups ?? {};
+      if (!(data instanceof Float32Array) || (states && !output_hidden_states)) continue;
       const tensor = new Tensor('float32', data.slice(), shape);
-      if (index === undefined) output[name] = tensor;
-      else hidden[Number(index)] = tensor;
+      if (states) (hidden[states] ??= [])[Number(index)] = tensor;
+      else output[name] = tensor;
     }
-    return { ...output, ...(output_hidden_states ? { hidden_states: hidden } : {}) } as O;
+    return { ...output, ...hidden } as O;
   }
 
   forward(inputs: SequenceInputs): Promise<O> {

@@ -64,9 +64,9 @@ export interface Session {
   readonly limits: SessionLimits;
   /**
    * Bytes that the memory plan asks for: weights, constants, the state of `batch` rows with `capacity` positions, and
-   * the largest arena. Absent where memory is not planned (the interpreter).
+   * the largest arena; `sizes` as of createState. Absent where memory is not planned (the interpreter).
    */
-  plannedBytes?(batch: number, capacity: number): number;
+  plannedBytes?(batch: number, capacity: number, sizes?: Readonly<Record<string, number>>): number;
   /** Zeroed state for `batch` rows and `capacity` positions; `sizes` are values of the other dims that states have. */
   createState(batch: number, capacity: number, sizes?: Readonly<Record<string, number>>): State;
   /**

@@ -18,6 +18,7 @@ export * from './relative-position.ts';
 export * from './rope.ts';
 export * from './sampling-inputs.ts';
 export * from './sampling.ts';
+export * from './seq2seq.ts';
 export * from './sequence-task.ts';
 export * from './tensor.ts';
 export * from './trace.ts';

@@ -26,3 +26,12 @@ export {
   type TensorSource,
   writeSafetensors,
 } from './safetensors.ts';
+export {
+  describeSeq2Seq,
+  type Seq2SeqDescription,
+  type Seq2SeqGraph,
+  type Seq2SeqLM,
+  seq2seqGraph,
+  seq2seqLM,
+  supportedSeq2Seq,
+} from './seq2seq.ts';

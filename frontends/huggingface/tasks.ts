@@ -19,10 +19,11 @@ import { encoderFamilies } from './families/index.ts';
 import { Fields } from './fields.ts';
 import { type JsonObject, quote } from './json.ts';
 import { describeCausalLM, refuseQuantized, underPrefix } from './models.ts';
+import { describeSeq2Seq } from './seq2seq.ts';
 import type { StoredTensor } from './safetensors.ts';
 
 /** `encoder`: the model without a head. */
-export const taskNames = ['causal-lm', 'encoder', ...encoderHeads] as const;
+export const taskNames = ['causal-lm', 'seq2seq-lm', 'encoder', ...encoderHeads] as const;
 export type TaskName = (typeof taskNames)[number];
 
 /** A model as its config.json describes it, for one task. */
@@ -31,7 +32,7 @@ export interface TaskDescription {
   readonly task: SequenceTask;
   readonly modelType: string;
   readonly vocabSize: number;
-  /** Tokens of the longest sequence. */
+  /** Tokens of the longest sequence; infinite where a model has no bound. */
   readonly maxPositions: number;
   /** Standard deviation of the weights of a new model. */
   readonly initializerRange: number;
@@ -65,10 +66,15 @@ function problemTypeOf(config: Fields): ProblemType | undefined {
 }
 
 /**
- * The model of a config.json, which `where` names in messages, for a task. Throws ModelcError 'checkpoint' for an unknown
+ * The model of a config.json, which `where` names in messages, for a task; `has` says which weights its checkpoint has. Throws ModelcError 'checkpoint' for an unknown
  * architecture, one that does not have the task, or an inconsistent config.
  */
-export function describeTask(config: JsonObject, where: string, name: TaskName): TaskDescription {
+export function describeTask(
+  config: JsonObject,
+  where: string,
+  name: TaskName,
+  has?: (weight: string) => boolean,
+): TaskDescription {
   const fields = new Fields(config, where);
   if (name === 'causal-lm') {
     const { model, loraTargets, config: about } = describeCausalLM(config, where);
@@ -83,6 +89,10 @@ export function describeTask(config: JsonObject, where: string, name: TaskName):
       prefix: '',
       loraTargets,
     };
+  }
+  if (name === 'seq2seq-lm') {
+    const { maxPositions = Number.POSITIVE_INFINITY, ...described } = describeSeq2Seq(config, where, has);
+    return { ...described, name, maxPositions };
   }
   const modelType = fields.text('model_type', '');
   if (!Object.hasOwn(encoderFamilies, modelType)) {
@@ -127,7 +137,7 @@ function withoutPrefix(tensors: Tensors, prefix: string): Tensors {
 export function taskModel(checkpoint: Checkpoint, name: TaskName): TaskModel {
   const where = `${checkpoint.dir}/config.json`;
   refuseQuantized(new Fields(checkpoint.config, where));
-  const described = describeTask(checkpoint.config, where, name);
+  const described = describeTask(checkpoint.config, where, name, (weight) => checkpoint.tensors.has(weight));
   const { modelType, prefix, task } = described;
   const tensors = renamed(checkpoint.tensors);
   const named: Checkpoint = {

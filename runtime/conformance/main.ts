@@ -18,6 +18,7 @@ import { targetNames } from '../devices.ts';
 import { openSubject, readTensors, type SubjectOptions, supports } from './subject.ts';
 import { causalTraining, checkTraining } from './train.ts';
 import { checkTask, isTaskKind, supportsTask, type TaskGolden } from './task-checks.ts';
+import { checkSeq2Seq, seq2seqKind, type Seq2SeqGolden, supportsSeq2Seq } from './seq2seq-checks.ts';
 
 const width = 28;
 
@@ -26,9 +27,11 @@ function reasonToSkip(c: Case): string | undefined {
   if (!existsSync(join(c.folder, 'golden.json'))) return 'it has no model';
   if (!existsSync(join(c.checkpoint, 'config.json'))) return 'it has no config.json';
   const { kind } = readJson<{ kind?: string }>(join(c.folder, 'golden.json'));
-  if (c.layout === 'golden' && kind !== 'causal-lm' && !isTaskKind(kind)) return `kind ${kind ?? 'unknown'}`;
+  const isOwn = kind === 'causal-lm' || kind === seq2seqKind || isTaskKind(kind);
+  if (c.layout === 'golden' && !isOwn) return `kind ${kind ?? 'unknown'}`;
   const { model_type } = readJson<{ model_type?: string }>(join(c.checkpoint, 'config.json'));
-  const isKnown = isTaskKind(kind) ? supportsTask(model_type) : supports(model_type);
+  const known = kind === seq2seqKind ? supportsSeq2Seq : isTaskKind(kind) ? supportsTask : supports;
+  const isKnown = known(model_type);
   return isKnown ? undefined : `architecture ${model_type ?? 'unknown'}`;
 }
 
@@ -38,6 +41,11 @@ async function runCase(c: Case, options: SubjectOptions): Promise<CaseReport> {
   if (isTaskKind(kind)) {
     const golden = readJson<TaskGolden>(join(c.folder, 'golden.json'));
     await checkTask(report, c.checkpoint, golden, await readTensors(join(c.folder, 'golden.safetensors')), options);
+    return report;
+  }
+  if (kind === seq2seqKind) {
+    const golden = readJson<Seq2SeqGolden>(join(c.folder, 'golden.json'));
+    await checkSeq2Seq(report, c.checkpoint, golden, await readTensors(join(c.folder, 'golden.safetensors')), options);
     return report;
   }
   const subject = await openSubject(c.checkpoint, options);

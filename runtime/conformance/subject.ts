@@ -32,7 +32,7 @@ export interface Subject {
 export const supports = (modelType: string | undefined): boolean =>
   modelType !== undefined && supportedModels.includes(modelType);
 
-const rowsOf = (ids: Tensor<'int64'>): number[][] => {
+export const idsOf = (ids: Tensor<'int64'>): number[][] => {
   const [rows, length] = ids.dims;
   return Array.from({ length: rows }, (_, r) => Array.from(ids.data.subarray(r * length, (r + 1) * length), Number));
 };
@@ -53,7 +53,7 @@ export async function openSubject(folder: string, options: SubjectOptions): Prom
     },
     async generate(prompt, settings) {
       const fixed = { do_sample: false, eos_token_id: null, pad_token_id: 0 } as const;
-      return rowsOf(await model.generate({ input_ids: [prompt], ...settings, ...fixed }));
+      return idsOf(await model.generate({ input_ids: [prompt], ...settings, ...fixed }));
     },
     async encode(text) {
       const tokenizer = await AutoTokenizer.from_pretrained(folder);

@@ -161,7 +161,8 @@ function collect(
 ): Decoded {
   const returned = batch.flatMap((row) => row.finished.slice(0, g.num_return_sequences));
   const generated = Math.max(...returned.map((beam) => beam.indices.length));
-  const fill = BigInt(pad ?? eos[0] ?? -1);
+  // As in transformers, where a padding token 0 is none.
+  const fill = BigInt((pad || eos[0]) ?? pad ?? -1);
   const padded = <T>(list: readonly T[], length: number, value: T): T[] => [
     ...list,
     ...new Array<T>(length - list.length).fill(value),

@@ -17,6 +17,8 @@ export class DynamicCache {
   private bound: { readonly session: Session; readonly state: State } | undefined;
   /** Per row, how many of the positions are attended to: the position id of the next token. */
   positions: number[] = [];
+  /** Beside an encoder: tokens of the source, whose keys and values are kept with the cache. Set before the first use. */
+  source: number | undefined;
 
   /** Positions that are written. */
   get_seq_length(): number {
@@ -42,7 +44,10 @@ export class DynamicCache {
     if (!this.bound) {
       const isNear = expected > positions && expected - positions <= farAhead;
       const room = isNear ? Math.min(expected, limit) : this.doubled(positions, limit);
-      this.bound = { session, state: session.createState(rows, this.room(room)) };
+      this.bound = {
+        session,
+        state: session.createState(rows, this.room(room), this.source === undefined ? {} : { source: this.source }),
+      };
       this.positions = new Array<number>(rows).fill(0);
       forgotten.register(this, this.bound.state, this);
     }

@@ -11,7 +11,8 @@ export type {
 } from './model.ts';
 export type { GenerationParameters } from './parameters.ts';
 export * from './processors.ts';
-export type { GenerateOptions } from './resolve.ts';
+export type { EncoderOutputs, GenerateOptions } from './resolve.ts';
+export type { EncodeOptions, Seq2SeqModel } from './seq2seq-model.ts';
 export * from './stopping-criteria.ts';
 export {
   BaseStreamer,

@@ -4,19 +4,22 @@ import * as p from './processors.ts';
 import type { ResolvedCall } from './resolve.ts';
 import * as w from './warpers.ts';
 
-/** Everything but classifier-free guidance, which needs a second run of the model (guidance.ts). */
-export function processorsOf(call: ResolvedCall, prompt: bigint[][]): LogitsProcessorList {
+/**
+ * Everything but classifier-free guidance, which needs a second run of the model (guidance.ts). `source`: what the model
+ * has read, which for a model without an encoder is the prompt.
+ */
+export function processorsOf(call: ResolvedCall, prompt: bigint[][], source: bigint[][]): LogitsProcessorList {
   const { parameters: g, eos, options } = call;
   const length = prompt[0].length;
   const list: LogitsProcessor[] = [];
   if (g.sequence_bias) list.push(new p.SequenceBiasLogitsProcessor(g.sequence_bias));
   if (g.encoder_repetition_penalty !== 1) {
-    list.push(new p.EncoderRepetitionPenaltyLogitsProcessor(g.encoder_repetition_penalty, prompt));
+    list.push(new p.EncoderRepetitionPenaltyLogitsProcessor(g.encoder_repetition_penalty, source));
   }
   if (g.repetition_penalty !== 1) list.push(new p.RepetitionPenaltyLogitsProcessor(g.repetition_penalty));
   if (g.no_repeat_ngram_size > 0) list.push(new p.NoRepeatNGramLogitsProcessor(g.no_repeat_ngram_size));
   if (g.encoder_no_repeat_ngram_size > 0) {
-    list.push(new p.EncoderNoRepeatNGramLogitsProcessor(g.encoder_no_repeat_ngram_size, prompt));
+    list.push(new p.EncoderNoRepeatNGramLogitsProcessor(g.encoder_no_repeat_ngram_size, source));
   }
   if (g.bad_words_ids) list.push(new p.NoBadWordsLogitsProcessor(g.bad_words_ids, eos));
   if (eos.length > 0) {

@@ -100,7 +100,10 @@ export class RepetitionPenaltyLogitsProcessor extends LogitsProcessor {
 const encoderRow = (encoder: readonly bigint[][], rows: number, index: number): bigint[] =>
   encoder[Math.floor((index * encoder.length) / rows)];
 
-/** Above 1, favours tokens of the encoder's input (or of the prompt). */
+/**
+ * Above 1, favours tokens of the encoder's input (or of the prompt). As in transformers, row i of the scores goes by row i
+ * of that input: where the rows are expanded for beams or sequences, those behind the first ones are left alone.
+ */
 export class EncoderRepetitionPenaltyLogitsProcessor extends LogitsProcessor {
   constructor(
     private readonly penalty: number,
@@ -111,7 +114,7 @@ export class EncoderRepetitionPenaltyLogitsProcessor extends LogitsProcessor {
   }
   _call(input_ids: bigint[][], logits: Scores): Scores {
     return eachRow(input_ids, logits, (row, _, i) => {
-      penalise(row, encoderRow(this.encoder_input_ids, input_ids.length, i), 1 / this.penalty);
+      if (i < this.encoder_input_ids.length) penalise(row, this.encoder_input_ids[i], 1 / this.penalty);
     });
   }
 }

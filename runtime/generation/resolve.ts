@@ -22,6 +22,15 @@ import { warnOnce } from './warnings.ts';
 /** Rows of token ids in any of the usual forms. */
 export type TokenRows = Tensor | readonly (readonly (number | bigint)[])[] | readonly number[] | readonly bigint[];
 
+/** What an encoder gives. */
+export interface EncoderOutputs {
+  /** [batch, length, hidden] */
+  last_hidden_state: Tensor<'float32'>;
+}
+
+/** Arguments that only models with an encoder take. */
+export const targetArguments = ['decoder_input_ids', 'decoder_attention_mask', 'encoder_outputs'] as const;
+
 /** Arguments of generate(): what the model reads, how the loop is steered, and any generation parameter. */
 export interface GenerateOptions extends GenerationParameters {
   input_ids?: TokenRows | null;
@@ -29,6 +38,12 @@ export interface GenerateOptions extends GenerationParameters {
   inputs?: TokenRows | null;
   /** 1 for real tokens, 0 for padding; of the shape of input_ids. */
   attention_mask?: TokenRows | null;
+  /** Of models with an encoder: what the target begins with, in place of the token that targets begin with. */
+  decoder_input_ids?: TokenRows | null;
+  /** 1 for real tokens, 0 for padding; of the shape of decoder_input_ids. */
+  decoder_attention_mask?: TokenRows | null;
+  /** Of models with an encoder: what `encode` gave, in place of input_ids. */
+  encoder_outputs?: EncoderOutputs | null;
   generation_config?: GenerationParameters | null;
   logits_processor?: LogitsProcessorList | readonly (LogitsProcessor | LogitsProcessor['_call'])[] | null;
   stopping_criteria?:
@@ -58,6 +73,7 @@ const callArguments: readonly string[] = [
   'input_ids',
   'inputs',
   'attention_mask',
+  ...targetArguments,
   'generation_config',
   'logits_processor',
   'stopping_criteria',
@@ -101,15 +117,7 @@ const unserved: readonly (readonly [GenerationField, neutral: readonly unknown[]
 ];
 
 /** Arguments of transformers' generate() that this build knows but does not serve. */
-const unservedArguments = [
-  'assistant_model',
-  'assistant_tokenizer',
-  'custom_generate',
-  'synced_gpus',
-  'inputs_embeds',
-  'encoder_outputs',
-  'decoder_input_ids',
-];
+const unservedArguments = ['assistant_model', 'assistant_tokenizer', 'custom_generate', 'synced_gpus', 'inputs_embeds'];
 
 export interface ResolvedCall {
   readonly options: GenerateOptions;

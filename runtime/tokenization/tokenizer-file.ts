@@ -17,6 +17,22 @@ export function malformed(where: string, cause: unknown): ModelcError {
 const idLimit = 2 ** 24;
 const modelTypes: readonly unknown[] = ['BPE', 'WordPiece', 'Unigram'];
 
+const replaced = (Regex: string, content: string) => ({ type: 'Replace', pattern: { Regex }, content });
+
+/** The normalizer that SentencePiece calls nmt, which the library lacks: control characters go, odd spaces are spaces. */
+const nmt: readonly unknown[] = [
+  replaced('[\\u0001-\\u0008\\u000B\\u000E-\\u001F\\u007F\\u008F\\u009F]', ''),
+  replaced('[\\t\\n\\f\\r\\u1680\\u200B-\\u200F\\u2028\\u2029\\u2581\\uFEFF\\uFFFD]', ' '),
+];
+
+/** A normalizer in parts that the library has. */
+function inKnownParts(normalizer: unknown): unknown {
+  if (typeof normalizer !== 'object' || normalizer === null || !('type' in normalizer)) return normalizer;
+  if (normalizer.type === 'Nmt') return { type: 'Sequence', normalizers: nmt };
+  if (!('normalizers' in normalizer) || !Array.isArray(normalizer.normalizers)) return normalizer;
+  return { ...normalizer, normalizers: normalizer.normalizers.map(inKnownParts) };
+}
+
 /** The library's tokenizer of a tokenizer.json. Throws ModelcError 'parse' or 'unsupported'. */
 export function openTokenizer(
   json: Readonly<Record<string, unknown>>,
@@ -46,7 +62,7 @@ export function openTokenizer(
     }
   }
   try {
-    return new Tokenizer({ ...json, added_tokens: added }, config);
+    return new Tokenizer({ ...json, normalizer: inKnownParts(json.normalizer), added_tokens: added }, config);
   } catch (cause) {
     throw malformed(where, cause);
   }

@@ -10,6 +10,8 @@ import { gpt2 } from './gpt2.ts';
 import { llamaFamilies } from './llama.ts';
 import { llamaLikeFamilies } from './llama-like.ts';
 import { mpnet } from './mpnet.ts';
+import type { Seq2SeqFamily } from './seq2seq-family.ts';
+import { t5Families } from './t5.ts';
 
 /** Language models that read from left to right. */
 export const families: Readonly<Record<string, Family>> = {
@@ -26,4 +28,9 @@ export const encoderFamilies: Readonly<Record<string, EncoderFamily>> = {
   distilbert,
   albert,
   mpnet,
+};
+
+/** Models whose decoder continues a target beside what an encoder has read. */
+export const seq2seqFamilies: Readonly<Record<string, Seq2SeqFamily>> = {
+  ...t5Families,
 };

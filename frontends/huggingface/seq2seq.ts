@@ -1,0 +1,103 @@
+// A config.json to an encoder-decoder model, and with the weights of a checkpoint beside it, to the graphs that the
+// compiler traces: of whole pairs, and those of generation.
+import { ModelcError } from '../../ir/error.ts';
+import {
+  type EncoderDecoder,
+  type Seq2SeqEntry,
+  type Seq2SeqLimits,
+  type SequenceTask,
+  seq2seqTask,
+  type TaskEntry,
+  taskEntries,
+  type Traced,
+  traceSeq2Seq,
+  traceTask,
+  type WeightResolver,
+} from '../dsl/index.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import { seq2seqFamilies } from './families/index.ts';
+import { Fields } from './fields.ts';
+import { type JsonObject, quote } from './json.ts';
+import { refuseQuantized, underPrefix } from './models.ts';
+
+/** An encoder-decoder model as its config.json describes it. */
+export interface Seq2SeqDescription {
+  readonly model: EncoderDecoder;
+  readonly task: SequenceTask;
+  readonly modelType: string;
+  readonly vocabSize: number;
+  /** Positions of a source and of a target; undefined where the model has no bound. */
+  readonly maxPositions: number | undefined;
+  /** Standard deviation of the weights of a new model. */
+  readonly initializerRange: number;
+  /** The token that targets begin with, where nobody says another. */
+  readonly start: number;
+  readonly prefix: string;
+  /** The modules that LoRA adapts where nobody names any, as PEFT has them for this model_type. */
+  readonly loraTargets: readonly string[] | undefined;
+}
+
+/** An encoder-decoder model that a checkpoint holds. */
+export interface Seq2SeqLM extends Seq2SeqDescription {
+  /** The checkpoint, its weights under the names that the model has for them. */
+  readonly checkpoint: Checkpoint;
+}
+
+/** The entries of an encoder-decoder model. */
+export type Seq2SeqGraph = TaskEntry | Seq2SeqEntry;
+
+/** The model_types of encoder-decoder models that are known. */
+export const supportedSeq2Seq: readonly string[] = Object.keys(seq2seqFamilies);
+
+/**
+ * The model of a config.json, which `where` names in messages; `has` says which weights its checkpoint has. Throws
+ * ModelcError 'checkpoint' for an unknown architecture or an inconsistent config.
+ */
+export function describeSeq2Seq(
+  config: JsonObject,
+  where: string,
+  has: (weight: string) => boolean = () => false,
+): Seq2SeqDescription {
+  const fields = new Fields(config, where);
+  const modelType = fields.text('model_type', '');
+  if (!Object.hasOwn(seq2seqFamilies, modelType)) {
+    throw new ModelcError(
+      'checkpoint',
+      `${where} has model_type ${quote(modelType)}, which is not known for this task; supported: ${supportedSeq2Seq.join(', ')}`,
+    );
+  }
+  const { read, prefix, loraTargets } = seq2seqFamilies[modelType];
+  const { model, vocabSize, maxPositions, start, pad } = read(fields, has);
+  return {
+    model,
+    task: seq2seqTask(model, { start, pad }),
+    modelType,
+    vocabSize,
+    maxPositions,
+    initializerRange: fields.positive('initializer_range', fields.positive('init_std', 0.02)),
+    start,
+    prefix,
+    loraTargets,
+  };
+}
+
+/** The model of a checkpoint. Errors are those of describeSeq2Seq, and 'checkpoint' for weights that do not fit it. */
+export function seq2seqLM(checkpoint: Checkpoint): Seq2SeqLM {
+  const where = `${checkpoint.dir}/config.json`;
+  refuseQuantized(new Fields(checkpoint.config, where));
+  const described = describeSeq2Seq(checkpoint.config, where, (name) => checkpoint.tensors.has(name));
+  return { ...described, checkpoint: { ...checkpoint, tensors: underPrefix(checkpoint.tensors, described.prefix) } };
+}
+
+/** The graph of an entry of a model. */
+export function seq2seqGraph(
+  { model, task }: Pick<Seq2SeqDescription, 'model' | 'task'>,
+  entry: Seq2SeqGraph,
+  limits: Seq2SeqLimits,
+  weights: WeightResolver,
+): Traced {
+  const whole = taskEntries.find((e) => e === entry);
+  if (!whole) return traceSeq2Seq(model, entry as Seq2SeqEntry, limits, weights);
+  const { maxBatch: batch, maxSource: source, maxLength: seq } = limits;
+  return traceTask(task, whole, { batch, source, seq }, weights);
+}

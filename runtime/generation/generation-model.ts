@@ -1,0 +1,317 @@
+// What all models that generate have in common: the call is resolved, the cache made, a decoding method chosen and its
+// result put into the shape that users of transformers know. A kind of model says what the decoder begins with. It knows
+// sessions, not compilers, so it is the same class in a program that compiles and in a compiled artifact.
+import { ModelcError } from '../../ir/error.ts';
+import type { Session } from '../session.ts';
+import { Tensor } from '../tensor.ts';
+import type { TrainableModel } from '../trainer/trainable.ts';
+import { beamSearch } from './beam-search.ts';
+import { DynamicCache, StaticCache } from './cache.ts';
+import type { GenerationConfig } from './configuration.ts';
+import { Decoder, type DecoderOptions, throwIfAborted } from './decoder.ts';
+import type { GenerationParameters } from './parameters.ts';
+import { expansion, processorsOf } from './processor-list.ts';
+import { RandomStream } from './random.ts';
+import { type GenerateOptions, type ResolvedCall, resolveCall } from './resolve.ts';
+import type { Decoded, Run } from './run.ts';
+import { sample } from './sample.ts';
+import { logSumExp } from './scores.ts';
+import { stoppingOf } from './stopping-list.ts';
+import { AsyncQueue, type BaseStreamer, TextIteratorStreamer } from './streamers.ts';
+import { warnOnce } from './warnings.ts';
+
+/** What generation must know of a model. */
+export interface ModelInfo {
+  readonly vocabSize: number;
+  /** Infinite where a model has no bound. */
+  readonly maxPositionEmbeddings: number;
+  readonly bosTokenId?: number;
+}
+
+/** What generate() returns with `return_dict_in_generate: true`. */
+export interface GenerateOutput {
+  sequences: Tensor<'int64'>;
+  /** Processed scores of each step, [rows, vocab]. */
+  scores?: Tensor<'float32'>[];
+  /** Raw logits of each step, [rows, vocab]. */
+  logits?: Tensor<'float32'>[];
+  /** Of beam search: final scores, and for each generated token the beam it continued. */
+  sequences_scores?: Tensor<'float32'>;
+  beam_indices?: Tensor<'int32'>;
+  past_key_values: DynamicCache | null;
+}
+
+export type GenerateResult<O extends GenerateOptions> = O extends { return_dict_in_generate: true }
+  ? GenerateOutput
+  : Tensor<'int64'>;
+
+/** What a decoder begins with. */
+export interface Beginning {
+  /** Which tokens of the prompt are real, row-major; undefined when all are. */
+  readonly mask: Uint8Array | undefined;
+  /** The rows that the processors of encoders look at. */
+  readonly source: bigint[][];
+  /** Fills a cache that is made for this call with what the decoder looks at besides the prompt; every row `repeat` times. */
+  prepare?(cache: DynamicCache, repeat: number): Promise<void>;
+  /** Guidance, where the model serves it and the call asks for it. */
+  readonly guided?: Guided | undefined;
+}
+
+/** Turns scores into guided ones, and the cache that it needs to. */
+export interface Guided {
+  readonly guide: Run['guide'];
+  readonly cache: DynamicCache;
+}
+
+export type FeedOptions = Pick<DecoderOptions, 'session' | 'signal' | 'chunk'>;
+
+export abstract class GenerationModel<I extends ModelInfo = ModelInfo> {
+  /** What a Trainer trains; absent where the model came compiled. */
+  trainable: TrainableModel | undefined;
+
+  constructor(
+    protected session: Session,
+    protected readonly info: I,
+    /** config.json of the checkpoint. */
+    readonly config: Readonly<Record<string, unknown>>,
+    public generation_config: GenerationConfig,
+    /** What the model was loaded with; a call's own options win. */
+    private readonly loadDefaults: Pick<GenerationParameters, 'cache_implementation' | 'max_cache_len'> = {},
+  ) {}
+
+  /** The ids that the decoder begins with, one row for each of the inputs. */
+  protected abstract promptOf(options: GenerateOptions): bigint[][];
+
+  /** What there is besides them. */
+  protected abstract begin(call: ResolvedCall, prompt: bigint[][], feed: FeedOptions): Beginning;
+
+  /**
+   * Bytes that generation plans for: weights, caches of `batch` rows and `length` positions, and intermediate values.
+   * undefined on the interpreter.
+   */
+  planned_bytes(batch: number, length: number): number | undefined {
+    return this.session.plannedBytes?.(batch, length);
+  }
+
+  /**
+   * Continues the rows of `input_ids`. Gives the ids of prompt and continuation, int64 [rows, length], or a
+   * GenerateOutput with `return_dict_in_generate: true`. Options, defaults and precedence are those of transformers.
+   */
+  async generate<const O extends GenerateOptions>(options: O): Promise<GenerateResult<O>> {
+    const { parameters, decoded, cache } = await this.decode(options);
+    const sequences = int64Rows(decoded.sequences);
+    const output: GenerateOutput = {
+      sequences,
+      ...(decoded.scores ? { scores: decoded.scores } : {}),
+      ...(decoded.logits ? { logits: decoded.logits } : {}),
+      ...(decoded.sequences_scores
+        ? {
+            sequences_scores: new Tensor('float32', Float32Array.from(decoded.sequences_scores), [
+              decoded.sequences_scores.length,
+            ]),
+          }
+        : {}),
+      ...(decoded.beam_indices
+        ? {
+            beam_indices: new Tensor('int32', Int32Array.from(decoded.beam_indices.flat()), [
+              decoded.beam_indices.length,
+              decoded.beam_indices[0].length,
+            ]),
+          }
+        : {}),
+      past_key_values: cache,
+    };
+    return (parameters.return_dict_in_generate ? output : sequences) as GenerateResult<O>;
+  }
+
+  /** The new ids of each step, one per row, as they are decoded. Leaving the loop ends the generation. */
+  async *stream(options: GenerateOptions): AsyncGenerator<bigint[], void, undefined> {
+    const controller = new AbortController();
+    const queue = new AsyncQueue<bigint[]>(() => controller.abort());
+    let isPrompt = true;
+    const streamer: BaseStreamer = {
+      put(value) {
+        options.streamer?.put(value);
+        if (!isPrompt) queue.push(value.map(([id]) => id));
+        isPrompt = false;
+      },
+      end() {
+        options.streamer?.end();
+        queue.end();
+      },
+    };
+    const signal = options.signal ? AbortSignal.any([options.signal, controller.signal]) : controller.signal;
+    const finished = this.decode({ ...options, streamer, signal }).catch((error: unknown) => queue.fail(error));
+    try {
+      yield* queue;
+    } finally {
+      await finished;
+    }
+  }
+
+  /**
+   * The scores of the chosen tokens, [rows, steps]: log-probabilities with `normalize_logits`. `scores` and
+   * `beam_indices` are what generate() returned.
+   */
+  compute_transition_scores(
+    sequences: Tensor<'int64'>,
+    scores: readonly Tensor<'float32'>[],
+    beam_indices?: Tensor<'int32'> | null,
+    normalize_logits = false,
+  ): Tensor<'float32'> {
+    const [rows, total] = sequences.dims;
+    const steps = beam_indices ? Math.max(1, beam_indices.dims[1]) : scores.length;
+    const cut = total - steps;
+    const out = new Float32Array(rows * steps);
+    for (let r = 0; r < rows; r++) {
+      for (let s = 0; s < steps; s++) {
+        const beam = beam_indices ? beam_indices.data[r * steps + s] : r;
+        if (beam < 0) continue;
+        const vocab = scores[s].dims[1];
+        const row = scores[s].data.subarray(beam * vocab, (beam + 1) * vocab);
+        const id = Number(sequences.data[r * total + cut + s]);
+        out[r * steps + s] = row[id] - (normalize_logits ? logSumExp(row) : 0);
+      }
+    }
+    return new Tensor('float32', out, [rows, steps]);
+  }
+
+  /** Goes on with another session, of the same model with other weights. */
+  replaceSession(session: Session): void {
+    this.session.dispose();
+    this.session = session;
+  }
+
+  /** Frees code, weights and memory. */
+  dispose(): void {
+    this.session.dispose();
+  }
+
+  private async decode(options: GenerateOptions): Promise<{
+    readonly parameters: ResolvedCall['parameters'];
+    readonly decoded: Decoded;
+    readonly cache: DynamicCache | null;
+  }> {
+    try {
+      return await this.decodeNow(options);
+    } catch (error) {
+      if (options.streamer instanceof TextIteratorStreamer) options.streamer.fail(error);
+      throw error;
+    }
+  }
+
+  private async decodeNow(options: GenerateOptions): ReturnType<GenerationModel<I>['decode']> {
+    const signal = options.signal ?? undefined;
+    throwIfAborted(signal);
+    const ids = this.promptOf(options);
+    const call = this.resolve(options, ids[0].length);
+    const { parameters: g } = call;
+    const repeat = expansion(call);
+    if (options.streamer && g.num_beams > 1) {
+      throw new ModelcError('input', '`streamer` cannot be used with beam search; set `num_beams` to 1');
+    }
+    const prompt = ids.flatMap((row) => new Array<bigint[]>(repeat).fill(row));
+    const feed: FeedOptions = {
+      session: this.session,
+      ...(signal ? { signal } : {}),
+      ...(g.prefill_chunk_size ? { chunk: g.prefill_chunk_size } : {}),
+    };
+    const { mask: rowMask, source, prepare, guided } = this.begin(call, ids, feed);
+    const mask = rowMask && repeatRows(rowMask, ids.length, repeat);
+    const cache = options.past_key_values ?? this.newCache(call);
+    if (cache.get_seq_length() >= prompt[0].length) {
+      throw new ModelcError(
+        'input',
+        `past_key_values holds ${cache.get_seq_length()} positions, so input_ids must be longer; it has ${prompt[0].length} tokens`,
+      );
+    }
+    const run: Run = {
+      call,
+      decoder: new Decoder({ ...feed, cache, positions: call.maxLength - 1, together: togetherOf(options) }),
+      cache,
+      prompt,
+      mask,
+      vocabSize: this.info.vocabSize,
+      processors: processorsOf(call, ids, source),
+      stopping: stoppingOf(call),
+      random: new RandomStream(options.seed ?? undefined),
+      streamer: options.streamer ?? undefined,
+      guide: guided?.guide,
+    };
+    // Kept for the caller when it can be handed out: in a dictionary, or because it is the caller's own.
+    const isKept = Boolean(options.past_key_values) || g.return_dict_in_generate;
+    try {
+      await prepare?.(cache, repeat);
+      const decoded = g.num_beams > 1 ? await beamSearch(run) : await sample(run);
+      return { parameters: g, decoded, cache: isKept ? cache : null };
+    } catch (error) {
+      if (!options.past_key_values) cache.dispose();
+      throw error;
+    } finally {
+      guided?.cache.dispose();
+      if (!isKept) cache.dispose();
+    }
+  }
+
+  /** The resolved call, its length kept within what the model is compiled for. */
+  private resolve(options: GenerateOptions, promptLength: number): ResolvedCall {
+    const defaults = { ...this.loadDefaults, ...options };
+    const { length: room, fixedLength } = this.session.limits;
+    if (promptLength > room) {
+      throw new ModelcError(
+        'input',
+        `the prompt has ${promptLength} tokens, but the model is compiled for ${room}; shorten it or load the model with max_cache_len: ${promptLength}`,
+      );
+    }
+    const call = resolveCall(defaults, this.generation_config, promptLength, this.info.maxPositionEmbeddings);
+    const { cache_implementation, max_cache_len } = call.parameters;
+    if (fixedLength && options.cache_implementation === 'dynamic') {
+      throw new ModelcError(
+        'unsupported',
+        "the model is compiled for a static cache; load it with cache_implementation: 'dynamic'",
+      );
+    }
+    // The last token is never read back, so a cache of n positions serves n + 1 tokens.
+    const needed = call.maxLength - 1;
+    const isStatic = fixedLength || cache_implementation === 'static';
+    const limit = isStatic && max_cache_len !== null ? Math.min(room, max_cache_len) : room;
+    if (needed <= limit) return call;
+    if (isStatic && max_cache_len !== null) {
+      throw new ModelcError(
+        'input',
+        `prompt and new tokens need ${needed} cache positions, but max_cache_len is ${limit}; raise it or lower max_new_tokens`,
+      );
+    }
+    warnOnce(
+      `Prompt and new tokens would be ${call.maxLength} tokens, but the model is compiled for ${room} positions; generation ends there. Load it with max_cache_len: ${needed} for more.`,
+    );
+    return { ...call, maxLength: limit + 1 };
+  }
+
+  private newCache({ parameters: g, maxLength }: ResolvedCall): DynamicCache {
+    const { fixedLength, length } = this.session.limits;
+    if (fixedLength) return new StaticCache(length);
+    return g.cache_implementation === 'static' ? new StaticCache(g.max_cache_len ?? maxLength - 1) : new DynamicCache();
+  }
+}
+
+function togetherOf({ tokens_per_submit: together }: GenerateOptions): number {
+  if (together === undefined || together === null) return 1;
+  if (Number.isInteger(together) && together > 0) return together;
+  throw new ModelcError('input', `\`tokens_per_submit\` must be a positive integer, but is ${together}`);
+}
+
+/** Every row of a matrix, row-major, `times` times. */
+export function repeatRows<T extends Uint8Array | Float32Array>(data: T, rows: number, times: number): T {
+  if (times === 1) return data;
+  const length = data.length / rows;
+  const out = new (data.constructor as new (size: number) => T)(data.length * times);
+  for (let r = 0; r < rows * times; r++) {
+    const from = Math.floor(r / times) * length;
+    out.set(data.subarray(from, from + length), r * length);
+  }
+  return out;
+}
+
+const int64Rows = (rows: readonly (readonly bigint[])[]): Tensor<'int64'> =>
+  new Tensor('int64', BigInt64Array.from(rows.flat()), [rows.length, rows[0].length]);

@@ -1,0 +1,215 @@
+// AutoModelForSeq2SeqLM: a checkpoint folder to an encoder-decoder model that runs, as models.ts does it for models
+// without an encoder. What generation does not need (whole pairs, the encoder alone) is compiled at its first use.
+import type { Traced } from '../frontends/dsl/index.ts';
+import {
+  type Checkpoint,
+  openCheckpoint,
+  type Seq2SeqDescription,
+  type Seq2SeqGraph,
+  seq2seqGraph,
+  seq2seqLM,
+} from '../frontends/huggingface/index.ts';
+import { ModelcError } from '../ir/error.ts';
+import type { CacheSpec } from '../passes/cache-layout.ts';
+import { compile } from './compiler.ts';
+import type { Device } from './device.ts';
+import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
+import { createSeq2SeqModel, type Seq2SeqModel } from './generation/seq2seq-model.ts';
+import { checkDtype, count, digestOf, generationConfigOf, type LoadOptions } from './models.ts';
+import { ProgramSession } from './program-session.ts';
+import { ReferenceSession } from './reference-session.ts';
+import type { HostTensor, Session, SessionLimits } from './session.ts';
+import type { TrainableModel } from './trainer/trainable.ts';
+import { checkpointWeights, memoryWeights, overlaidWeights, type WeightStore } from './weight-store.ts';
+
+/** Options of from_pretrained for models with an encoder. */
+export interface Seq2SeqLoadOptions extends Omit<LoadOptions, 'architecture'> {
+  /** Tokens of a source at most; default what the model has positions for, or 512. */
+  max_length?: number | null;
+}
+
+const fields: Readonly<Record<keyof Seq2SeqLoadOptions, true>> = {
+  target: true,
+  device: true,
+  dtype: true,
+  cache_implementation: true,
+  max_cache_len: true,
+  max_batch: true,
+  chunk: true,
+  max_length: true,
+};
+
+const defaultBatch = 8;
+/** Where a model has no bound, tokens of a source and of a target. */
+const defaultLength = 512;
+/** Targets begin with a token or a few. */
+const defaultChunk = 64;
+
+function checkOptions(options: Seq2SeqLoadOptions): void {
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(fields, name));
+  if (unknown !== undefined) {
+    throw new ModelcError(
+      'unsupported',
+      `from_pretrained() does not support the option \`${unknown}\` for this model; it takes ${Object.keys(fields).join(', ')}`,
+    );
+  }
+  const { cache_implementation: cache } = options;
+  if (cache && cache !== 'dynamic' && cache !== 'static') {
+    throw new ModelcError(
+      'unsupported',
+      `cache_implementation '${String(cache)}' is not supported; use 'dynamic' or 'static'`,
+    );
+  }
+}
+
+/** A model of a checkpoint, and what it is to be compiled for. */
+export interface OpenedSeq2Seq {
+  readonly checkpoint: Checkpoint;
+  readonly model: Seq2SeqDescription;
+  readonly weights: WeightStore;
+  /** Those of the target, and the tokens of a source. */
+  readonly limits: SessionLimits & { readonly source: number };
+  readonly cache: CacheSpec;
+  readonly target: TargetName;
+  /** Changes traced graphs: that of adapters. */
+  readonly rewrite?: ((traced: Traced) => Traced) | undefined;
+}
+
+function limitsOf({ maxPositions }: Seq2SeqDescription, options: Seq2SeqLoadOptions): OpenedSeq2Seq['limits'] {
+  const positions = (name: 'max_length' | 'max_cache_len'): number => {
+    const wanted = count(name, options[name] ?? maxPositions ?? defaultLength);
+    if (maxPositions === undefined || wanted <= maxPositions) return wanted;
+    throw new ModelcError('input', `${name} is ${wanted}, but the model has positions for ${maxPositions} tokens`);
+  };
+  const length = positions('max_cache_len');
+  return {
+    batch: count('max_batch', options.max_batch ?? defaultBatch),
+    chunk: Math.min(count('chunk', options.chunk ?? defaultChunk), length),
+    length,
+    fixedLength: options.cache_implementation === 'static',
+    source: positions('max_length'),
+  };
+}
+
+// biome-ignore lint/complexity/noStaticOnlyClass: the name and form that users of transformers know
+export class AutoModelForSeq2SeqLM {
+  /**
+   * The encoder-decoder model of a checkpoint folder. Throws ModelcError 'checkpoint' or 'parse' when its files do not fit
+   * together, 'toolchain' when it cannot be compiled, 'unsupported' for options that are not served.
+   */
+  static async from_pretrained(directory: string, options: Seq2SeqLoadOptions = {}): Promise<Seq2SeqModel> {
+    checkOptions(options);
+    const target = targetOf(options.target, options.device);
+    const { checkpoint, ...model } = seq2seqLM(await openCheckpoint(directory));
+    checkDtype(options.dtype, checkpoint);
+    const limits = limitsOf(model, options);
+    const { fixedLength, length } = limits;
+    return openSeq2Seq({
+      checkpoint,
+      model,
+      weights: checkpointWeights(checkpoint),
+      limits,
+      cache: fixedLength ? { kind: 'static', capacity: length, store: 'f32' } : { kind: 'dynamic', store: 'f32' },
+      target,
+    });
+  }
+}
+
+const sources = new WeakMap<object, OpenedSeq2Seq>();
+
+/** What a model of from_pretrained was made of. */
+export const seq2seqSourceOf = (model: object): OpenedSeq2Seq | undefined => sources.get(model);
+
+/** An opened model, ready to run. */
+export async function openSeq2Seq(opened: OpenedSeq2Seq): Promise<Seq2SeqModel> {
+  const { checkpoint, model, limits } = opened;
+  const { task, vocabSize, maxPositions: maxPositionEmbeddings = Number.POSITIVE_INFINITY, start } = model;
+  const { inputs, labels } = task;
+  const info = { inputs, labels, vocabSize, maxPositionEmbeddings, start, maxSource: limits.source };
+  const session = await openSession(opened);
+  const made = createSeq2SeqModel(session, info, checkpoint.config, generationConfigOf(checkpoint));
+  sources.set(made, opened);
+  made.trainable = trainableOf(opened, made);
+  return made;
+}
+
+/** What a Trainer needs of a model. */
+function trainableOf(opened: OpenedSeq2Seq, made: Seq2SeqModel): TrainableModel {
+  const { checkpoint, model, target, weights } = opened;
+  return {
+    task: model.task,
+    target,
+    maxPositions: model.maxPositions,
+    config: checkpoint.config,
+    generationConfig: checkpoint.generationConfig,
+    weights,
+    async adopt(tensors) {
+      const next: OpenedSeq2Seq = { ...opened, weights: memoryWeights(tensors) };
+      made.replaceSession(await openSession(next));
+      sources.set(made, next);
+      made.trainable = trainableOf(next, made);
+    },
+  };
+}
+
+/**
+ * An opened model that reads `tensors` in place of weights of the checkpoint, or beside them, and whose graphs are
+ * rewritten, unless `rewrite` is undefined.
+ */
+export const rewrittenSeq2Seq = (
+  opened: OpenedSeq2Seq,
+  tensors: ReadonlyMap<string, HostTensor>,
+  rewrite?: (traced: Traced) => Traced,
+): OpenedSeq2Seq => ({ ...opened, weights: overlaidWeights(opened.weights, tensors), rewrite });
+
+/** The graph of an entry. */
+export function graphOf({ model, limits, weights, rewrite }: OpenedSeq2Seq, entry: Seq2SeqGraph): Traced {
+  const { batch: maxBatch, source: maxSource, length: maxLength, chunk } = limits;
+  const traced = seq2seqGraph(model, entry, { maxBatch, maxSource, maxLength, chunk }, weights.resolve);
+  return rewrite ? rewrite(traced) : traced;
+}
+
+const openSession = (opened: OpenedSeq2Seq): Promise<Session> =>
+  opened.target === 'reference' ? Promise.resolve(openReference(opened)) : openCompiled(opened, opened.target);
+
+function openReference(opened: OpenedSeq2Seq): Session {
+  const { limits, weights } = opened;
+  const traced = new Map<string, Traced>();
+  return new ReferenceSession({
+    limits,
+    trace(entry) {
+      const graph = traced.get(entry) ?? graphOf(opened, entry as Seq2SeqGraph);
+      traced.set(entry, graph);
+      return graph;
+    },
+    weight: (name, dtype, shape) => weights.array(name, dtype, shape),
+  });
+}
+
+async function openCompiled(opened: OpenedSeq2Seq, target: DeviceName): Promise<Session> {
+  const { checkpoint, model, weights, limits, cache, rewrite } = opened;
+  const { open, build, entries } = devices[target];
+  const device: Device = await open();
+  const { tensors } = weights;
+  const built = (...names: Seq2SeqGraph[]) => {
+    const traced = Object.fromEntries(names.map((entry) => [entry, graphOf(opened, entry)]));
+    const graph = rewrite ? digestOf(...Object.values(traced)) : undefined;
+    const key = {
+      config: checkpoint.config,
+      task: 'seq2seq-lm',
+      graph,
+      tensors,
+      limits,
+      cache,
+      target: device.target,
+      entries: names,
+    };
+    return build(key, () => compile(model.modelType, traced, device.target, { cache }));
+  };
+  return ProgramSession.open({
+    ...(await built('memory', ...entries)),
+    device,
+    weight: (tensor) => weights.source(tensor),
+    missing: (entry) => built(entry as Seq2SeqGraph),
+  });
+}
