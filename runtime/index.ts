@@ -35,7 +35,4 @@ export {
 } from './task-models.ts';
 export { type NestedList, type SliceSpec, Tensor, type TensorDataTypes, type TensorTypeName } from './tensor.ts';
 export * from './tokenization/index.ts';
-export { CurveCallback } from './trainer/callbacks/curve.ts';
-export { ProgressCallback, type ProgressOptions } from './trainer/callbacks/progress.ts';
-export { TensorBoardCallback, type TensorBoardOptions } from './trainer/callbacks/tensorboard.ts';
-export { curveHtml, curveSvg } from './trainer/curve.ts';
+export * from './trainer/index.ts';

@@ -31,7 +31,8 @@ import { createModel, type ModelInfo, type PreTrainedModel } from './generation/
 import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import type { HostTensor, Session, SessionLimits } from './session.ts';
-import type { TrainableModel } from './trainer/trainable.ts';
+import { savePretrained } from './trainer/save-model.ts';
+import { frozenAs, type TrainableModel } from './trainer/trainable.ts';
 import { checkpointWeights, memoryWeights, overlaidWeights, type WeightStore } from './weight-store.ts';
 
 export interface LoadOptions {
@@ -332,12 +333,14 @@ function trainableOf(
     config: checkpoint.config,
     generationConfig: checkpoint.generationConfig,
     weights,
+    write: (folder) =>
+      savePretrained(folder, { config: checkpoint.config, generationConfig: checkpoint.generationConfig, weights }),
     async adopt(tensors) {
-      const trained = memoryWeights(tensors);
+      const trained = overlaidWeights(weights, tensors);
       const next: OpenedModel = { ...opened, weights: trained, ...traces(opened.model, trained, limits) };
       model.replaceSession(await openSession(next, target, device));
       sources.set(model, { opened: next, target, ...(device ? { device } : {}) });
-      model.trainable = trainableOf(next, model, target, device);
+      model.trainable = { ...trainableOf(next, model, target, device), ...frozenAs(model.trainable) };
     },
   };
 }

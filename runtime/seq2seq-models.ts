@@ -19,8 +19,9 @@ import { checkDtype, count, digestOf, generationConfigOf, type LoadOptions } fro
 import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import type { HostTensor, Session, SessionLimits } from './session.ts';
-import type { TrainableModel } from './trainer/trainable.ts';
-import { checkpointWeights, memoryWeights, overlaidWeights, type WeightStore } from './weight-store.ts';
+import { savePretrained } from './trainer/save-model.ts';
+import { frozenAs, type TrainableModel } from './trainer/trainable.ts';
+import { checkpointWeights, overlaidWeights, type WeightStore } from './weight-store.ts';
 
 /** Options of from_pretrained for models with an encoder. */
 export interface Seq2SeqLoadOptions extends Omit<LoadOptions, 'architecture'> {
@@ -136,18 +137,20 @@ export async function openSeq2Seq(opened: OpenedSeq2Seq): Promise<Seq2SeqModel> 
 /** What a Trainer needs of a model. */
 function trainableOf(opened: OpenedSeq2Seq, made: Seq2SeqModel): TrainableModel {
   const { checkpoint, model, target, weights } = opened;
+  const { config, generationConfig } = checkpoint;
   return {
     task: model.task,
     target,
     maxPositions: model.maxPositions,
-    config: checkpoint.config,
-    generationConfig: checkpoint.generationConfig,
+    config,
+    generationConfig,
     weights,
+    write: (folder) => savePretrained(folder, { config, generationConfig, weights }),
     async adopt(tensors) {
-      const next: OpenedSeq2Seq = { ...opened, weights: memoryWeights(tensors) };
+      const next: OpenedSeq2Seq = { ...opened, weights: overlaidWeights(weights, tensors) };
       made.replaceSession(await openSession(next));
       sources.set(made, next);
-      made.trainable = trainableOf(next, made);
+      made.trainable = { ...trainableOf(next, made), ...frozenAs(made.trainable) };
     },
   };
 }

@@ -6,6 +6,7 @@ import { callable } from './callable.ts';
 import { completeInputs } from './sequence-inputs.ts';
 import type { HostTensor, Session } from './session.ts';
 import { type NestedList, Tensor, type TensorTypeName } from './tensor.ts';
+import { requireTrainable, type Trainable, type TrainableModel, withGradients } from './trainer/trainable.ts';
 
 /** A column of a batch: a tensor, or nested lists of numbers; a row alone is a batch of one. */
 export type Column = Tensor | readonly (number | bigint)[] | readonly (readonly (number | bigint)[])[];
@@ -60,9 +61,12 @@ export interface SequenceModelInfo extends Pick<SequenceTask, 'inputs' | 'labels
   readonly vocabSize: number;
 }
 
-export class SequenceToTensors<O> {
+export class SequenceToTensors<O> implements Trainable {
+  /** What a Trainer needs of the model; undefined where it was not made by from_pretrained. */
+  trainable: TrainableModel | undefined;
+
   constructor(
-    private readonly session: Session,
+    private session: Session,
     private readonly info: SequenceModelInfo,
     /** config.json of the checkpoint. */
     readonly config: Readonly<Record<string, unknown>>,
@@ -97,6 +101,23 @@ export class SequenceToTensors<O> {
   /** Bytes of weights and intermediate values; undefined on the interpreter. */
   planned_bytes(): number | undefined {
     return this.session.plannedBytes?.(1, 1);
+  }
+
+  /** Whether the parameters that `which` names (all) are trained from now on. */
+  requires_grad_(requires_grad = true, which?: (name: string) => boolean): this {
+    this.trainable = withGradients(this.trainable, requires_grad, which);
+    return this;
+  }
+
+  /** Writes the model's config.json, generation_config.json and weights, so that from_pretrained loads them. */
+  save_pretrained(folder: string): Promise<void> {
+    return requireTrainable(this.trainable).write(folder);
+  }
+
+  /** Goes on with another session, of the same model with other weights. */
+  replaceSession(session: Session): void {
+    this.session.dispose();
+    this.session = session;
   }
 
   /** Frees code, weights and memory. */

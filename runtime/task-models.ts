@@ -18,6 +18,8 @@ import {
   type SpanOutput,
 } from './sequence-model.ts';
 import type { HostTensor, Session } from './session.ts';
+import { savePretrained } from './trainer/save-model.ts';
+import { frozenAs, type TrainableModel } from './trainer/trainable.ts';
 import { checkpointWeights, overlaidWeights, type WeightStore } from './weight-store.ts';
 
 /** Options of from_pretrained for models that read whole sequences. */
@@ -84,12 +86,37 @@ const sources = new WeakMap<object, OpenedTask>();
 export const taskSourceOf = (model: object): OpenedTask | undefined => sources.get(model);
 
 export async function openTask<O>(opened: OpenedTask): Promise<SequenceModel<O>> {
-  const { model, target } = opened;
-  const session = await (target === 'reference' ? openReference(opened) : openCompiled(opened, target));
+  const { model } = opened;
+  const session = await openSession(opened);
   const { inputs, labels } = model.task;
   const made = createSequenceModel<O>(session, { inputs, labels, vocabSize: model.vocabSize }, model.checkpoint.config);
   sources.set(made, opened);
+  made.trainable = trainableOf(opened, made);
   return made;
+}
+
+const openSession = (opened: OpenedTask): Promise<Session> =>
+  opened.target === 'reference' ? Promise.resolve(openReference(opened)) : openCompiled(opened, opened.target);
+
+/** What a Trainer needs of a model. */
+function trainableOf<O>(opened: OpenedTask, made: SequenceModel<O>): TrainableModel {
+  const { model, limits, weights, target } = opened;
+  const { config, generationConfig } = model.checkpoint;
+  return {
+    task: model.task,
+    target,
+    maxPositions: limits.seq,
+    config,
+    generationConfig,
+    weights,
+    write: (folder) => savePretrained(folder, { config, generationConfig, weights }),
+    async adopt(tensors) {
+      const next = rewrittenTask(opened, tensors);
+      made.replaceSession(await openSession(next));
+      sources.set(made, next);
+      made.trainable = { ...trainableOf(next, made), ...frozenAs(made.trainable) };
+    },
+  };
 }
 
 /**

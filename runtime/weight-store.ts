@@ -72,11 +72,16 @@ export function memoryWeights(tensors: ReadonlyMap<string, HostTensor>): WeightS
   };
 }
 
+/** What lies over what: tensors that are replaced once more must not stay in memory. */
+const overlays = new WeakMap<WeightStore, { below: WeightStore; tensors: ReadonlyMap<string, HostTensor> }>();
+
 /** Weights of which some are read from memory, in place of those below or beside them. */
 export function overlaidWeights(below: WeightStore, tensors: ReadonlyMap<string, HostTensor>): WeightStore {
+  const under = overlays.get(below);
+  if (under) return overlaidWeights(under.below, new Map([...under.tensors, ...tensors]));
   const above = memoryWeights(tensors);
   const of = (name: string): WeightStore => (tensors.has(name) ? above : below);
-  return {
+  const store: WeightStore = {
     tensors: [...below.tensors.filter(([name]) => !tensors.has(name)), ...above.tensors],
     resolve: (name, shape) => of(name).resolve(name, shape),
     stored: (name) => of(name).stored(name),
@@ -84,6 +89,8 @@ export function overlaidWeights(below: WeightStore, tensors: ReadonlyMap<string,
     source: (weight) => of(recipeOf(weight.name).source).source(weight),
     array: (name, dtype, shape) => of(name).array(name, dtype, shape),
   };
+  overlays.set(store, { below, tensors });
+  return store;
 }
 
 const storedTensor = (checkpoint: Checkpoint, name: string) => {

@@ -66,7 +66,7 @@ async function check(model: string, variant: string, target: TargetName): Promis
   const [rows, length] = columns.input_ids.shape;
   const labels = Array.from(columns.labels.data as BigInt64Array, Number);
   const count = labels.filter((label, i) => i % length > 0 && label !== ignored).length;
-  const items = task.isCausal ? { num_items: count } : {};
+  const items = task.countsItems ? { num_items: count } : {};
   const training = traceTraining(
     task,
     ['train', 'accumulate'],

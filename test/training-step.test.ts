@@ -186,11 +186,14 @@ test('dropout draws anew in every run, from the seed, and does nothing in evalua
   const rows = batchOf(2, 16);
   const options = { task: droppingTask(0.3), entries: ['train', 'evaluate'] as const };
   const plain = await openTraining({ entries: ['evaluate'] });
-  const evaluated = number((await plain.run('evaluate', columns(rows))).loss);
+  const evaluated = number((await plain.run('evaluate', columns(rows), { num_items: itemsOf(rows) })).loss);
   const draw = async (seed: number, checkpointing: Checkpointing): Promise<number[]> => {
     const session = await openTraining({ ...options, checkpointing });
     await session.write('random', { dtype: 'u32', shape: [2], data: Uint32Array.of(seed, 0) });
-    expect(number((await session.run('evaluate', columns(rows))).loss)).toBeCloseTo(evaluated, 5);
+    expect(number((await session.run('evaluate', columns(rows), { num_items: itemsOf(rows) })).loss)).toBeCloseTo(
+      evaluated,
+      5,
+    );
     const [first, second] = [await step(session, rows, 0), await step(session, rows, 0)];
     return [first, second].flatMap(({ loss, grad_norm }) => [number(loss), number(grad_norm)]);
   };
@@ -217,7 +220,7 @@ test.each([
   const task = causalTask(describeCausalLM(config, 'config').model);
   const session = await openTraining({ task, entries: ['train', 'evaluate'] });
   const rows = batchOf(2, 16);
-  const { loss } = await session.run('evaluate', columns(rows));
+  const { loss } = await session.run('evaluate', columns(rows), { num_items: itemsOf(rows) });
   expect(Math.abs(number((await step(session, rows)).loss) - number(loss)) > 1e-4).toBe(isDropping);
 });
 
@@ -267,6 +270,8 @@ test('a label that is no class is named, and a loss that is no number comes out 
   const { loss } = await session.run('train', wrong, { ...scalars, num_items: 0 });
   expect(number(loss)).toBeNaN();
   await expect(session.run('train', columns(rows), { num_items: 14 })).rejects.toThrow('needs learning_rate');
-  await expect(session.run('evaluate', columns(rows))).rejects.toThrow("no entry 'evaluate'; it has train");
+  await expect(session.run('evaluate', columns(rows), { num_items: itemsOf(rows) })).rejects.toThrow(
+    "no entry 'evaluate'; it has train",
+  );
   await expect(session.read('momentum')).rejects.toThrow("no state 'momentum'");
 });

@@ -79,7 +79,7 @@ export function encoderTask(encoder: Encoder): SequenceTask {
     model: encoder,
     inputs: inputsOf(encoder),
     labels: [],
-    isCausal: false,
+    countsItems: false,
     outputs(inputs) {
       const states = run(encoder, inputs);
       const last = states[states.length - 1];
@@ -103,7 +103,7 @@ export function encoderHeadTask(options: EncoderTaskOptions): SequenceTask {
     model: group({ [prefix]: encoder, ...head.fields }),
     inputs: inputsOf(encoder),
     labels,
-    isCausal: false,
+    countsItems: false,
     outputs(inputs) {
       const states = run(encoder, inputs);
       const logits = head.logits(states[states.length - 1]);
@@ -123,8 +123,8 @@ function targetOf({
 }: EncoderTaskOptions): Pick<SequenceTask, 'labels' | 'loss'> {
   const perToken = (name: string): SequenceInput => ({ name, dtype: 'i32', axes: ['batch', 'seq'] });
   const perRow = (name: string): SequenceInput => ({ name, dtype: 'i32', axes: ['batch'] });
-  const classes: SequenceTask['loss'] = (outputs, given) =>
-    crossEntropy(tensorOf(outputs, 'logits'), tensorOf(given, 'labels'));
+  const classes: SequenceTask['loss'] = (outputs, given, options) =>
+    crossEntropy(tensorOf(outputs, 'logits'), tensorOf(given, 'labels'), options);
   switch (kind) {
     case 'masked-lm':
     case 'token-classification':
@@ -144,7 +144,10 @@ function targetOf({
       const compare = problemType === 'regression' ? meanSquaredError : binaryCrossEntropy;
       return {
         labels: [{ name: 'labels', dtype: 'f32', axes: isOne ? ['batch'] : ['batch', labels] }],
-        loss(outputs, given) {
+        loss(outputs, given, { smoothing = 0 } = {}) {
+          if (smoothing > 0) {
+            throw new ModelcError('input', `labels of ${problemType} are no classes, and cannot be smoothed; use 0`);
+          }
           const logits = tensorOf(outputs, 'logits');
           return compare(isOne ? logits.squeeze(-1) : logits, tensorOf(given, 'labels'));
         },

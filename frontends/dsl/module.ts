@@ -83,6 +83,25 @@ export abstract class Module {
     return withScope(this.#path, body);
   }
 
+  /** This module and all below it, by path. */
+  modules(prefix = ''): Map<string, Module> {
+    const found = new Map<string, Module>();
+    const seen = new Set<object>();
+    const visit = (value: unknown, path: string): void => {
+      if (Array.isArray(value)) {
+        value.forEach((child, i) => {
+          visit(child, `${path}.${i}`);
+        });
+      }
+      if (!(value instanceof Module) || seen.has(value)) return;
+      seen.add(value);
+      found.set(path, value);
+      for (const [field, child] of Object.entries(value)) visit(child, path === '' ? field : `${path}.${field}`);
+    };
+    visit(this, prefix);
+    return found;
+  }
+
   /** Parameters and constants of this module and all below it, by path, in field order. */
   named(prefix = ''): Map<string, Parameter | Constant> {
     const found = new Map<string, Parameter | Constant>();

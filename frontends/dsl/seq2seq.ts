@@ -70,7 +70,7 @@ export function seq2seqTask(
       { name: 'decoder_attention_mask', dtype: 'bool', axes: ['batch', 'seq'], fill: 1 },
     ],
     labels: [{ name: 'labels', dtype: 'i32', axes: ['batch', 'seq'] }],
-    isCausal: false,
+    countsItems: false,
     outputs(inputs) {
       const mask = tensorOf(inputs, 'attention_mask');
       const encoded = model.encode(tensorOf(inputs, 'input_ids'), mask);
@@ -89,7 +89,7 @@ export function seq2seqTask(
         ...named('decoder_hidden_states', states),
       };
     },
-    loss: (outputs, labels) => crossEntropy(tensorOf(outputs, 'logits'), tensorOf(labels, 'labels')),
+    loss: (outputs, labels, options) => crossEntropy(tensorOf(outputs, 'logits'), tensorOf(labels, 'labels'), options),
   };
 }
 

@@ -5,7 +5,7 @@ import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { NoCache } from './cache.ts';
 import type { CausalModel } from './causal-lm.ts';
-import { causalLoss } from './losses.ts';
+import { causalLoss, type LossOptions } from './losses.ts';
 import type { Module, WeightResolver } from './module.ts';
 import { arange, type Tensor } from './tensor.ts';
 import { type Traced, type Tracer, trace } from './trace.ts';
@@ -37,17 +37,17 @@ export interface SequenceTask {
   /** The labels of a batch; none where a model has no loss. */
   readonly labels: readonly SequenceInput[];
   /**
-   * Whether position i is compared with label i + 1, and the loss is divided by the number of labels of all batches that
-   * are accumulated, as transformers does for causal language models.
+   * Whether the loss is divided by the number of labels of all batches that are accumulated, as transformers does for
+   * causal language models.
    */
-  readonly isCausal: boolean;
+  readonly countsItems: boolean;
   /** Results by name: `logits`, and what else there is (`hidden_states.0`, …). */
   outputs(inputs: Tensors): Tensors;
   /**
-   * f32 scalar. `numItems`, f32 scalar, is the number of labels that count over all batches that are accumulated; without
-   * it, and where a model does not look at it, the loss is the mean over this batch, or whatever the model defines.
+   * f32 scalar. `numItems` is the number of labels that count over all batches that are accumulated; without it, and where
+   * a model does not look at it, the loss is the mean over this batch, or whatever the model defines.
    */
-  loss(outputs: Tensors, labels: Tensors, numItems?: Tensor): Tensor;
+  loss(outputs: Tensors, labels: Tensors, options?: LossOptions): Tensor;
 }
 
 /** The named tensor. Throws ModelcError 'input' where there is none. */
@@ -72,7 +72,7 @@ export function causalTask(model: CausalModel): SequenceTask {
       { name: 'attention_mask', dtype: 'bool', axes: ['batch', 'seq'], fill: 1 },
     ],
     labels: [{ name: 'labels', dtype: 'i32', axes: ['batch', 'seq'] }],
-    isCausal: true,
+    countsItems: true,
     outputs(inputs) {
       const inputIds = tensorOf(inputs, 'input_ids');
       const seq: Dim = inputIds.shape[1];
@@ -83,8 +83,7 @@ export function causalTask(model: CausalModel): SequenceTask {
       const hidden = states.map((state, i) => [`hidden_states.${i}`, i === states.length - 1 ? normed : state]);
       return { logits: model.logits(normed), ...Object.fromEntries(hidden) };
     },
-    loss: (outputs, labels, numItems) =>
-      causalLoss(tensorOf(outputs, 'logits'), tensorOf(labels, 'labels'), { numItems }),
+    loss: (outputs, labels, options) => causalLoss(tensorOf(outputs, 'logits'), tensorOf(labels, 'labels'), options),
   };
 }
 

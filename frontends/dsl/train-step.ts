@@ -3,7 +3,8 @@
 // `accumulate` adds those of one to the states `grad.NAME`, and `train_accumulated` those of the last one, then steps.
 // `evaluate` gives the loss and outputs. Parameters that are trained are states under their own names, and so is what the
 // optimizer keeps of them (`exp_avg.NAME`); the others are weights. All entries share states, so they are one program.
-// Inputs are those of the task, its labels, the scalar `learning_rate` and, for a causal task, the scalar `num_items`.
+// Inputs are those of the task, its labels, the scalar `learning_rate` and, where the loss is divided by the number of
+// labels of a whole window, the scalar `num_items`.
 import { type Dim, dimConst } from '../../ir/dim.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { type Graph, isOp, type OpName, roots, topologicalOrder } from '../../ir/graph.ts';
@@ -28,9 +29,13 @@ export interface TrainStepOptions {
   readonly maxGradNorm?: number;
   /** Outputs of the task that `evaluate` gives besides `loss` (`logits`). */
   readonly outputs?: readonly string[];
+  /** The share of the target that is spread over all classes (0); with it, losses are divided by `num_items`. */
+  readonly labelSmoothing?: number;
+  /** The loss, in place of the task's own. */
+  readonly loss?: SequenceTask['loss'];
   /**
-   * What products round their operands to; sums, and all else, are f32. With f16 the loss is scaled, and steps whose
-   * gradients are not finite are left out, as torch.amp.GradScaler does. Default: f32.
+   * What products round their operands to; sums, and all else, are f32. With f16 the loss is scaled as torch.amp.GradScaler
+   * does. Default: f32.
    */
   readonly compute?: 'f32' | 'bf16' | 'f16';
 }
@@ -41,10 +46,11 @@ export const trainStates = {
   step: 'step',
   /** Micro-batches whose gradients are in the accumulators, i32. */
   accumulated: 'accumulated',
-  /** What the loss is multiplied by before it is differentiated, f32; steps since it was changed, and steps left out, i32. */
+  /** Steps that were left out, i32. */
+  skipped: 'skipped',
+  /** What the loss is multiplied by before it is differentiated, f32, and steps since it was changed, i32. */
   lossScale: 'loss_scale',
   growth: 'loss_scale.growth',
-  skipped: 'loss_scale.skipped',
   /** u32 [2], where something is dropped at random: the seed, which may be written, and a counter of runs. */
   random: 'random',
   /** The accumulator of a parameter. */
@@ -62,6 +68,8 @@ export interface Training {
   readonly classes: ReadonlyMap<string, number>;
   /** The names of the parameters that are states, in the order of the model's fields. */
   readonly parameters: readonly string[];
+  /** Whether entries take `num_items`. */
+  readonly countsItems: boolean;
   /** What states other than parameters are filled with at first, where that is not 0. */
   readonly initial: ReadonlyMap<string, number>;
   readonly compute: 'f32' | 'bf16' | 'f16';
@@ -96,10 +104,18 @@ export function traceTraining(
     columns: [...task.inputs, ...task.labels],
     classes: new Map(traced.flatMap(([, { graph }]) => [...classesOf(graph)])),
     parameters,
+    countsItems: countsItems(task, options),
     initial,
     compute: options.compute ?? 'f32',
   };
 }
+
+const countsItems = (task: SequenceTask, options: TrainStepOptions): boolean =>
+  task.countsItems || options.loss !== undefined || smoothingOf(task, options) > 0;
+
+/** Smoothing is for the column `labels`; transformers looks for no other. */
+const smoothingOf = (task: SequenceTask, { labelSmoothing = 0 }: TrainStepOptions): number =>
+  task.labels.some(({ name }) => name === 'labels') ? labelSmoothing : 0;
 
 /** Ops that only move labels. */
 const moves: readonly OpName[] = ['slice', 'concat', 'reshape', 'transpose'];
@@ -120,7 +136,10 @@ function classesOf(graph: Graph): Map<string, number> {
   return found;
 }
 
-/** Graph of an entry. Results: `loss`; of those that step, `grad_norm` as well, which is the norm before clipping. */
+/**
+ * Graph of an entry. Results: `loss`; of those that step, `grad_norm` as well, which is the norm before clipping, and
+ * `skipped`: 1 where that is not finite, so that the step is left out and every state but the loss scale stays as it is.
+ */
 function traceTrainStep(
   task: SequenceTask,
   entry: TrainEntry,
@@ -181,14 +200,14 @@ class Batch {
   readonly #task: SequenceTask;
   readonly #tracer: Tracer;
   readonly #dims = new Map<string, Dim>();
-  readonly #bounds: Readonly<Record<string, number>>;
+  readonly #options: TrainStepOptions;
   readonly #outputs: Tensors;
   readonly #labels: Tensors;
 
-  constructor(tracer: Tracer, task: SequenceTask, { dims }: TrainStepOptions, isTraining: boolean) {
+  constructor(tracer: Tracer, task: SequenceTask, options: TrainStepOptions, isTraining: boolean) {
     this.#tracer = tracer;
     this.#task = task;
-    this.#bounds = dims;
+    this.#options = options;
     const named = (inputs: readonly SequenceInput[]): Tensors =>
       Object.fromEntries(inputs.map((input) => [input.name, this.#input(input)]));
     const inputs = named(task.inputs);
@@ -209,22 +228,24 @@ class Batch {
   #dim(name: string): Dim {
     const known = this.#dims.get(name);
     if (known) return known;
-    if (!Object.hasOwn(this.#bounds, name)) {
+    const { dims } = this.#options;
+    if (!Object.hasOwn(dims, name)) {
       throw new ModelcError('input', `the task has inputs along '${name}'; name the most that it can be in \`dims\``);
     }
-    const declared = this.#tracer.dim(name, 1, this.#bounds[name]);
+    const declared = this.#tracer.dim(name, 1, dims[name]);
     this.#dims.set(name, declared);
     return declared;
   }
 
   /** The loss to be trained on: its sum over the micro-batches of a window is that of the window. */
   loss(): Tensor {
-    const items = this.#task.isCausal ? this.#tracer.input('num_items', 'f32', []) : undefined;
-    return this.#task.loss(this.#outputs, this.#labels, items);
+    const numItems = countsItems(this.#task, this.#options) ? this.#tracer.input('num_items', 'f32', []) : undefined;
+    const loss = this.#options.loss ?? this.#task.loss;
+    return loss(this.#outputs, this.#labels, { numItems, smoothing: smoothingOf(this.#task, this.#options) });
   }
 
   evaluate(names: readonly string[]): void {
-    if (this.#task.labels.length > 0) this.#tracer.result('loss', this.#task.loss(this.#outputs, this.#labels));
+    if (this.#task.labels.length > 0) this.#tracer.result('loss', this.loss());
     for (const name of names) {
       if (Object.hasOwn(this.#outputs, name)) this.#tracer.result(name, this.#outputs[name]);
     }
@@ -275,10 +296,14 @@ function step(
   const raw = scaler ? given.map((g) => g.div(scaler.scale)) : given;
   const norm = globalNorm(raw);
   t.result('grad_norm', norm);
-  const isTaken = scaler?.update(norm);
+  const isTaken = norm.sub(norm).eq(0);
   /** A state's new value, or the old one where the step is left out. */
-  const update = (state: Tensor, value: Tensor): void =>
-    t.update(state, isTaken ? where(isTaken, value, state) : value);
+  const update = (state: Tensor, value: Tensor): void => t.update(state, where(isTaken, value, state));
+  const skipped = isTaken.not().cast('i32');
+  const left = t.state(trainStates.skipped, 'i32', []);
+  t.result('skipped', skipped);
+  t.update(left, left.add(skipped));
+  scaler?.update(isTaken);
   const scale = scalar(maxGradNorm).div(norm.add(1e-6)).minimum(1);
   const learningRate = t.input('learning_rate', 'f32', []);
   const steps = t.state(trainStates.step, 'i32', []);
@@ -310,18 +335,11 @@ class LossScaler {
     this.scale = tracer.state(trainStates.lossScale, 'f32', []);
   }
 
-  /** Declares result `skipped`, 1 where the step is left out; gives whether it is taken. */
-  update(norm: Tensor): Tensor {
+  update(isTaken: Tensor): void {
     const t = this.#tracer;
-    const isTaken = norm.sub(norm).eq(0);
     const growth = t.state(trainStates.growth, 'i32', []);
-    const left = t.state(trainStates.skipped, 'i32', []);
-    const skipped = isTaken.not().cast('i32');
     const isDue = growth.add(1).ge(growthInterval);
     t.update(this.scale, where(isTaken, where(isDue, this.scale.mul(2), this.scale), this.scale.mul(0.5)));
     t.update(growth, where(isTaken.and(isDue.not()), growth.add(1), 0));
-    t.update(left, left.add(skipped));
-    t.result('skipped', skipped);
-    return isTaken;
   }
 }

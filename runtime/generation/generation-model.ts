@@ -4,7 +4,7 @@
 import { ModelcError } from '../../ir/error.ts';
 import type { Session } from '../session.ts';
 import { Tensor } from '../tensor.ts';
-import type { TrainableModel } from '../trainer/trainable.ts';
+import { requireTrainable, type TrainableModel, withGradients } from '../trainer/trainable.ts';
 import { beamSearch } from './beam-search.ts';
 import { DynamicCache, StaticCache } from './cache.ts';
 import type { GenerationConfig } from './configuration.ts';
@@ -174,6 +174,17 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> {
       }
     }
     return new Tensor('float32', out, [rows, steps]);
+  }
+
+  /** Whether the parameters that `which` names (all) are trained from now on. */
+  requires_grad_(requires_grad = true, which?: (name: string) => boolean): this {
+    this.trainable = withGradients(this.trainable, requires_grad, which);
+    return this;
+  }
+
+  /** Writes the model's config.json, generation_config.json and weights, so that from_pretrained loads them. */
+  save_pretrained(folder: string): Promise<void> {
+    return requireTrainable(this.trainable).write(folder);
   }
 
   /** Goes on with another session, of the same model with other weights. */

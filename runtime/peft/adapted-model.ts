@@ -247,6 +247,7 @@ export abstract class AdaptedModel<M extends { dispose(): void }> {
       maxPositions,
       config: checkpoint.config,
       generationConfig: checkpoint.generationConfig,
+      write: (folder) => adapters.save(folder, {}),
       adopt: async (values) => adoptValues(adapters, values),
       saved: {
         write: (folder, values) => {

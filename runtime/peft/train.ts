@@ -28,6 +28,10 @@ class AdaptedModule extends Module {
     this.#own = own;
   }
 
+  override modules(prefix?: string): Map<string, Module> {
+    return this.#model.modules(prefix);
+  }
+
   override named(): Map<string, Parameter | Constant> {
     return new Map([...this.#model.named(), ...this.#own]);
   }

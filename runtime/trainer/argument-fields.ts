@@ -197,7 +197,10 @@ export const fields = {
   dataloader_in_order: flag(true),
   remove_unused_columns: flag(true),
   label_names: optional(texts([])),
-  train_sampling_strategy: choice('random', ['random', 'sequential', 'group_by_length', 'batch_rebalance']),
+  train_sampling_strategy: {
+    ...choice('random', ['random', 'sequential', 'group_by_length']),
+    refuses: (v: unknown) => (v === 'batch_rebalance' ? oneProcess : undefined),
+  },
   length_column_name: text('length'),
 
   fsdp: unserved<string | null>(null, oneProcess),

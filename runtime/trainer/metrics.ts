@@ -2,6 +2,8 @@
 import { ModelcError } from '../../ir/error.ts';
 import type { Metrics } from './trainer-state.ts';
 
+export type { Metrics };
+
 /** The metric that metric_for_best_model names, under its whole name. */
 export function metricOf(
   metric: string,

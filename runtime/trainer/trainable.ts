@@ -1,5 +1,6 @@
 // What a Trainer needs of a model: its task, its weights, where it runs, and what its checkpoints say of it.
 import type { SequenceTask } from '../../frontends/dsl/index.ts';
+import { ModelcError } from '../../ir/error.ts';
 import type { Device } from '../device.ts';
 import type { TargetName } from '../devices.ts';
 import type { HostTensor } from '../session.ts';
@@ -23,6 +24,8 @@ export interface TrainableModel {
   readonly isTrained?: (name: string) => boolean;
   /** Gives the model these weights, all in f32: from now on it computes with them. They are those that are trained. */
   adopt(weights: ReadonlyMap<string, HostTensor>): Promise<void>;
+  /** Writes the files of the model as it is now into a folder. */
+  write(folder: string): Promise<void>;
   /** How checkpoints keep the weights that are trained, where that is not as a whole model: as adapters. */
   readonly saved?: SavedWeights;
 }
@@ -37,4 +40,34 @@ export interface SavedWeights {
 /** A model that can be trained: one that from_pretrained or from_config gave. */
 export interface Trainable {
   readonly trainable: TrainableModel | undefined;
+}
+
+/** Of a model that takes the place of another: which parameters are trained stays as it was. */
+export const frozenAs = (model: TrainableModel | undefined): Pick<TrainableModel, 'isTrained'> =>
+  model?.isTrained ? { isTrained: model.isTrained } : {};
+
+/**
+ * The model with some of its parameters trained or not. Throws ModelcError 'input' where `which` accepts none of them.
+ */
+export function withGradients(
+  model: TrainableModel | undefined,
+  isOn: boolean,
+  which: (name: string) => boolean = () => true,
+): TrainableModel {
+  const known = requireTrainable(model);
+  const before = known.isTrained ?? (() => true);
+  if (![...known.task.model.named().keys()].some(which)) {
+    const names = [...known.task.model.named().keys()].slice(0, 3).join(', ');
+    throw new ModelcError('input', `requires_grad_() names no parameter of the model; it has ${names}, …`);
+  }
+  return { ...known, isTrained: (name) => (which(name) ? isOn : before(name)) };
+}
+
+/** Throws ModelcError 'unsupported' for a model that came compiled. */
+export function requireTrainable(model: TrainableModel | undefined): TrainableModel {
+  if (model) return model;
+  throw new ModelcError(
+    'unsupported',
+    'a compiled artifact holds no weights to train or save; take a model of from_pretrained or from_config',
+  );
 }

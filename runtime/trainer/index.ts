@@ -1,0 +1,27 @@
+// The Trainer and what belongs to it, under the names of transformers.
+export {
+  Seq2SeqTrainingArguments,
+  type Seq2SeqTrainingArgumentsOptions,
+  TrainingArguments,
+  type TrainingArgumentsOptions,
+} from './arguments.ts';
+export { DefaultFlowCallback, type CallbackContext, type TrainerCallback } from './callbacks.ts';
+export { CurveCallback } from './callbacks/curve.ts';
+export { EarlyStoppingCallback, type EarlyStoppingOptions } from './callbacks/early-stopping.ts';
+export { PrinterCallback } from './callbacks/printer.ts';
+export { ProgressCallback, type ProgressOptions } from './callbacks/progress.ts';
+export { TensorBoardCallback, type TensorBoardOptions } from './callbacks/tensorboard.ts';
+export { get_last_checkpoint } from './checkpoint.ts';
+export { curveHtml, curveSvg } from './curve.ts';
+export type { DataSource, NamedSources } from './data-sources.ts';
+export type { ComputeMetrics, EvalPrediction, Predictions } from './evaluation.ts';
+export type { Metrics } from './metrics.ts';
+export { get_scheduler, SchedulerType } from './schedulers.ts';
+export {
+  type PredictionOutput,
+  Trainer,
+  type TrainerOptions,
+  type TrainOptions,
+  type TrainOutput,
+} from './trainer.ts';
+export { TrainerControl, TrainerState } from './trainer-state.ts';

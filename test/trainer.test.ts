@@ -1,0 +1,110 @@
+// The Trainer beside transformers': recorded runs are repeated from the same model and data.
+import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import {
+  AutoModelForCausalLM,
+  AutoModelForSequenceClassification,
+  AutoTokenizer,
+  DataCollatorForLanguageModeling,
+  DataCollatorWithPadding,
+  type EvalPrediction,
+  Trainer,
+  TrainingArguments,
+} from '../runtime/index.ts';
+
+const oracle = join(import.meta.dirname, '../../shared/data/hf-oracle/trainer');
+const hasMaterial = existsSync(oracle);
+if (!hasMaterial)
+  console.warn('trainer.test.ts: the material beside the repository is missing, recorded runs are skipped');
+
+type Log = Readonly<Record<string, number>>;
+interface Golden {
+  readonly args: Record<string, unknown>;
+  readonly log_history: readonly Log[];
+  readonly decay_parameters: readonly string[];
+  readonly final_checksums: Readonly<Record<string, readonly number[]>>;
+  readonly max_steps: number;
+  readonly best: { readonly metric: number | null; readonly step: number | null };
+  readonly train_metrics: Log;
+  readonly final_eval: Log;
+}
+const read = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8'));
+
+/** Accuracy and F1 of class 1. */
+function classMetrics({ predictions, label_ids }: EvalPrediction): Record<string, number> {
+  const rows = (predictions as { tolist(): unknown[] }).tolist() as number[][];
+  const labels = (label_ids as { tolist(): unknown[] }).tolist() as number[];
+  const chosen = rows.map((row) => row.indexOf(Math.max(...row)));
+  const count = (p: number, l: number): number => chosen.filter((c, i) => c === p && labels[i] === l).length;
+  const hits = count(1, 1);
+  return {
+    accuracy: chosen.filter((c, i) => c === labels[i]).length / labels.length,
+    f1: hits === 0 ? 0 : (2 * hits) / (2 * hits + count(1, 0) + count(0, 1)),
+  };
+}
+
+/** Rates, epochs and steps are what they are; gradient norms after some steps of Adam are less certain than losses. */
+function expectHistory(history: readonly Log[], golden: readonly Log[], loose: number): void {
+  expect(history.length).toBe(golden.length);
+  const tolerances: Log = {
+    grad_norm: Math.max(1e-3, loose),
+    learning_rate: 1e-12,
+    epoch: 1e-12,
+    step: 0,
+    total_flos: 0,
+  };
+  for (const [i, want] of golden.entries()) {
+    for (const [name, value] of Object.entries(want)) {
+      const error = Math.abs(history[i][name] - value) / Math.max(Math.abs(value), 1e-12);
+      expect(error, `${name} of entry ${i}: ${history[i][name]}, not ${value}`).toBeLessThanOrEqual(
+        tolerances[name] ?? loose,
+      );
+    }
+  }
+}
+
+const variants = (model: string): string[] =>
+  hasMaterial
+    ? readdirSync(join(oracle, model)).filter((name) => existsSync(join(oracle, model, name, 'golden.json')))
+    : [];
+
+async function trainerOf(model: 'gpt2' | 'bert', args: Record<string, unknown>, variant = ''): Promise<Trainer> {
+  const folder = join(oracle, model, 'checkpoint');
+  const data = read(join(oracle, model, 'data.json')) as { train: object[]; eval: object[] };
+  const tokenizer = await AutoTokenizer.from_pretrained(folder);
+  const loaded =
+    model === 'gpt2'
+      ? await AutoModelForCausalLM.from_pretrained(folder)
+      : await AutoModelForSequenceClassification.from_pretrained(folder);
+  if (variant === 'frozen_base') loaded.requires_grad_(false, (name) => name.startsWith('bert.'));
+  return new Trainer({
+    model: loaded,
+    args: new TrainingArguments({ ...args, output_dir: mkdtempSync(join(tmpdir(), 'modelc-trainer-')) }),
+    train_dataset: data.train,
+    eval_dataset: data.eval,
+    processing_class: tokenizer,
+    data_collator:
+      model === 'gpt2'
+        ? new DataCollatorForLanguageModeling({ tokenizer, mlm: false })
+        : new DataCollatorWithPadding({ tokenizer }),
+    ...(model === 'bert' ? { compute_metrics: classMetrics } : {}),
+  });
+}
+
+for (const model of ['gpt2', 'bert'] as const) {
+  describe(`recorded runs of ${model}`, () => {
+    test.each(variants(model))('%s', async (variant) => {
+      const golden = read(join(oracle, model, variant, 'golden.json')) as Golden;
+      const trainer = await trainerOf(model, golden.args, variant);
+      await trainer.train();
+      await trainer.evaluate();
+      expectHistory(trainer.state.log_history, golden.log_history, variant.includes('bf16') ? 2e-2 : 1e-4);
+      expect(trainer.state.max_steps).toBe(golden.max_steps);
+      expect(trainer.state.best_global_step).toBe(golden.best.step);
+      expect(trainer.get_decay_parameter_names().sort()).toEqual([...golden.decay_parameters].sort());
+      trainer.dispose();
+    });
+  });
+}
