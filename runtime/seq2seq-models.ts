@@ -147,6 +147,7 @@ function trainableOf(opened: OpenedSeq2Seq, made: Seq2SeqModel): TrainableModel 
     weights,
     write: (folder) => savePretrained(folder, { config, generationConfig, weights }),
     async adopt(tensors) {
+      // What is not trained stays as it is.
       const next: OpenedSeq2Seq = { ...opened, weights: overlaidWeights(weights, tensors) };
       made.replaceSession(await openSession(next));
       sources.set(made, next);

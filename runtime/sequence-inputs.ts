@@ -69,10 +69,13 @@ function shiftedColumn(
   const column = shifted && given(shifted.from);
   if (!column) return undefined;
   const length = column.shape[column.shape.length - 1];
-  const data = Int32Array.from(column.data as ArrayLike<number | bigint>, (_, i) => {
-    if (i % length === 0) return shifted.start;
-    const label = Number(column.data[i - 1]);
-    return label === ignoredLabel ? shifted.pad : label;
+  const labels = Int32Array.from(column.data as ArrayLike<number | bigint>, (label) =>
+    Number(label) === ignoredLabel ? shifted.pad : Number(label),
+  );
+  const lastOf = (row: Int32Array): number => row.findLast((label) => label !== shifted.pad) ?? shifted.pad;
+  const data = labels.map((_, i) => {
+    if (i % length > 0) return labels[i - 1];
+    return shifted.start === 'last' ? lastOf(labels.subarray(i, i + length)) : shifted.start;
   });
   return { dtype: 'i32', shape: column.shape, data };
 }

@@ -22,7 +22,7 @@ import { hasMaterial, material, readArrays, readJson, relativeError } from './go
 if (!hasMaterial)
   console.warn('seq2seq.test.ts: the material beside the repository is missing, golden cases are skipped');
 
-const golden = ['t5_gated'];
+const golden = ['t5_gated', 'bart', 'marian', 'pegasus', 'blenderbot-small'];
 
 describe.skipIf(!hasMaterial)('golden cases', () => {
   test.each(golden)('%s: logits, hidden states, loss and tokens', async (name) => {
@@ -274,5 +274,88 @@ describe('a small T5', () => {
     await expect(AutoModelForSeq2SeqLM.from_pretrained(folder, { max_length: 0 })).rejects.toThrow(/max_length/);
     expect(() => describeSeq2Seq({ model_type: 'llama' }, 'config.json')).toThrow(/llama.*t5/);
     expect(() => describeSeq2Seq({ ...config, feed_forward_proj: 'gated' }, 'c.json')).toThrow(/feed_forward_proj/);
+  });
+});
+
+describe('models of the kind of BART', () => {
+  const small = {
+    vocab_size: 40,
+    d_model: 12,
+    encoder_layers: 1,
+    encoder_ffn_dim: 16,
+    encoder_attention_heads: 3,
+    decoder_layers: 2,
+    decoder_ffn_dim: 16,
+    decoder_attention_heads: 2,
+    max_position_embeddings: 16,
+    pad_token_id: 1,
+    eos_token_id: 2,
+    decoder_start_token_id: 2,
+    scale_embedding: true,
+  };
+  const source = {
+    input_ids: [
+      [5, 6, 7, 8, 2],
+      [11, 12, 2, 1, 1],
+    ],
+    attention_mask: [
+      [1, 1, 1, 1, 1],
+      [1, 1, 1, 0, 0],
+    ],
+  };
+
+  test.each(['bart', 'mbart', 'marian', 'pegasus', 'blenderbot', 'blenderbot-small', 'm2m_100'])(
+    '%s: steps agree with whole pairs, and a row is the same alone',
+    async (model_type) => {
+      const folder = await checkpointOf({ ...small, model_type });
+      const model = await AutoModelForSeq2SeqLM.from_pretrained(folder, { target: 'reference' });
+      const rows = rowsOf(
+        await model.generate({ ...source, decoder_start_token_id: 2, max_new_tokens: 5, eos_token_id: null }),
+      );
+      const { logits } = await model({ ...source, decoder_input_ids: rows });
+      const [, length, vocab] = logits.dims;
+      const likely = rows.map((row, r) =>
+        row.slice(1).map((_, i) => {
+          const at = (r * length + i) * vocab;
+          const scores = logits.data.subarray(at, at + vocab);
+          return scores.indexOf(Math.max(...scores));
+        }),
+      );
+      expect(likely).toEqual(rows.map((row) => row.slice(1)));
+      const alone = await model({ input_ids: [[11, 12, 2]], decoder_input_ids: [rows[1]] });
+      expect(relativeError(logits.data.slice(length * vocab), alone.logits.data)).toBeLessThan(1e-6);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  );
+
+  test('M2M100 counts the positions of tokens alone, from the one behind padding', async () => {
+    const folder = await checkpointOf({ ...small, model_type: 'm2m_100' });
+    const model = await AutoModelForSeq2SeqLM.from_pretrained(folder, { target: 'reference' });
+    const encoded = await model({
+      input_ids: [[1, 5, 1, 6]],
+      decoder_input_ids: [[2]],
+      output_hidden_states: true,
+    });
+    const table = (await readArrays(join(folder, 'model.safetensors'))).get('model.shared.weight')!.data;
+    const place = (p: number): number[] =>
+      Array.from({ length: 12 }, (_, i) =>
+        i < 6 ? Math.sin(p / 10000 ** (i / 5)) : Math.cos(p / 10000 ** ((i - 6) / 5)),
+      );
+    const row = (id: number, position?: number[]): number[] =>
+      Array.from({ length: 12 }, (_, i) => table[12 * id + i] * Math.sqrt(12) + (position?.[i] ?? 0));
+    const want = [row(1), row(5, place(2)), row(1), row(6, place(3))].flat();
+    expect(relativeError(encoded.encoder_hidden_states![0].data, want)).toBeLessThan(1e-6);
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test('what cannot be read is named', async () => {
+    const read = (more: Readonly<Record<string, unknown>>) => () =>
+      describeSeq2Seq({ ...small, model_type: 'marian', ...more }, 'config.json');
+    expect(read({ share_encoder_decoder_embeddings: false })).toThrow(/share_encoder_decoder_embeddings/);
+    expect(read({ d_model: 13 })).toThrow(/d_model/);
+    const folder = await checkpointOf({ ...small, model_type: 'mbart', decoder_start_token_id: null });
+    const model = await AutoModelForSeq2SeqLM.from_pretrained(folder, { target: 'reference' });
+    await expect(model.generate({ input_ids: [[5, 2]] })).rejects.toThrow(/decoder_start_token_id/);
+    rmSync(folder, { recursive: true, force: true });
   });
 });

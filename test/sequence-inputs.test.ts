@@ -52,3 +52,11 @@ test('what is missing or has another shape is named', () => {
   const half: HostTensor = { dtype: 'f32', shape: [1, 1], data: Float32Array.of(0.5) };
   expect(() => completeInputs(inputs, { input_ids: half, labels: one })).toThrow('input_ids must hold integers');
 });
+
+test('decoder inputs that begin with the last label of their row, which names the language', () => {
+  const labels: SequenceInput = { name: 'labels', dtype: 'i32', axes: ['batch', 'target'] };
+  const shifted = { from: 'labels', start: 'last', pad: 1 } as const;
+  const target: SequenceInput = { name: 'decoder_input_ids', dtype: 'i32', axes: ['batch', 'target'], shifted };
+  const { decoder_input_ids } = completeInputs([labels, target], { labels: ids([2, 3], [5, 2, 9, 6, 8, -100]) });
+  expect(decoder_input_ids.data).toEqual(Int32Array.of(9, 5, 2, 8, 6, 8));
+});

@@ -9,7 +9,7 @@ import { crossEntropy } from './losses.ts';
 import type { Module, WeightResolver } from './module.ts';
 import { largest, sampleTokens } from './sampling.ts';
 import { samplingParameters } from './sampling-inputs.ts';
-import { type SequenceTask, tensorOf } from './sequence-task.ts';
+import { type SequenceTask, type ShiftedColumn, tensorOf } from './sequence-task.ts';
 import { full, type Tensor } from './tensor.ts';
 import { type Traced, type Tracer, trace } from './trace.ts';
 
@@ -57,10 +57,7 @@ const named = (name: string, states: readonly Tensor[]): Record<string, Tensor> 
  * states of both sides. A target that is not given is made of the labels. The loss is the mean over the labels of this
  * batch that count, whatever is accumulated, as transformers defines it for these models.
  */
-export function seq2seqTask(
-  model: EncoderDecoder,
-  target: { readonly start: number; readonly pad: number },
-): SequenceTask {
+export function seq2seqTask(model: EncoderDecoder, target: Omit<ShiftedColumn, 'from'>): SequenceTask {
   return {
     model,
     inputs: [

@@ -21,10 +21,13 @@ export interface SequenceInput {
   readonly shifted?: ShiftedColumn;
 }
 
-/** Column `from` one place to the right: `start` comes first, `pad` stands for labels that do not count. */
+/**
+ * Column `from` one place to the right: `start` comes first, or the last label of the row that is no padding; `pad` stands
+ * for labels that do not count.
+ */
 export interface ShiftedColumn {
   readonly from: string;
-  readonly start: number;
+  readonly start: number | 'last';
   readonly pad: number;
 }
 

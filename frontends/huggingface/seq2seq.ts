@@ -30,8 +30,8 @@ export interface Seq2SeqDescription {
   readonly maxPositions: number | undefined;
   /** Standard deviation of the weights of a new model. */
   readonly initializerRange: number;
-  /** The token that targets begin with, where nobody says another. */
-  readonly start: number;
+  /** The token that targets begin with, where nobody says another; undefined where somebody has to. */
+  readonly start: number | undefined;
   readonly prefix: string;
   /** The modules that LoRA adapts where nobody names any, as PEFT has them for this model_type. */
   readonly loraTargets: readonly string[] | undefined;
@@ -67,7 +67,10 @@ export function describeSeq2Seq(
     );
   }
   const { read, prefix, loraTargets } = seq2seqFamilies[modelType];
-  const { model, vocabSize, maxPositions, start, pad } = read(fields, has);
+  const { model, vocabSize, maxPositions, start, pad } = read(
+    fields,
+    (name) => has(name) || has(withoutPrefix(name, prefix)),
+  );
   return {
     model,
     task: seq2seqTask(model, { start, pad }),
@@ -75,11 +78,15 @@ export function describeSeq2Seq(
     vocabSize,
     maxPositions,
     initializerRange: fields.positive('initializer_range', fields.positive('init_std', 0.02)),
-    start,
+    start: start === 'last' ? undefined : start,
     prefix,
     loraTargets,
   };
 }
+
+/** The name of a weight in a checkpoint of the model without its head. */
+const withoutPrefix = (name: string, prefix: string): string =>
+  name.startsWith(`${prefix}.`) ? name.slice(prefix.length + 1) : name;
 
 /** The model of a checkpoint. Errors are those of describeSeq2Seq, and 'checkpoint' for weights that do not fit it. */
 export function seq2seqLM(checkpoint: Checkpoint): Seq2SeqLM {

@@ -23,8 +23,8 @@ import {
 
 /** What generation must know of a model with an encoder. */
 export interface Seq2SeqInfo extends ModelInfo, SequenceModelInfo {
-  /** The token that targets begin with. */
-  readonly start: number;
+  /** The token that targets begin with, where nobody says another; undefined where somebody has to. */
+  readonly start: number | undefined;
   /** Tokens of a source at most. */
   readonly maxSource: number;
 }
@@ -115,8 +115,15 @@ export class Seq2SeqLanguageModel extends GenerationModel<Seq2SeqInfo> {
 
   /** The token that each row begins with. */
   private startsOf(options: GenerateOptions, rows: number): bigint[] {
-    const { decoder_start_token_id: given } = resolveParameters(options, this.generation_config);
-    const starts = [given ?? this.info.start].flat();
+    const { decoder_start_token_id: given, bos_token_id: bos } = resolveParameters(options, this.generation_config);
+    const start = given ?? this.info.start ?? bos;
+    if (start === null) {
+      throw new ModelcError(
+        'input',
+        'generate() needs decoder_start_token_id: the model does not say what begins a target',
+      );
+    }
+    const starts = [start].flat();
     if (starts.length !== 1 && starts.length !== rows) {
       throw new ModelcError(
         'input',

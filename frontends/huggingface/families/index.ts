@@ -1,5 +1,6 @@
 // All families, by the model_type of config.json.
 import { albert } from './albert.ts';
+import { bartFamilies } from './bart.ts';
 import { bertFamilies } from './bert.ts';
 import { distilbert } from './distilbert.ts';
 import type { EncoderFamily } from './encoder-family.ts';
@@ -33,4 +34,5 @@ export const encoderFamilies: Readonly<Record<string, EncoderFamily>> = {
 /** Models whose decoder continues a target beside what an encoder has read. */
 export const seq2seqFamilies: Readonly<Record<string, Seq2SeqFamily>> = {
   ...t5Families,
+  ...bartFamilies,
 };

@@ -8,8 +8,8 @@ export interface DescribedSeq2Seq {
   readonly vocabSize: number;
   /** Positions of a source and of a target; undefined where the model has no bound. */
   readonly maxPositions: number | undefined;
-  /** The token that targets begin with, and the one that fills them up. */
-  readonly start: number;
+  /** The token that targets begin with (the last one of their row), and the one that fills them up. */
+  readonly start: number | 'last';
   readonly pad: number;
 }
 
