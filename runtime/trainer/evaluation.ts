@@ -5,6 +5,8 @@ import type { Tensor } from '../tensor.ts';
 import { concatRows, userTensor } from './collect.ts';
 import { type Metrics, prefixed } from './metrics.ts';
 
+export type { Metrics };
+
 /** Several tensors where a model has several outputs or columns of labels. */
 export type Predictions = Tensor | Tensor[];
 

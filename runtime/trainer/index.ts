@@ -24,4 +24,10 @@ export {
   type TrainOptions,
   type TrainOutput,
 } from './trainer.ts';
+export {
+  type EvaluationGeneration,
+  Seq2SeqTrainer,
+  type Seq2SeqTrainerOptions,
+  type TrainableGenerator,
+} from './seq2seq-trainer.ts';
 export { TrainerControl, TrainerState } from './trainer-state.ts';
