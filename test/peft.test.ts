@@ -7,12 +7,14 @@ import { describe, expect, test } from 'vitest';
 import type { NdArray } from '../ir/ndarray.ts';
 import {
   AutoModelForCausalLM,
+  AutoModelForSeq2SeqLM,
   AutoModelForSequenceClassification,
   type CausalLMOutput,
   type CombineOptions,
   type LogitsOutput,
   PeftModel,
   type PreTrainedModel,
+  type Seq2SeqLMOutput,
 } from '../runtime/index.ts';
 import type { AdaptedModel } from '../runtime/peft/adapted-model.ts';
 import { numbersOf } from '../runtime/peft/weights.ts';
@@ -54,11 +56,15 @@ function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
 const load = (model: string): Promise<PreTrainedModel> =>
   AutoModelForCausalLM.from_pretrained(join(oracle, model, 'checkpoint'), { target: 'reference' });
 
-interface Runs {
-  forward(inputs: { input_ids: number[][] }): Promise<LogitsOutput | CausalLMOutput>;
+interface Inputs {
+  readonly input_ids: number[][];
+  readonly labels?: number[][];
 }
-const logitsOf = async (model: Runs, input_ids: number[][]): Promise<Float32Array> =>
-  (await model.forward({ input_ids })).logits.data;
+interface Runs {
+  forward(inputs: Inputs): Promise<LogitsOutput | CausalLMOutput | Seq2SeqLMOutput>;
+}
+const logitsOf = async (model: Runs, inputs: Inputs): Promise<Float32Array> =>
+  (await model.forward(inputs)).logits.data;
 
 const loadAdapter = async (
   model: string,
@@ -72,6 +78,12 @@ const loadAdapter = async (
   if (model === 'bert') {
     const path = join(oracle, model, 'checkpoint');
     const plain = await AutoModelForSequenceClassification.from_pretrained(path, { target: 'reference' });
+    const load = (f: string) => PeftModel.from_pretrained(plain, f, options);
+    return { plain, peft: await load(folder), again: load };
+  }
+  if (model === 't5') {
+    const path = join(oracle, model, 'checkpoint');
+    const plain = await AutoModelForSeq2SeqLM.from_pretrained(path, { target: 'reference' });
     const load = (f: string) => PeftModel.from_pretrained(plain, f, options);
     return { plain, peft: await load(folder), again: load };
   }
@@ -89,13 +101,15 @@ const variantsOf = (model: string): string[] =>
 const isDrawn = (variant: string): boolean => variant.startsWith('pissa_niter');
 
 describe.skipIf(!hasMaterial)('adapters that Python trained', () => {
-  for (const model of ['llama', 'gpt2', 'bert']) {
+  for (const model of ['llama', 'gpt2', 'bert', 't5']) {
     test.each(variantsOf(model))(`${model}: %s`, async (variant) => {
       const folder = join(oracle, model, variant);
       const golden = readJson<Golden>(join(folder, 'golden.json'));
       const arrays = await readArrays(join(folder, 'golden.safetensors'));
       const base = await readArrays(join(oracle, model, 'checkpoint', 'golden.safetensors'));
-      const ids = rowsOf(arrays.get('input_ids')!);
+      // What T5's decoder reads is made of the labels.
+      const labels = model === 't5' ? { labels: rowsOf(arrays.get('labels')!) } : {};
+      const ids: Inputs = { input_ids: rowsOf(arrays.get('input_ids')!), ...labels };
       const { plain, peft, again } = await loadAdapter(model, join(folder, 'adapter_trained'));
 
       expect(peft.get_nb_trainable_parameters()).toEqual([golden.trainable_params, golden.all_params]);
@@ -142,7 +156,8 @@ describe.skipIf(!hasMaterial)('adapters that Python trained', () => {
       const folder = join(oracle, name, 'two_adapters');
       const golden = readJson<TwoAdapters>(join(folder, 'golden.json'));
       const arrays = await readArrays(join(folder, 'golden.safetensors'));
-      const ids = rowsOf(arrays.get('input_ids')!);
+      const input_ids = rowsOf(arrays.get('input_ids')!);
+      const ids = { input_ids };
       const model = await PeftModel.from_pretrained(await load(name), folder, { is_trainable: true });
       const names = readdirSync(folder, { withFileTypes: true }).flatMap((e) => (e.isDirectory() ? [e.name] : []));
       for (const name of names) await model.load_adapter(join(folder, name), name);
@@ -164,7 +179,7 @@ describe.skipIf(!hasMaterial)('adapters that Python trained', () => {
         const rows = /^logits\/mixed_(\w+)_(\w+)$/.exec(key)?.slice(1, 3);
         if (!rows) continue;
         const adapter_names = rows.map((name) => (name === 'base' ? '__base__' : name));
-        const { logits } = await model.forward({ input_ids: ids, adapter_names });
+        const { logits } = await model.forward({ input_ids, adapter_names });
         await expectLogits(key.slice('logits/'.length), Promise.resolve(logits.data));
       }
       for (const [name, { adapters, weights, ...options }] of Object.entries(golden.weighted)) {

@@ -11,9 +11,12 @@ import {
   AutoTokenizer,
   DynamicCache,
   type GenerateOptions,
+  get_peft_model,
+  LoraConfig,
   ModelcError,
   type PreTrainedTokenizer,
   type Seq2SeqModel,
+  TaskType,
   TextStreamer,
 } from '../runtime/index.ts';
 import { checkCase, readOracle, rowsOf, servedCases } from './generation-oracle.ts';
@@ -249,6 +252,21 @@ describe('a small T5', () => {
     await adopt(new Map(zeros));
     const { loss } = await model({ input_ids: [[5, 1]], labels: [[3, -100, 4]] });
     expect(loss!.item()).toBeCloseTo(Math.log(40), 5);
+  });
+
+  test('adapters take part in generation, and merged into the weights they give the same', async () => {
+    const config = new LoraConfig({ task_type: TaskType.SEQ_2_SEQ_LM, r: 4, lora_alpha: 16, init_lora_weights: false });
+    const peft = await get_peft_model(interpreted, config, 'default', { seed: 3 });
+    const tokens = rowsOf(await peft.generate({ ...source, ...greedy }));
+    expect(tokens).not.toEqual(rowsOf(await interpreted.generate({ ...source, ...greedy })));
+    const decoder_input_ids = tokens.map((row) => row.slice(0, -1));
+    const { logits } = await peft.forward({ ...source, decoder_input_ids });
+    const encoded = (await peft.encode(source)).last_hidden_state;
+    const merged = await peft.merge_and_unload();
+    expect(rowsOf(await merged.generate({ ...source, ...greedy }))).toEqual(tokens);
+    const again = await merged({ ...source, decoder_input_ids });
+    expect(relativeError(again.logits.data, logits.data)).toBeLessThan(1e-5);
+    expect(relativeError(encoded.data, again.encoder_last_hidden_state.data)).toBeLessThan(1e-5);
   });
 
   test('misuse is named', async () => {

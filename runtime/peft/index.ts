@@ -5,4 +5,5 @@ export { PeftModelForCausalLM, type RowAdapters } from './causal-model.ts';
 export type { CombinationType, CombineOptions } from './combine.ts';
 export { type InitLoraWeights, LoraConfig, type LoraConfigOptions, TaskType } from './config.ts';
 export { get_peft_model, type NewAdapterOptions, PeftModel } from './model.ts';
+export { PeftModelForSeq2SeqLM } from './seq2seq-model.ts';
 export { PeftModelForSequences } from './sequence-model.ts';

@@ -1,23 +1,32 @@
 // Models with adapters, made of models without: by a new adapter, or by one of a folder.
 import { ModelcError } from '../../ir/error.ts';
 import { CausalLanguageModel, type PreTrainedModel } from '../generation/model.ts';
+import { Seq2SeqLanguageModel, type Seq2SeqModel } from '../generation/seq2seq-model.ts';
 import { sourceOf } from '../models.ts';
+import { seq2seqSourceOf } from '../seq2seq-models.ts';
 import type { SequenceModel } from '../sequence-model.ts';
 import { taskSourceOf } from '../task-models.ts';
 import type { LoadAdapterOptions } from './adapted-model.ts';
 import { PeftModelForCausalLM } from './causal-model.ts';
 import type { LoraConfig } from './config.ts';
 import { readAdapterConfig } from './files.ts';
+import { PeftModelForSeq2SeqLM } from './seq2seq-model.ts';
 import { PeftModelForSequences } from './sequence-model.ts';
 
 /** A model with low-rank adapters. */
-export type PeftModel = PeftModelForCausalLM | PeftModelForSequences<unknown>;
+export type PeftModel = PeftModelForCausalLM | PeftModelForSeq2SeqLM | PeftModelForSequences<unknown>;
+
+/** A model that takes adapters. */
+type BaseModel = PreTrainedModel | Seq2SeqModel | SequenceModel<unknown>;
 
 /** A model without adapters yet. */
-function wrap(model: PreTrainedModel | SequenceModel<unknown>, config: LoraConfig): PeftModel {
+function wrap(model: BaseModel, config: LoraConfig): PeftModel {
   if (model instanceof CausalLanguageModel) {
     const source = sourceOf(model);
     if (source) return new PeftModelForCausalLM(model, source, config);
+  } else if (model instanceof Seq2SeqLanguageModel) {
+    const source = seq2seqSourceOf(model);
+    if (source) return new PeftModelForSeq2SeqLM(model, source, config);
   } else {
     const source = taskSourceOf(model);
     if (source) return new PeftModelForSequences(model, source, config);
@@ -43,6 +52,12 @@ export async function get_peft_model(
   adapter_name?: string,
   options?: NewAdapterOptions,
 ): Promise<PeftModelForCausalLM>;
+export async function get_peft_model(
+  model: Seq2SeqModel,
+  config: LoraConfig,
+  adapter_name?: string,
+  options?: NewAdapterOptions,
+): Promise<PeftModelForSeq2SeqLM>;
 export async function get_peft_model<O>(
   model: SequenceModel<O>,
   config: LoraConfig,
@@ -50,7 +65,7 @@ export async function get_peft_model<O>(
   options?: NewAdapterOptions,
 ): Promise<PeftModelForSequences<O>>;
 export async function get_peft_model(
-  model: PreTrainedModel | SequenceModel<unknown>,
+  model: BaseModel,
   config: LoraConfig,
   adapter_name = 'default',
   options: NewAdapterOptions = {},
@@ -66,13 +81,18 @@ async function from_pretrained(
   folder: string,
   options?: LoadAdapterOptions,
 ): Promise<PeftModelForCausalLM>;
+async function from_pretrained(
+  model: Seq2SeqModel,
+  folder: string,
+  options?: LoadAdapterOptions,
+): Promise<PeftModelForSeq2SeqLM>;
 async function from_pretrained<O>(
   model: SequenceModel<O>,
   folder: string,
   options?: LoadAdapterOptions,
 ): Promise<PeftModelForSequences<O>>;
 async function from_pretrained(
-  model: PreTrainedModel | SequenceModel<unknown>,
+  model: BaseModel,
   folder: string,
   { adapter_name = 'default', is_trainable = false }: LoadAdapterOptions = {},
 ): Promise<PeftModel> {

@@ -1,0 +1,66 @@
+// Encoder-decoder models with adapters: they run on whole pairs, and generate.
+import { ModelcError } from '../../ir/error.ts';
+import type { GenerateResult } from '../generation/generation-model.ts';
+import type { EncoderOutputs, GenerateOptions } from '../generation/resolve.ts';
+import type { EncodeOptions, Seq2SeqModel } from '../generation/seq2seq-model.ts';
+import { graphOf, type OpenedSeq2Seq, openSeq2Seq, rewrittenSeq2Seq } from '../seq2seq-models.ts';
+import type { Seq2SeqLMOutput, SequenceInputs } from '../sequence-model.ts';
+import { AdaptedModel, type AdaptableModel } from './adapted-model.ts';
+import type { LoraConfig } from './config.ts';
+
+function adaptable(opened: OpenedSeq2Seq): AdaptableModel<Seq2SeqModel> {
+  const { checkpoint, model, weights, limits, target } = opened;
+  const { modelType, vocabSize, loraTargets, task } = model;
+  return {
+    checkpoint,
+    modelType,
+    vocabSize,
+    loraTargets,
+    head: 'lm_head',
+    weights,
+    task,
+    target,
+    maxPositions: Math.min(limits.source, limits.length),
+    graph: () => graphOf(opened, 'forward').graph,
+    open: (tensors, rewrite) => openSeq2Seq(rewrittenSeq2Seq(opened, tensors, rewrite)),
+    replicated() {
+      throw new ModelcError('unsupported', 'layer_replication is served for causal language models only');
+    },
+  };
+}
+
+export class PeftModelForSeq2SeqLM extends AdaptedModel<Seq2SeqModel> {
+  /** How the model generates. */
+  generation_config: Seq2SeqModel['generation_config'];
+
+  constructor(model: Seq2SeqModel, made: OpenedSeq2Seq, config: LoraConfig) {
+    super(model, adaptable(made), config);
+    this.generation_config = model.generation_config;
+  }
+
+  /** Runs the model on whole pairs, as without adapters. */
+  async forward(inputs: SequenceInputs): Promise<Seq2SeqLMOutput> {
+    return (await this.#model()).forward(inputs);
+  }
+
+  /** What the encoder makes of a source. */
+  async encode(options: EncodeOptions): Promise<EncoderOutputs> {
+    return (await this.#model()).encode(options);
+  }
+
+  /** Writes targets beside the rows of input_ids, as a model without adapters does. */
+  async generate<const O extends GenerateOptions>(options: O): Promise<GenerateResult<O>> {
+    return (await this.#model()).generate<O>(options);
+  }
+
+  /** The new ids of each step, one per row, as they are decoded. */
+  async *stream(options: GenerateOptions): AsyncGenerator<bigint[], void, undefined> {
+    yield* (await this.#model()).stream(options);
+  }
+
+  async #model(): Promise<Seq2SeqModel> {
+    const model = await this.current();
+    model.generation_config = this.generation_config;
+    return model;
+  }
+}
