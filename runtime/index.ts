@@ -31,6 +31,7 @@ export {
   AutoModelForQuestionAnswering,
   AutoModelForSequenceClassification,
   AutoModelForTokenClassification,
+  type NewTaskOptions,
   type TaskLoadOptions,
 } from './task-models.ts';
 export { type NestedList, type SliceSpec, Tensor, type TensorDataTypes, type TensorTypeName } from './tensor.ts';

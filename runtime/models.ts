@@ -6,7 +6,6 @@ import {
   type CausalLimits,
   causalEntries,
   causalTask,
-  initialValues,
   type Traced,
   traceCausalLM,
 } from '../frontends/dsl/index.ts';
@@ -25,15 +24,15 @@ import type { CacheSpec } from '../passes/cache-layout.ts';
 import { arenaBytes, compile } from './compiler.ts';
 import type { Device } from './device.ts';
 import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
-import { Generator } from './data/generator.ts';
 import { GenerationConfig } from './generation/configuration.ts';
 import { createModel, type ModelInfo, type PreTrainedModel } from './generation/model.ts';
+import { newCheckpoint, newConfig, newWeights, type SeedOption } from './new-model.ts';
 import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import type { HostTensor, Session, SessionLimits } from './session.ts';
 import { savePretrained } from './trainer/save-model.ts';
 import { frozenAs, type TrainableModel } from './trainer/trainable.ts';
-import { checkpointWeights, memoryWeights, overlaidWeights, type WeightStore } from './weight-store.ts';
+import { checkpointWeights, overlaidWeights, type WeightStore } from './weight-store.ts';
 
 export interface LoadOptions {
   /** 'cpu' (default): native code; 'cuda' and 'webgpu': this machine's GPU; 'reference': the interpreter, slow and exact. */
@@ -274,23 +273,12 @@ export class AutoModelForCausalLM {
    */
   static async from_config(
     config: Readonly<Record<string, unknown>>,
-    { seed = 42, ...options }: LoadOptions & { seed?: number } = {},
+    { seed, ...options }: LoadOptions & SeedOption = {},
   ): Promise<PreTrainedModel> {
     checkOptions(options);
-    const described = describeCausalLM(config, 'the config', options.architecture);
-    const random = new Generator(seed);
-    const tensors = new Map<string, HostTensor>();
-    const parameters = described.model.named();
-    for (const [name, data] of initialValues(
-      described.model,
-      () => random.uniform(),
-      described.config.initializerRange,
-    )) {
-      const field = parameters.get(name);
-      if (field) tensors.set(name, { dtype: 'f32', shape: field.shape, data });
-    }
-    const checkpoint: Checkpoint = { dir: 'the new model', config, generationConfig: {}, tensors: new Map() };
-    const opened = describedModel(described, checkpoint, memoryWeights(tensors), options);
+    const described = describeCausalLM(config, newConfig, options.architecture);
+    const weights = newWeights(described.model, described.config.initializerRange, seed);
+    const opened = describedModel(described, newCheckpoint(config), weights, options);
     return loadModel(opened, targetOf(options.target, options.device));
   }
 }

@@ -1,13 +1,21 @@
-// AutoModel and its kin for tasks: a checkpoint folder to a model that reads whole sequences at once. The model is compiled
-// in this process for the CPU or a GPU, or with `target: 'reference'` interpreted; the entry with a loss at its first use.
-import type { TaskEntry, Traced } from '../frontends/dsl/index.ts';
-import { openCheckpoint, type TaskModel, type TaskName, taskModel } from '../frontends/huggingface/index.ts';
+// AutoModel and its kin for tasks: a checkpoint folder, or a config alone, to a model that reads whole sequences at once. The
+// model is compiled in this process for the CPU or a GPU, or with `target: 'reference'` interpreted; the entry with a loss
+// at its first use.
+import { type TaskEntry, type Traced, traceTask } from '../frontends/dsl/index.ts';
+import {
+  describeTask,
+  openCheckpoint,
+  type TaskModel,
+  type TaskName,
+  taskModel,
+} from '../frontends/huggingface/index.ts';
 import { ModelcError } from '../ir/error.ts';
 import type { Target } from '../ir/target.ts';
 import { arenaBytes, compile } from './compiler.ts';
 import type { Device } from './device.ts';
 import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
 import { checkDtype, count, digestOf, type LoadOptions } from './models.ts';
+import { newCheckpoint, newConfig, newWeights, type SeedOption } from './new-model.ts';
 import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import {
@@ -68,6 +76,28 @@ export async function loadTask<O>(
   const model = taskModel(await openCheckpoint(directory), name);
   checkDtype(options.dtype, model.checkpoint);
   return openTask<O>({ model, limits: limitsOf(model, options), weights: checkpointWeights(model.checkpoint), target });
+}
+
+type ModelConfig = Readonly<Record<string, unknown>>;
+export type NewTaskOptions = TaskLoadOptions & SeedOption;
+
+/**
+ * A new model of a config.json, for a task: its weights are drawn as transformers draws them, and `seed` (42) says which.
+ * Throws ModelcError 'checkpoint' for a config that describes no model that has the task.
+ */
+async function newTask<O>(
+  config: ModelConfig,
+  name: TaskName,
+  { seed, ...options }: NewTaskOptions,
+): Promise<SequenceModel<O>> {
+  checkOptions(options);
+  const target = targetOf(options.target, options.device);
+  const described = describeTask(config, newConfig, name);
+  const { task, initializerRange } = described;
+  const weights = newWeights(task.model, initializerRange, seed);
+  const graph: TaskModel['graph'] = (entry, limits) => traceTask(task, entry, limits, weights.resolve);
+  const model: TaskModel = { ...described, checkpoint: newCheckpoint(config), graph };
+  return openTask<O>({ model, limits: limitsOf(model, options), weights, target });
 }
 
 /** A model for a task, and what it is to be compiled for. */
@@ -178,12 +208,18 @@ export class AutoModel {
   static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<EncoderOutput>> {
     return loadTask(directory, 'encoder', options);
   }
+  static from_config(config: ModelConfig, options: NewTaskOptions = {}): Promise<SequenceModel<EncoderOutput>> {
+    return newTask(config, 'encoder', options);
+  }
 }
 
 /** Scores of the vocabulary for every position: `logits` [batch, length, vocab]. */
 export class AutoModelForMaskedLM {
   static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<LogitsOutput>> {
     return loadTask(directory, 'masked-lm', options);
+  }
+  static from_config(config: ModelConfig, options: NewTaskOptions = {}): Promise<SequenceModel<LogitsOutput>> {
+    return newTask(config, 'masked-lm', options);
   }
 }
 
@@ -192,6 +228,9 @@ export class AutoModelForSequenceClassification {
   static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<LogitsOutput>> {
     return loadTask(directory, 'sequence-classification', options);
   }
+  static from_config(config: ModelConfig, options: NewTaskOptions = {}): Promise<SequenceModel<LogitsOutput>> {
+    return newTask(config, 'sequence-classification', options);
+  }
 }
 
 /** Scores of classes for every position: `logits` [batch, length, classes]. */
@@ -199,12 +238,18 @@ export class AutoModelForTokenClassification {
   static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<LogitsOutput>> {
     return loadTask(directory, 'token-classification', options);
   }
+  static from_config(config: ModelConfig, options: NewTaskOptions = {}): Promise<SequenceModel<LogitsOutput>> {
+    return newTask(config, 'token-classification', options);
+  }
 }
 
 /** Scores of where an answer starts and ends: `start_logits` and `end_logits` [batch, length]. */
 export class AutoModelForQuestionAnswering {
   static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<SpanOutput>> {
     return loadTask(directory, 'question-answering', options);
+  }
+  static from_config(config: ModelConfig, options: NewTaskOptions = {}): Promise<SequenceModel<SpanOutput>> {
+    return newTask(config, 'question-answering', options);
   }
 }
 // biome-ignore-end lint/complexity/noStaticOnlyClass: as above

@@ -1,6 +1,13 @@
 // Models that are made of a config alone: which weights they have, and that they run and take other weights.
-import { expect, test } from 'vitest';
-import { AutoModelForCausalLM } from '../runtime/index.ts';
+import { describe, expect, test } from 'vitest';
+import {
+  AutoModel,
+  AutoModelForCausalLM,
+  AutoModelForMaskedLM,
+  AutoModelForQuestionAnswering,
+  AutoModelForSequenceClassification,
+  AutoModelForTokenClassification,
+} from '../runtime/index.ts';
 
 const config = {
   model_type: 'llama',
@@ -50,4 +57,58 @@ test('a config that describes no known model is refused', async () => {
   await expect(AutoModelForCausalLM.from_config({ ...config, model_type: 'nope' })).rejects.toThrow(
     /^the config has model_type .nope./,
   );
+});
+
+describe('a new encoder for a task', () => {
+  const bert = {
+    model_type: 'bert',
+    vocab_size: 24,
+    hidden_size: 16,
+    intermediate_size: 32,
+    num_hidden_layers: 1,
+    num_attention_heads: 2,
+    max_position_embeddings: 16,
+    id2label: { 0: 'no', 1: 'yes', 2: 'perhaps' },
+    initializer_range: 0.1,
+  };
+  const options = { target: 'reference' } as const;
+  const input_ids = [[2, 5, 7, 3]];
+
+  test('has the head and classes of its config, and the weights of its seed', async () => {
+    const logits = async (seed?: number): Promise<number[]> => {
+      const made = { ...options, ...(seed !== undefined && { seed }) };
+      const model = await AutoModelForSequenceClassification.from_config(bert, made);
+      const output = await model({ input_ids });
+      expect(output.logits.dims).toEqual([1, 3]);
+      return Array.from(output.logits.data);
+    };
+    expect(await logits()).toEqual(await logits(42));
+    expect(await logits()).not.toEqual(await logits(1));
+    const tokens = await AutoModelForTokenClassification.from_config(bert, options);
+    expect((await tokens({ input_ids })).logits.dims).toEqual([1, 4, 3]);
+    const masked = await AutoModelForMaskedLM.from_config(bert, options);
+    expect((await masked({ input_ids })).logits.dims).toEqual([1, 4, 24]);
+    const span = await AutoModelForQuestionAnswering.from_config(bert, options);
+    expect((await span({ input_ids })).start_logits.dims).toEqual([1, 4]);
+    const encoder = await AutoModel.from_config(bert, options);
+    expect((await encoder({ input_ids })).last_hidden_state.dims).toEqual([1, 4, 16]);
+  });
+
+  test('begins without a preference: biases and the embedding of padding are 0', async () => {
+    const model = await AutoModelForSequenceClassification.from_config(bert, options);
+    const values = async (name: string): Promise<number[]> =>
+      Array.from((await model.trainable!.weights.read(name)).data, Number);
+    expect(new Set(await values('classifier.bias'))).toEqual(new Set([0]));
+    const words = await values('bert.embeddings.word_embeddings.weight');
+    expect(new Set(words.slice(0, 16))).toEqual(new Set([0]));
+    expect(words.slice(16).every((v) => v !== 0)).toBe(true);
+  });
+
+  test('is refused where the config has no such task, or an option is not served', async () => {
+    await expect(AutoModelForMaskedLM.from_config({ ...bert, model_type: 'gpt2' })).rejects.toThrow(
+      /^the config has model_type .gpt2./,
+    );
+    const bad = { ...options, chunk: 4 };
+    await expect(AutoModel.from_config(bert, bad)).rejects.toThrow(/does not support the option `chunk`/);
+  });
 });
