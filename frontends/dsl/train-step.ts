@@ -138,7 +138,7 @@ function classesOf(graph: Graph): Map<string, number> {
 
 /**
  * Graph of an entry. Results: `loss`; of those that step, `grad_norm` as well, which is the norm before clipping, and
- * `skipped`: 1 where that is not finite, so that the step is left out and every state but the loss scale stays as it is.
+ * `skipped`: 1 where one of the two is not finite, so that the step is left out and every state but the loss scale stays as it is.
  */
 function traceTrainStep(
   task: SequenceTask,
@@ -166,7 +166,7 @@ function traceTrainStep(
       );
       switch (entry) {
         case 'train':
-          return step(t, options, parameters, fresh, scaler);
+          return step(t, options, parameters, { loss, gradients: fresh }, scaler);
         case 'accumulate':
         case 'train_accumulated': {
           const count = t.state(trainStates.accumulated, 'i32', []);
@@ -178,7 +178,7 @@ function traceTrainStep(
             return total;
           });
           t.update(count, entry === 'accumulate' ? count.add(1) : scalar(0, 'i32'));
-          return entry === 'accumulate' ? undefined : step(t, options, parameters, totals, scaler);
+          return entry === 'accumulate' ? undefined : step(t, options, parameters, { loss, gradients: totals }, scaler);
         }
         default:
           entry satisfies never;
@@ -285,18 +285,20 @@ function globalNorm(tensors: readonly Tensor[]): Tensor {
   return sums.reduce((a, b) => a.add(b)).sqrt();
 }
 
+const isFinite = (x: Tensor): Tensor => x.sub(x).eq(0);
+
 /** Clips the gradients and updates the parameters, as torch.nn.utils.clip_grad_norm_ and the optimizer's step do. */
 function step(
   t: Tracer,
   { optimizer, maxGradNorm = 0 }: TrainStepOptions,
   parameters: readonly TrainedParameter[],
-  given: readonly Tensor[],
+  given: { readonly loss: Tensor; readonly gradients: readonly Tensor[] },
   scaler: LossScaler | undefined,
 ): void {
-  const raw = scaler ? given.map((g) => g.div(scaler.scale)) : given;
+  const raw = scaler ? given.gradients.map((g) => g.div(scaler.scale)) : given.gradients;
   const norm = globalNorm(raw);
   t.result('grad_norm', norm);
-  const isTaken = norm.sub(norm).eq(0);
+  const isTaken = isFinite(norm).and(isFinite(given.loss));
   /** A state's new value, or the old one where the step is left out. */
   const update = (state: Tensor, value: Tensor): void => t.update(state, where(isTaken, value, state));
   const skipped = isTaken.not().cast('i32');

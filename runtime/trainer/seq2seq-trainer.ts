@@ -7,7 +7,7 @@ import { Tensor } from '../tensor.ts';
 import { Seq2SeqTrainingArguments } from './arguments.ts';
 import { concatRows, userTensor } from './collect.ts';
 import type { DataSource, NamedSources } from './data-sources.ts';
-import { type BatchOutput, type EvaluationOutput, type Metrics } from './evaluation.ts';
+import type { BatchOutput, EvaluationOutput, Metrics } from './evaluation.ts';
 import type { FittedSession } from './fitted-session.ts';
 import type { Trainable } from './trainable.ts';
 import { type PredictionOutput, Trainer, type TrainerOptions } from './trainer.ts';
@@ -93,10 +93,10 @@ export class Seq2SeqTrainer<M extends TrainableGenerator = TrainableGenerator> e
     const config = generator.generation_config;
     const length = config.max_new_tokens ? config.max_new_tokens + 1 : (config.max_length ?? defaultLength);
     const pad = Number([config.pad_token_id ?? config.eos_token_id ?? 0].flat()[0]);
-    const fit = (tensor: Tensor): Tensor => padded(tensor, length, pad);
+    const filled = (tensor: Tensor): Tensor => padded(tensor, length, pad);
     const ids = new Tensor('int32', Int32Array.from(generated.data, Number), generated.dims);
-    const labels = Object.hasOwn(batch, 'labels') ? [fit(userTensor(batch.labels))] : [];
-    return { loss, predictions: [fit(ids)], labels };
+    const labels = Object.hasOwn(batch, 'labels') ? [filled(userTensor(batch.labels))] : [];
+    return { loss, predictions: [filled(ids)], labels };
   }
 }
 
@@ -108,7 +108,10 @@ const generationOf = ({ max_length, max_new_tokens, num_beams }: EvaluationGener
 
 function requireColumn(batch: Batch, name: string): Batch[string] {
   if (Object.hasOwn(batch, name)) return batch[name];
-  throw new ModelcError('input', `predict_with_generate needs ${name}, but batches have ${Object.keys(batch).join(', ')}`);
+  throw new ModelcError(
+    'input',
+    `predict_with_generate needs ${name}, but batches have ${Object.keys(batch).join(', ')}`,
+  );
 }
 
 /** Rows of ids that are at least `length` long, filled up with `pad`. */

@@ -158,6 +158,7 @@ export class TrainLoop {
       if (isLast) await host.event('on_pre_optimizer_step');
       const given = await session.run(entry, batch, scalars);
       loss += numberOf(given.loss) ?? Number.NaN;
+      if (!Number.isFinite(loss) && !host.args.fp16) this.#failNonFinite(loss);
       if (!isLast) {
         await host.event('on_substep_end');
         continue;
