@@ -285,7 +285,7 @@ function globalNorm(tensors: readonly Tensor[]): Tensor {
   return sums.reduce((a, b) => a.add(b)).sqrt();
 }
 
-const isFinite = (x: Tensor): Tensor => x.sub(x).eq(0);
+const isNumber = (x: Tensor): Tensor => x.sub(x).eq(0);
 
 /** Clips the gradients and updates the parameters, as torch.nn.utils.clip_grad_norm_ and the optimizer's step do. */
 function step(
@@ -298,7 +298,7 @@ function step(
   const raw = scaler ? given.gradients.map((g) => g.div(scaler.scale)) : given.gradients;
   const norm = globalNorm(raw);
   t.result('grad_norm', norm);
-  const isTaken = isFinite(norm).and(isFinite(given.loss));
+  const isTaken = isNumber(norm).and(isNumber(given.loss));
   /** A state's new value, or the old one where the step is left out. */
   const update = (state: Tensor, value: Tensor): void => t.update(state, where(isTaken, value, state));
   const skipped = isTaken.not().cast('i32');

@@ -40,6 +40,8 @@ export interface EvaluationOptions {
   readonly compute_metrics: ComputeMetrics | undefined;
   readonly batch_eval_metrics: boolean;
   readonly include: readonly string[];
+  /** Whether the loss of a batch counts for every batch the same, not for each of its rows. */
+  readonly equalBatches: boolean;
   readonly onBatch: () => Promise<void>;
 }
 
@@ -101,7 +103,7 @@ export async function evaluationLoop(
       ...(losses.length > 0 ? { losses: concatRows(losses) } : {}),
     });
   }
-  const loss = meanLoss(outputs, rows);
+  const loss = meanLoss(outputs, options.equalBatches ? rows.map(() => 1) : rows);
   const own = { ...(loss === undefined ? {} : { [`${prefix}_loss`]: loss }), ...metrics };
   const num_samples = rows.reduce((n, r) => n + r, 0);
   return { predictions, label_ids, metrics: prefixed(prefix, own), num_samples, num_batches: rows.length };
@@ -113,13 +115,13 @@ export const rowsOf = (batch: Batch): number => Object.values(batch)[0]?.shape[0
 const lossRows = ({ loss = Number.NaN }: BatchOutput, rows: number): Tensor =>
   userTensor({ dtype: 'f32', shape: [rows], data: new Float32Array(rows).fill(loss) });
 
-/** The mean over examples, each of which has the loss of its batch. */
-function meanLoss(outputs: readonly BatchOutput[], rows: readonly number[]): number | undefined {
+/** The mean over batches, each of which has a weight. */
+function meanLoss(outputs: readonly BatchOutput[], weights: readonly number[]): number | undefined {
   let [sum, count] = [0, 0];
   for (const [i, { loss }] of outputs.entries()) {
     if (loss === undefined) continue;
-    sum += loss * rows[i];
-    count += rows[i];
+    sum += loss * weights[i];
+    count += weights[i];
   }
   return count === 0 ? undefined : sum / count;
 }

@@ -61,6 +61,11 @@ export class Seq2SeqTrainer<M extends TrainableGenerator = TrainableGenerator> e
     return super.predict(test_dataset, options);
   }
 
+  /** transformers gathers the results of this Trainer without cutting off what fills up the last batch. */
+  protected override get equalBatches(): boolean {
+    return true;
+  }
+
   protected override async evaluation_loop(
     source: DataSource,
     what: string,

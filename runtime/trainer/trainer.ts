@@ -6,6 +6,7 @@ import {
   Embedding,
   LayerNorm,
   type Optimizer,
+  RelativePositionBias,
   type SequenceTask,
   type TrainEntry,
   type TrainStepOptions,
@@ -340,6 +341,11 @@ export class Trainer<M extends Trainable = Trainable> {
 
   // For classes that extend this one.
 
+  /** Whether eval_loss is the mean over batches; it is the mean over examples. */
+  protected get equalBatches(): boolean {
+    return false;
+  }
+
   protected get trainable(): TrainableModel {
     return requireTrainable(this.model.trainable);
   }
@@ -367,6 +373,7 @@ export class Trainer<M extends Trainable = Trainable> {
       compute_metrics: this.options.compute_metrics,
       batch_eval_metrics: args.batch_eval_metrics,
       include: args.include_for_metrics,
+      equalBatches: this.equalBatches,
       onBatch: () => this.#event('on_prediction_step'),
     });
   }
@@ -570,7 +577,9 @@ function decayed({ model }: SequenceTask): (name: string) => boolean {
 
 /** Numbers of parameters, those of embeddings not counted, as transformers estimates operations by. */
 function parameterCount({ weights, task }: TrainableModel): number {
-  const embeddings = [...task.model.modules()].flatMap(([path, module]) => (module instanceof Embedding ? [path] : []));
+  const embeddings = [...task.model.modules()].flatMap(([path, module]) =>
+    module instanceof Embedding || module instanceof RelativePositionBias ? [path] : [],
+  );
   const isEmbedding = (name: string): boolean => embeddings.some((path) => name === `${path}.weight`);
   return weights.tensors
     .filter(([name]) => !isEmbedding(name))
