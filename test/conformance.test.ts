@@ -75,6 +75,49 @@ test('passes, failures and skips are told apart', async () => {
   expect(conformance(join(scratch, 'right')).status).toBe(0);
 });
 
+test('a recorded training is repeated, and every result is printed beside what was wanted', async () => {
+  const data = join(scratch, 'trained');
+  const text = join(data, 'text/tinyshakespeare');
+  mkdirSync(text, { recursive: true });
+  writeFileSync(join(text, 'input.txt'), 'abcd'.repeat(100));
+  const config = {
+    model_type: 'gpt2',
+    vocab_size: 4,
+    n_positions: 8,
+    n_embd: 8,
+    n_layer: 1,
+    n_head: 1,
+    resid_pdrop: 0,
+    embd_pdrop: 0,
+    attn_pdrop: 0,
+    initializer_range: 1e-8,
+  };
+  // weights of nearly 0 say nothing about the next of four characters
+  const blank = Math.log(4);
+  const writeRun = async (name: string, loss: number): Promise<void> => {
+    const folder = join(data, 'hf-trained', name);
+    mkdirSync(join(folder, 'init'), { recursive: true });
+    const model = await AutoModelForCausalLM.from_config(config, { target: 'reference' });
+    await model.trainable!.write(join(folder, 'init'));
+    writeFileSync(join(folder, 'vocab.json'), '{"a": 0, "b": 1, "c": 2, "d": 3}');
+    writeFileSync(
+      join(folder, 'golden.json'),
+      JSON.stringify({ train_loss: [loss], val_loss: { 0: blank, 1: blank } }),
+    );
+    const offsets = Int32Array.from({ length: 12 }, (_, i) => i);
+    const bytes = new Uint8Array(offsets.buffer);
+    const path = join(folder, 'batch_offsets.safetensors');
+    await writeSafetensors(path, [{ name: 'data', dtype: 'i32', shape: [1, 12], data: bytes }]);
+  };
+  await writeRun('right', blank);
+  await writeRun('wrong', blank + 0.1);
+  const { status, stdout } = conformance(join(data, 'hf-trained'));
+  expect(stdout).toMatch(/^pass {2}right +3 checks, worst error \S+ \(loss of step 1\)/m);
+  expect(stdout).toMatch(/^FAIL {2}wrong .*loss of step 1 is off by 1\.0e-1/m);
+  expect(stdout).toMatch(/^ +validation loss after 0 steps: want 1\.3863, got 1\.3863, margin 0\.01$/m);
+  expect(status).toBe(1);
+});
+
 test('a folder without cases is an error', () => {
   mkdirSync(join(scratch, 'empty'));
   const { status, stderr } = conformance(join(scratch, 'empty'));

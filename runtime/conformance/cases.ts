@@ -1,5 +1,8 @@
-// Finds case folders and reads their files. A case is a folder with golden.json or golden.safetensors:
+// Finds case folders and reads their files. A case is a folder with golden.json or golden.safetensors, or a data set that
+// has a known target:
 //   hf-golden/CASE: config.json and model.safetensors beside golden.json (kind, tokens) and golden.safetensors (tensors)
+//   hf-trained/RUN: a recorded training: where it began in init/, what it read in batch_offsets.safetensors
+//   text/sent-conv: sentences and their classes
 //   lm/MODEL: the checkpoint in hf/ beside golden.json, greedy100.json and golden_logits.safetensors
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
@@ -10,7 +13,7 @@ export interface Case {
   readonly folder: string;
   /** Where config.json and the weights are. */
   readonly checkpoint: string;
-  readonly layout: 'golden' | 'language-model';
+  readonly layout: 'golden' | 'language-model' | 'training' | 'sentences';
 }
 
 export function findCases(root: string): Case[] {
@@ -21,17 +24,18 @@ export function findCases(root: string): Case[] {
   const visit = (folder: string): void => {
     const names = readdirSync(folder, { withFileTypes: true });
     const has = (name: string): boolean => names.some((n) => n.name === name);
+    const name = relative(root, folder) || basename(folder);
     if (has('golden.json') || has('golden.safetensors')) {
-      const isModel = has('hf') && has('greedy100.json');
-      const name = relative(root, folder) || basename(folder);
-      found.push({
-        name,
-        folder,
-        checkpoint: isModel ? join(folder, 'hf') : folder,
-        layout: isModel ? 'language-model' : 'golden',
-      });
+      if (has('batch_offsets.safetensors')) {
+        found.push({ name, folder, checkpoint: join(folder, 'init'), layout: 'training' });
+      } else {
+        const isModel = has('hf') && has('greedy100.json');
+        const checkpoint = isModel ? join(folder, 'hf') : folder;
+        found.push({ name, folder, checkpoint, layout: isModel ? 'language-model' : 'golden' });
+      }
       return;
     }
+    if (has('stsa.binary.train')) found.push({ name, folder, checkpoint: folder, layout: 'sentences' });
     for (const n of names) if (n.isDirectory()) visit(join(folder, n.name));
   };
   visit(root);

@@ -18,6 +18,8 @@ export function relativeError(got: TensorData, want: TensorData): number {
 export class CaseReport {
   readonly failures: string[] = [];
   readonly left: string[] = [];
+  /** Lines about single results, printed below the case. */
+  readonly lines: string[] = [];
   checks = 0;
   worst = 0;
   worstName = '';
@@ -30,6 +32,15 @@ export class CaseReport {
       this.worstName = name;
     }
     if (!(error <= tolerance)) this.failures.push(`${name} is off by ${error.toExponential(1)}`);
+  }
+
+  /** A result of a training, printed beside what was wanted; `isFloor`: more than that is right, too. */
+  figure(name: string, got: number, want: number, margin: number, { isFloor = false } = {}): void {
+    this.checks++;
+    const isRight = isFloor ? got >= want - margin : Math.abs(got - want) <= margin;
+    const text = `${name}: want ${want.toFixed(4)}, got ${got.toFixed(4)}, margin ${margin}`;
+    this.lines.push(text);
+    if (!isRight) this.failures.push(text);
   }
 
   /** Two sequences that must be the same. */

@@ -14,6 +14,7 @@ import {
   type LanguageModelGolden,
 } from './checks.ts';
 import { CaseReport } from './compare.ts';
+import { checkRecordedRun } from './recorded-run.ts';
 import { targetNames } from '../devices.ts';
 import { openSubject, readTensors, type SubjectOptions, supports } from './subject.ts';
 import { causalTraining, checkTraining } from './train.ts';
@@ -24,7 +25,9 @@ const width = 28;
 
 /** Why a case is not for this runner, or undefined when it is. */
 function reasonToSkip(c: Case): string | undefined {
+  if (c.layout === 'sentences') return undefined;
   if (!existsSync(join(c.folder, 'golden.json'))) return 'it has no model';
+  if (c.layout === 'training') return undefined;
   if (!existsSync(join(c.checkpoint, 'config.json'))) return 'it has no config.json';
   const { kind } = readJson<{ kind?: string }>(join(c.folder, 'golden.json'));
   const isOwn = kind === 'causal-lm' || kind === seq2seqKind || isTaskKind(kind);
@@ -37,6 +40,10 @@ function reasonToSkip(c: Case): string | undefined {
 
 async function runCase(c: Case, options: SubjectOptions): Promise<CaseReport> {
   const report = new CaseReport();
+  if (c.layout === 'training') {
+    await checkRecordedRun(report, c.folder, options);
+    return report;
+  }
   const { kind } = readJson<{ kind?: string }>(join(c.folder, 'golden.json'));
   if (isTaskKind(kind)) {
     const golden = readJson<TaskGolden>(join(c.folder, 'golden.json'));
@@ -95,6 +102,7 @@ async function conformance(folders: readonly string[], options: SubjectOptions):
       console.log(
         `${r.failures.length > 0 ? 'FAIL' : 'pass'}  ${name}  ${r.checks} checks, ${worst}${left}${failures}`,
       );
+      for (const line of r.lines) console.log(`        ${line}`);
     } catch (error) {
       failed++;
       console.log(`FAIL  ${name}  ${error instanceof Error ? error.message : String(error)}`);
@@ -110,6 +118,7 @@ const program = new Command('conformance')
   .argument('<folders...>', 'folders; every case below them runs')
   .addOption(new Option('--target <target>', 'what runs the cases').choices(targetNames).default('cpu'))
   .addOption(new Option('--cache <kind>', 'kind of KV cache').choices(['dynamic', 'static']).default('dynamic'))
+  .option('--full', 'whole trainings, not just their first steps')
   .exitOverride()
   .action(async (folders: string[], options: SubjectOptions) => {
     process.exitCode = await conformance(folders, options);

@@ -10,6 +10,8 @@ import type { GoldenTensor, GoldenTensors } from './checks.ts';
 export interface SubjectOptions {
   readonly target: TargetName;
   readonly cache: 'dynamic' | 'static';
+  /** Whole trainings, not just their first steps. */
+  readonly full?: boolean;
 }
 export type GenerateSettings = Pick<
   GenerateOptions,
@@ -65,6 +67,26 @@ export async function openSubject(folder: string, options: SubjectOptions): Prom
     },
     dispose: () => model.dispose(),
   };
+}
+
+/** The integers of a tensor of a golden file, of 16, 32 or 64 bits. */
+export async function readIntegers(path: string, name: string): Promise<number[]> {
+  const { tensors } = await readSafetensors(path);
+  const tensor = tensors.get(name);
+  if (!tensor) throw new ModelcError('parse', `${path} has no tensor ${name}: is the case complete?`);
+  const { buffer } = (await readSpan(tensor.span)).slice();
+  switch (tensor.dtype) {
+    case 'I16':
+      return Array.from(new Int16Array(buffer));
+    case 'I32':
+    case 'i32':
+      return Array.from(new Int32Array(buffer));
+    case 'I64':
+    case 'i64':
+      return Array.from(new BigInt64Array(buffer), Number);
+    default:
+      throw new ModelcError('parse', `${path}: tensor ${name} has dtype ${tensor.dtype}, not one of integers`);
+  }
 }
 
 /** Every tensor of a golden file. */
