@@ -28,6 +28,12 @@ const numbers = ({ data }: HostTensor): number[] => Array.from(data as ArrayLike
 const number = (t: HostTensor): number => Number(t.data[0]);
 const columns = (rows: HostTensor) => ({ input_ids: rows, labels: rows });
 
+/** A batch none of whose labels count. */
+const uncounted = (rows: HostTensor) => ({
+  input_ids: rows,
+  labels: { ...rows, data: Int32Array.from(rows.data as Int32Array).fill(-100) },
+});
+
 /** A step on one batch that is the whole window. */
 const step = (session: TrainingSession, rows: HostTensor, learning_rate = 0.01) =>
   session.run('train', columns(rows), { learning_rate, num_items: itemsOf(rows) });
@@ -157,8 +163,80 @@ test('a step in f16 whose gradients overflow is left out, and the loss scale hal
   expect(number(second.skipped)).toBe(0);
   expect(number(second.grad_norm)).toBeLessThan(100);
   expect(number(await session.read('loss_scale'))).toBe(2048);
-  expect(number(await session.read('loss_scale.skipped'))).toBe(1);
+  expect(number(await session.read('skipped'))).toBe(1);
   expect(await parametersOf(session)).not.toEqual(before);
+});
+
+test('a loss scale that would become infinite stays', async () => {
+  const session = await openTraining({ compute: 'f16', maxGradNorm: 1 });
+  const scale = async (value: number): Promise<void> => {
+    await session.write('loss_scale', { dtype: 'f32', shape: [], data: Float32Array.of(value) });
+    await session.write('loss_scale.growth', { dtype: 'i32', shape: [], data: Int32Array.of(1999) });
+  };
+  // nothing counts, so that no gradient overflows
+  const rows = batchOf(2, 16);
+  const scalars = { learning_rate: 0.01, num_items: 30 };
+  await scale(2 ** 127);
+  expect(number((await session.run('train', uncounted(rows), scalars)).skipped)).toBe(0);
+  expect(number(await session.read('loss_scale'))).toBe(2 ** 127);
+  expect(number((await session.run('train', columns(rows), scalars)).skipped)).toBe(1);
+  expect(number(await session.read('loss_scale'))).toBe(2 ** 126);
+  expect(number(await session.read('loss_scale.growth'))).toBe(0);
+});
+
+test('an overflow in one micro-batch leaves out the step of its window, and the next window begins anew', async () => {
+  const session = await openTraining({ compute: 'f16', entries: ['accumulate', 'train_accumulated'] });
+  const before = await parametersOf(session);
+  const scale = (value: number): HostTensor => ({ dtype: 'f32', shape: [], data: Float32Array.of(value) });
+  const rows = batchOf(2, 16);
+  const scalars = { learning_rate: 0.01, num_items: 2 * itemsOf(rows) };
+  await session.write('loss_scale', scale(2 ** 40));
+  await session.run('accumulate', columns(rows), scalars);
+  await session.write('loss_scale', scale(1024));
+  expect(number((await session.run('train_accumulated', columns(rows), scalars)).skipped)).toBe(1);
+  expect(await parametersOf(session)).toEqual(before);
+  await session.run('accumulate', columns(rows), scalars);
+  const { skipped, grad_norm } = await session.run('train_accumulated', columns(rows), scalars);
+  expect([number(skipped), number(await session.read('skipped'))]).toEqual([0, 1]);
+  expect(number(grad_norm)).toBeGreaterThan(0);
+  expect(number(await session.read('step'))).toBe(1);
+});
+
+test.each(['f32', 'f16'] as const)('micro-batches without a label that counts add nothing: %s', async (compute) => {
+  const sgd = { optimizer: SGD(), compute, maxGradNorm: 1 } as const;
+  const session = await openTraining({ ...sgd, entries: ['accumulate', 'train_accumulated'] });
+  const rows = batchOf(2, 16);
+  const none = uncounted(rows);
+  const scalars = { learning_rate: 1, num_items: itemsOf(rows) };
+  const alone = await session.run('accumulate', columns(rows), scalars);
+  expect(number((await session.run('accumulate', none, scalars)).loss)).toBe(0);
+  const last = await session.run('train_accumulated', none, scalars);
+  const whole = await openTraining(sgd);
+  const direct = await whole.run('train', columns(rows), scalars);
+  expect(number(alone.loss)).toBe(number(direct.loss));
+  expect(number(last.grad_norm)).toBeCloseTo(number(direct.grad_norm), 6);
+  expect(relativeError(await parametersOf(session), await parametersOf(whole))).toBeLessThan(1e-6);
+});
+
+test.each(['reference', 'cpu'] as const)('losses that are no numbers move no parameter: %s', async (target) => {
+  const session = await openTraining({ target, maxGradNorm: 1, optimizer: SGD() });
+  const rows = batchOf(2, 16);
+  const before = await parametersOf(session);
+  // no label counts: the loss is NaN, and the gradients are 0, as in PyTorch
+  const none = await session.run('train', uncounted(rows), { learning_rate: 1, num_items: 0 });
+  expect([number(none.loss), number(none.grad_norm), number(none.skipped)]).toEqual([Number.NaN, 0, 1]);
+  expect(await parametersOf(session)).toEqual(before);
+
+  // gradients of NaN: clipping does not make numbers of them
+  const { data, ...rest } = await session.read('lm_head.weight');
+  const poisoned = Float32Array.from(data as Float32Array);
+  poisoned[3] = Number.NaN;
+  await session.write('lm_head.weight', { ...rest, data: poisoned });
+  const { loss, grad_norm } = await step(session, rows);
+  expect([number(loss), number(grad_norm)]).toEqual([Number.NaN, Number.NaN]);
+  const after = await session.read('lm_head.weight');
+  expect(numbers(after)).toEqual([...poisoned]);
+  expect(number(await session.read('skipped'))).toBe(2);
 });
 
 /** Ones of which a share is dropped. */

@@ -43,7 +43,8 @@ export function dropout(x: Tensor, rate: number): Tensor {
   current.key ??= current.declare();
   const key = current.key.add(isFirst.mul(place));
   const bits = op('rng_bits', [key], { shape: x.shape });
-  return where(bits.ge(Math.round(rate * values)), x.mul(1 / (1 - rate)), 0);
+  const dropped = Math.min(Math.round(rate * values), values - 1); // a rate next to 1 must not round to none
+  return where(bits.ge(dropped), x.mul(1 / (1 - rate)), 0);
 }
 
 /** Dropout as a layer. */

@@ -326,6 +326,8 @@ function step(
 /** Steps without an overflow after which the scale is doubled. */
 const growthInterval = 2000;
 const initialLossScale = 65536;
+/** The largest power of 2 in f32: a scale that became infinite would never come back. */
+const largestLossScale = 2 ** 127;
 
 /** The dynamic loss scale of torch.amp.GradScaler. */
 class LossScaler {
@@ -341,7 +343,8 @@ class LossScaler {
     const t = this.#tracer;
     const growth = t.state(trainStates.growth, 'i32', []);
     const isDue = growth.add(1).ge(growthInterval);
-    t.update(this.scale, where(isTaken, where(isDue, this.scale.mul(2), this.scale), this.scale.mul(0.5)));
+    const grown = this.scale.mul(2).minimum(largestLossScale);
+    t.update(this.scale, where(isTaken, where(isDue, grown, this.scale), this.scale.mul(0.5)));
     t.update(growth, where(isTaken.and(isDue.not()), growth.add(1), 0));
   }
 }
