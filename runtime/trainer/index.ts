@@ -17,13 +17,8 @@ export type { DataSource, NamedSources } from './data-sources.ts';
 export type { ComputeMetrics, EvalPrediction, Predictions } from './evaluation.ts';
 export type { Metrics } from './metrics.ts';
 export { get_scheduler, SchedulerType } from './schedulers.ts';
-export {
-  type PredictionOutput,
-  Trainer,
-  type TrainerOptions,
-  type TrainOptions,
-  type TrainOutput,
-} from './trainer.ts';
+export { Trainer } from './trainer.ts';
+export type { PredictionOutput, TrainerOptions, TrainOptions, TrainOutput } from './trainer-options.ts';
 export {
   type EvaluationGeneration,
   Seq2SeqTrainer,

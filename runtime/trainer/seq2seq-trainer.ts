@@ -10,7 +10,8 @@ import type { DataSource, NamedSources } from './data-sources.ts';
 import type { BatchOutput, EvaluationOutput, Metrics } from './evaluation.ts';
 import type { FittedSession } from './fitted-session.ts';
 import type { Trainable } from './trainable.ts';
-import { type PredictionOutput, Trainer, type TrainerOptions } from './trainer.ts';
+import { Trainer } from './trainer.ts';
+import type { PredictionOutput, TrainerOptions } from './trainer-options.ts';
 
 /** A model that can be trained and generates. */
 export interface TrainableGenerator extends Trainable {

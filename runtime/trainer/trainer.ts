@@ -2,16 +2,7 @@
 // on the model's device; the loop around it is train-loop.ts, evaluations are evaluation.ts, checkpoints checkpoint.ts.
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import {
-  Embedding,
-  LayerNorm,
-  type Optimizer,
-  RelativePositionBias,
-  type SequenceTask,
-  type TrainEntry,
-  type TrainStepOptions,
-  trainStates,
-} from '../../frontends/dsl/index.ts';
+import { type Optimizer, type TrainEntry, trainStates } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import {
   type Batch,
@@ -24,18 +15,7 @@ import {
 import type { HostTensor } from '../session.ts';
 import type { Tensor } from '../tensor.ts';
 import { TextTokenizer } from '../tokenization/tokenizer.ts';
-import { TrainingArguments } from './arguments.ts';
-import {
-  type CallbackClass,
-  type CallbackContext,
-  type CallbackEventName,
-  CallbackHandler,
-  DefaultFlowCallback,
-  type TrainerCallback,
-} from './callbacks.ts';
-import { PrinterCallback } from './callbacks/printer.ts';
-import { ProgressCallback } from './callbacks/progress.ts';
-import { TensorBoardCallback } from './callbacks/tensorboard.ts';
+import type { CallbackEventName } from './callbacks.ts';
 import {
   checkArguments,
   checkpointFolder,
@@ -47,131 +27,65 @@ import {
   restoreParameters,
   restoreSession,
   rotateCheckpoints,
-  type Saveable,
   writeCheckpoint,
   writeModelFiles,
 } from './checkpoint.ts';
-import {
-  type DataSource,
-  evalLoader,
-  isNamed,
-  longestRow,
-  type NamedSources,
-  openSource,
-  trainLoader,
-} from './data-sources.ts';
+import { userTensor } from './collect.ts';
+import { type DataSource, evalLoader, isNamed, type NamedSources, openSource, trainLoader } from './data-sources.ts';
 import {
   type BatchOutput,
-  type ComputeMetrics,
   type EvaluationOutput,
   evaluationLoop,
   labelsOf,
   numberOf,
   type Predictions,
 } from './evaluation.ts';
-import { userTensor } from './collect.ts';
-import { FittedSession } from './fitted-session.ts';
+import type { FittedSession } from './fitted-session.ts';
 import { LearningRate } from './learning-rate.ts';
 import { type Metrics, requireMetric, speedMetrics } from './metrics.ts';
-import { createOptimizer, decays } from './optimizer-names.ts';
+import { createOptimizer } from './optimizer-names.ts';
 import { get_scheduler, type Schedule } from './schedulers.ts';
+import { decayed, openSession, parameterCount, predictionNames, trainEntriesOf } from './open-session.ts';
 import { requireTrainable, type Trainable, type TrainableModel } from './trainable.ts';
 import { countItems, runLength, TrainLoop } from './train-loop.ts';
-import { TrainerControl, TrainerState } from './trainer-state.ts';
+import { TrainerEvents } from './trainer-events.ts';
+import type { PredictionOutput, TrainerOptions, TrainOptions, TrainOutput } from './trainer-options.ts';
+import { TrainerState } from './trainer-state.ts';
 import { tidyFolder, writeInto } from './write-folder.ts';
 
-export interface TrainerOptions<M extends Trainable = Trainable> {
-  readonly model?: M;
-  /** Makes the model when train() begins, in place of `model`. */
-  readonly model_init?: () => M | Promise<M>;
-  readonly args?: TrainingArguments;
-  /** Default: pads with processing_class where that is a tokenizer, else makes tensors of examples of one length. */
-  readonly data_collator?: DataCollator;
-  readonly train_dataset?: DataSource;
-  readonly eval_dataset?: DataSource | NamedSources;
-  /** The tokenizer or processor, which is saved with the model. */
-  readonly processing_class?: Saveable;
-  /** The loss, written in the DSL, in place of the model's own. `num_items` counts the labels of a whole window. */
-  readonly compute_loss_func?: SequenceTask['loss'];
-  readonly compute_metrics?: ComputeMetrics;
-  readonly callbacks?: readonly TrainerCallback[];
-  /** In place of what the arguments name. */
-  readonly optimizers?: readonly [Optimizer | null, Schedule | null];
-  /** What compute_metrics gets in place of a batch's predictions: their argmax, say, which takes less memory. */
-  readonly preprocess_logits_for_metrics?: (logits: Predictions, labels: Predictions | undefined) => Predictions;
-}
-
-export interface TrainOutput {
-  readonly global_step: number;
-  readonly training_loss: number;
-  readonly metrics: Metrics;
-}
-export interface PredictionOutput {
-  readonly predictions: Predictions;
-  readonly label_ids: Predictions | undefined;
-  readonly metrics: Metrics;
-}
-export interface TrainOptions {
-  /** A checkpoint folder; true: the last one in output_dir. Default: args.resume_from_checkpoint. */
-  readonly resume_from_checkpoint?: string | boolean;
-}
-
-/** Outputs that predictions are made of. */
-const predictionNames = ['logits', 'start_logits', 'end_logits'];
-
-export class Trainer<M extends Trainable = Trainable> {
-  readonly args: TrainingArguments;
-  readonly state = new TrainerState();
-  control = new TrainerControl();
-  readonly callback_handler = new CallbackHandler();
-  protected readonly options: TrainerOptions<M>;
+export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
   readonly #collator: DataCollator;
   #model: M | undefined;
-  #initialized = false;
   #session: FittedSession | undefined;
-  #rate: LearningRate | undefined;
-  #loaders: { train?: DataLoader; eval?: DataLoader } = {};
 
   /** Throws ModelcError 'input' for a model that cannot be trained and for arguments that contradict each other. */
   constructor(options: TrainerOptions<M>) {
-    const { model, model_init, args = new TrainingArguments(), processing_class, callbacks = [] } = options;
+    super(options);
+    const { model, model_init, processing_class } = options;
     if (!model && !model_init) throw new ModelcError('input', 'Trainer needs a model, or model_init that makes one');
-    if (args.eval_strategy !== 'no' && !options.eval_dataset) {
+    const { eval_strategy } = this.args;
+    if (eval_strategy !== 'no' && !options.eval_dataset) {
       throw new ModelcError(
         'input',
-        `TrainingArguments have eval_strategy: '${args.eval_strategy}', but Trainer got no eval_dataset: give one, or set 'no'`,
+        `TrainingArguments have eval_strategy: '${eval_strategy}', but Trainer got no eval_dataset: give one, or set 'no'`,
       );
     }
-    this.options = options;
-    this.args = args;
     this.#model = model;
     this.#collator =
       options.data_collator ??
       (processing_class instanceof TextTokenizer
         ? new DataCollatorWithPadding({ tokenizer: processing_class })
         : default_data_collator);
-    this.add_callback(new DefaultFlowCallback());
-    const reporters = [args.report_to].flat();
-    if (reporters.some((name) => name === 'tensorboard' || name === 'all'))
-      this.add_callback(new TensorBoardCallback());
-    for (const callback of callbacks) this.add_callback(callback);
-    this.add_callback(args.disable_tqdm ? new PrinterCallback() : new ProgressCallback());
+  }
+
+  protected override get knownModel(): M | undefined {
+    return this.#model;
   }
 
   /** The model, which has the weights of the last training once that is done. */
   get model(): M {
     if (this.#model) return this.#model;
     throw new ModelcError('input', 'model_init makes the model when train() begins; there is none yet');
-  }
-
-  add_callback(callback: TrainerCallback): void {
-    this.callback_handler.add(callback);
-  }
-  pop_callback(callback: TrainerCallback | CallbackClass): TrainerCallback | undefined {
-    return this.callback_handler.pop(callback);
-  }
-  remove_callback(callback: TrainerCallback | CallbackClass): void {
-    this.callback_handler.pop(callback);
   }
 
   get_train_dataloader(): DataLoader {
@@ -211,11 +125,11 @@ export class Trainer<M extends Trainable = Trainable> {
    */
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
     const { args, state } = this;
-    await this.#initialize();
+    await this.initialize();
     if (this.options.model_init) this.#model = await this.options.model_init();
     const checkpoint = await this.#checkpointOf(options);
     const loader = this.get_train_dataloader();
-    this.#loaders.train = loader;
+    this.running.train = loader;
     const source = openSource('train_dataset', this.options.train_dataset ?? []);
     const examples = source instanceof Dataset ? source.length : undefined;
     const length = runLength(loader, examples, args);
@@ -230,7 +144,7 @@ export class Trainer<M extends Trainable = Trainable> {
       this.create_scheduler(length.maxSteps),
       checkpoint ? await readPlace(checkpoint) : undefined,
     );
-    this.#rate = rate;
+    this.running.rate = rate;
     const session = await this.#openSession(trainEntriesOf(args, this.options.eval_dataset !== undefined));
     if (checkpoint) await restoreSession(checkpoint, this.trainable, session);
     else if (session.states.includes(trainStates.random)) {
@@ -261,7 +175,7 @@ export class Trainer<M extends Trainable = Trainable> {
     if (args.save_total_limit === 1 && state.best_model_checkpoint !== null) {
       await keepOnly(args.output_dir, state.best_model_checkpoint);
     }
-    await this.#event('on_train_end');
+    await this.event('on_train_end');
     return { global_step: state.global_step, training_loss, metrics: { ...metrics, epoch: state.epoch ?? 0 } };
   }
 
@@ -282,14 +196,14 @@ export class Trainer<M extends Trainable = Trainable> {
       }
       return metrics;
     }
-    await this.#initialize();
+    await this.initialize();
     const start = performance.now();
     const output = await this.evaluation_loop(eval_dataset, 'eval_dataset', prefix);
     const speed = { samples: output.num_samples, steps: output.num_batches };
     const metrics: Metrics = { ...output.metrics, ...speedMetrics(prefix, start, speed) };
     await this.log(metrics);
     if (this.state.epoch !== null) metrics.epoch = this.state.epoch;
-    await this.#event('on_evaluate', { metrics });
+    await this.event('on_evaluate', { metrics });
     return metrics;
   }
 
@@ -298,12 +212,12 @@ export class Trainer<M extends Trainable = Trainable> {
     test_dataset: DataSource,
     { metric_key_prefix: prefix = 'test' }: { readonly metric_key_prefix?: string } = {},
   ): Promise<PredictionOutput> {
-    await this.#initialize();
+    await this.initialize();
     const start = performance.now();
     const output = await this.evaluation_loop(test_dataset, 'test_dataset', prefix, true);
     const speed = { samples: output.num_samples, steps: output.num_batches };
     const metrics = { ...output.metrics, ...speedMetrics(prefix, start, speed) };
-    await this.#event('on_predict', { metrics });
+    await this.event('on_predict', { metrics });
     return { predictions: output.predictions ?? [], label_ids: output.label_ids, metrics };
   }
 
@@ -320,17 +234,6 @@ export class Trainer<M extends Trainable = Trainable> {
     await writeInto(this.args.output_dir, (partial) =>
       writeFile(resolve(partial, 'trainer_state.json'), this.state.to_json()),
     );
-  }
-
-  /** Adds to the history and tells the callbacks. */
-  async log(logs: Metrics): Promise<void> {
-    const { state } = this;
-    const entry: Metrics = { ...logs, ...(state.epoch === null ? {} : { epoch: state.epoch }) };
-    if (this.args.include_num_input_tokens_seen !== 'no' && this.args.include_num_input_tokens_seen !== false) {
-      entry.num_input_tokens_seen = state.num_input_tokens_seen;
-    }
-    state.log_history.push({ ...entry, step: state.global_step });
-    await this.#event('on_log', { logs: entry });
   }
 
   /** Frees the memory of the training. The model stays. */
@@ -364,7 +267,7 @@ export class Trainer<M extends Trainable = Trainable> {
   ): Promise<EvaluationOutput> {
     const { args } = this;
     const loader = evalLoader(what, source, this.#loaderOptions());
-    this.#loaders.eval = loader;
+    this.running.eval = loader;
     const session = await this.#evaluator();
     const lossOnly = !isPrediction && (args.prediction_loss_only || !this.options.compute_metrics);
     return evaluationLoop(loader, {
@@ -374,7 +277,7 @@ export class Trainer<M extends Trainable = Trainable> {
       batch_eval_metrics: args.batch_eval_metrics,
       include: args.include_for_metrics,
       equalBatches: this.equalBatches,
-      onBatch: () => this.#event('on_prediction_step'),
+      onBatch: () => this.event('on_prediction_step'),
     });
   }
 
@@ -407,7 +310,7 @@ export class Trainer<M extends Trainable = Trainable> {
       get control() {
         return trainer.control;
       },
-      event: (name: CallbackEventName) => trainer.#event(name),
+      event: (name: CallbackEventName) => trainer.event(name),
       log: (logs: Metrics) => trainer.log(logs),
       evaluateInLoop: (rate: LearningRate) => trainer.#evaluateInLoop(rate),
       saveInLoop: (session: FittedSession, rate: LearningRate) => trainer.#saveCheckpoint(session, rate),
@@ -435,20 +338,11 @@ export class Trainer<M extends Trainable = Trainable> {
       const best = checkpointFolder(args.output_dir, state.best_global_step);
       if (best === folder || (await exists(best))) state.best_model_checkpoint = best;
     }
-    this.#keepCallbackStates();
+    this.keepCallbackStates();
     const { trainable: model } = this;
     const processing = this.options.processing_class;
     await writeCheckpoint(folder, { model, session, state, args, place: rate.place, processing });
     await rotateCheckpoints(args.output_dir, args.save_total_limit, state.best_model_checkpoint);
-  }
-
-  #keepCallbackStates(): void {
-    const kept: TrainerState['stateful_callbacks'] = { TrainerControl: this.control.state() };
-    for (const callback of this.callback_handler.callbacks) {
-      const state = callback.state?.();
-      if (state) kept[callback.constructor.name] = state;
-    }
-    this.state.stateful_callbacks = kept;
   }
 
   async #checkpointOf({ resume_from_checkpoint: given }: TrainOptions): Promise<string | undefined> {
@@ -468,32 +362,8 @@ export class Trainer<M extends Trainable = Trainable> {
   async #resumedState(checkpoint: string): Promise<TrainerState> {
     await checkArguments(checkpoint, this.args);
     const state = await readTrainerState(checkpoint);
-    if (this.args.restore_callback_states_from_checkpoint) {
-      for (const callback of this.callback_handler.callbacks) {
-        const kept = state.stateful_callbacks[callback.constructor.name];
-        if (kept && !Array.isArray(kept)) Object.assign(callback, kept.args, kept.attributes);
-      }
-    }
+    if (this.args.restore_callback_states_from_checkpoint) this.restoreCallbacks(state);
     return state;
-  }
-
-  async #initialize(): Promise<void> {
-    if (this.#initialized) return;
-    this.#initialized = true;
-    await this.#event('on_init_end');
-  }
-
-  async #event(name: CallbackEventName, more: Partial<CallbackContext> = {}): Promise<void> {
-    const context: CallbackContext = {
-      model: this.#model,
-      processing_class: this.options.processing_class,
-      optimizer: this.options.optimizers?.[0] ?? undefined,
-      lr_scheduler: this.#rate?.schedule,
-      train_dataloader: this.#loaders.train,
-      eval_dataloader: this.#loaders.eval,
-      ...more,
-    };
-    this.control = await this.callback_handler.call(name, this.args, this.state, this.control, context);
   }
 
   get #labelNames(): readonly string[] {
@@ -527,25 +397,11 @@ export class Trainer<M extends Trainable = Trainable> {
   async #openSession(entries: readonly TrainEntry[]): Promise<FittedSession> {
     await this.#adopt();
     this.dispose();
-    const { args, options } = this;
-    const { eval_dataset: evaluated, train_dataset } = options;
-    const sources = !evaluated ? [] : isNamed(evaluated) ? Object.values(evaluated) : [evaluated];
-    const step: Omit<TrainStepOptions, 'dims'> = {
-      optimizer: this.create_optimizer(),
-      maxGradNorm: args.max_grad_norm,
-      outputs: predictionNames,
-      compute: args.bf16 ? 'bf16' : args.fp16 ? 'f16' : 'f32',
-      labelSmoothing: args.label_smoothing_factor,
-      ...(options.compute_loss_func ? { loss: options.compute_loss_func } : {}),
-    };
-    const model = args.use_cpu ? { ...this.trainable, target: 'cpu' as const, device: undefined } : this.trainable;
-    this.#session = await FittedSession.open({
-      model,
+    this.#session = await openSession({
+      ...this.#loaderOptions(),
       entries,
-      step,
-      checkpointing: args.gradient_checkpointing ? 'layers' : 'none',
-      rows: Math.max(args.train_batch_size, args.eval_batch_size),
-      length: longestRow([train_dataset, ...sources]),
+      options: this.options,
+      optimizer: this.create_optimizer(),
     });
     return this.#session;
   }
@@ -563,25 +419,3 @@ const exists = (path: string): Promise<boolean> =>
     () => true,
     () => false,
   );
-
-function trainEntriesOf({ gradient_accumulation_steps }: TrainingArguments, isEvaluated: boolean): TrainEntry[] {
-  const training: TrainEntry[] = gradient_accumulation_steps > 1 ? ['accumulate', 'train_accumulated'] : ['train'];
-  return isEvaluated ? [...training, 'evaluate'] : training;
-}
-
-/** Whether weight decay applies to a parameter of a task. */
-function decayed({ model }: SequenceTask): (name: string) => boolean {
-  const norms = new Set([...model.modules()].flatMap(([path, module]) => (module instanceof LayerNorm ? [path] : [])));
-  return (name) => decays(name, norms);
-}
-
-/** Numbers of parameters, those of embeddings not counted, as transformers estimates operations by. */
-function parameterCount({ weights, task }: TrainableModel): number {
-  const embeddings = [...task.model.modules()].flatMap(([path, module]) =>
-    module instanceof Embedding || module instanceof RelativePositionBias ? [path] : [],
-  );
-  const isEmbedding = (name: string): boolean => embeddings.some((path) => name === `${path}.weight`);
-  return weights.tensors
-    .filter(([name]) => !isEmbedding(name))
-    .reduce((n, [, , shape]) => n + shape.reduce((a, b) => a * b, 1), 0);
-}
