@@ -2,11 +2,11 @@
 // gives tensors by name. It knows sessions, not compilers.
 import type { SequenceTask } from '../frontends/dsl/index.ts';
 import { ModelcError } from '../ir/error.ts';
+import { BoundModel } from './bound-model.ts';
 import { callable } from './callable.ts';
 import { completeInputs } from './sequence-inputs.ts';
 import type { HostTensor, Session } from './session.ts';
 import { type NestedList, Tensor, type TensorTypeName } from './tensor.ts';
-import { requireTrainable, type Trainable, type TrainableModel, withGradients } from './trainer/trainable.ts';
 
 /** A column of a batch: a tensor, or nested lists of numbers; a row alone is a batch of one. */
 export type Column = Tensor | readonly (number | bigint)[] | readonly (readonly (number | bigint)[])[];
@@ -61,17 +61,7 @@ export interface SequenceModelInfo extends Pick<SequenceTask, 'inputs' | 'labels
   readonly vocabSize: number;
 }
 
-export class SequenceToTensors<O> implements Trainable {
-  /** What a Trainer needs of the model; undefined where it was not made by from_pretrained. */
-  trainable: TrainableModel | undefined;
-
-  constructor(
-    private session: Session,
-    private readonly info: SequenceModelInfo,
-    /** config.json of the checkpoint. */
-    readonly config: Readonly<Record<string, unknown>>,
-  ) {}
-
+export class SequenceToTensors<O> extends BoundModel<SequenceModelInfo> {
   /**
    * Runs the model on a batch. Throws ModelcError 'input' for a column that is missing, unknown or of another shape, and
    * for more rows or tokens than the model was loaded for.
@@ -101,28 +91,6 @@ export class SequenceToTensors<O> implements Trainable {
   /** Bytes of weights and intermediate values; undefined on the interpreter. */
   planned_bytes(): number | undefined {
     return this.session.plannedBytes?.(1, 1);
-  }
-
-  /** Whether the parameters that `which` names (all) are trained from now on. */
-  requires_grad_(requires_grad = true, which?: (name: string) => boolean): this {
-    this.trainable = withGradients(this.trainable, requires_grad, which);
-    return this;
-  }
-
-  /** Writes the model's config.json, generation_config.json and weights, so that from_pretrained loads them. */
-  save_pretrained(folder: string): Promise<void> {
-    return requireTrainable(this.trainable).write(folder);
-  }
-
-  /** Goes on with another session, of the same model with other weights. */
-  replaceSession(session: Session): void {
-    this.session.dispose();
-    this.session = session;
-  }
-
-  /** Frees code, weights and memory. */
-  dispose(): void {
-    this.session.dispose();
   }
 
   private checkIds(name: string, { data }: HostTensor): void {

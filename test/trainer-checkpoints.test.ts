@@ -16,21 +16,12 @@ import {
   TrainingArguments,
 } from '../runtime/index.ts';
 import { tidyFolder } from '../runtime/trainer/write-folder.ts';
-import { examples, newModel, newTrainer, scratch, weightsOf } from './trainer-model.ts';
+import { examples, messageOf, newModel, newTrainer, scratch, weightsOf } from './trainer-model.ts';
 
 const checkpointsIn = (folder: string): string[] =>
   readdirSync(folder)
     .filter((name) => name.startsWith('checkpoint-'))
     .sort((a, b) => Number(a.slice(11)) - Number(b.slice(11)));
-
-async function message(attempt: Promise<unknown>): Promise<string> {
-  try {
-    await attempt;
-  } catch (error) {
-    return (error as Error).message;
-  }
-  throw new Error('nothing was thrown');
-}
 
 describe('resuming', () => {
   test.each([
@@ -74,7 +65,7 @@ describe('resuming', () => {
   test('a folder without checkpoints, and what is broken or belongs to something else, is said', async () => {
     const output_dir = scratch();
     const saved = { output_dir, save_strategy: 'steps', save_steps: 3 } as const;
-    expect(await message((await newTrainer({ args: saved })).train({ resume_from_checkpoint: true }))).toContain(
+    expect(await messageOf((await newTrainer({ args: saved })).train({ resume_from_checkpoint: true }))).toContain(
       `no checkpoint in ${output_dir}`,
     );
     await (await newTrainer({ args: saved })).train();
@@ -86,7 +77,7 @@ describe('resuming', () => {
       const model = await newModel();
       const before = await weightsOf(model);
       const trainer = await newTrainer({ model, args: more });
-      const said = await message(trainer.train({ resume_from_checkpoint: folder }));
+      const said = await messageOf(trainer.train({ resume_from_checkpoint: folder }));
       expect(await weightsOf(model)).toEqual(before);
       expect(said).toContain(folder);
       return said;
@@ -108,7 +99,7 @@ describe('resuming', () => {
       { model_type: 'gpt2', n_embd: 8, n_layer: 1, n_head: 2, n_positions: 96, vocab_size: 40 },
       { target: 'cpu' },
     );
-    expect(await message((await newTrainer({ model: other })).train({ resume_from_checkpoint: good }))).toMatch(
+    expect(await messageOf((await newTrainer({ model: other })).train({ resume_from_checkpoint: good }))).toMatch(
       /belongs to another model/,
     );
   });
@@ -195,7 +186,7 @@ describe('what is kept', () => {
 
     const wider = await get_peft_model(base, new LoraConfig({ r: 4, target_modules: ['c_attn'] }));
     const refused = new Trainer({ model: wider, train_dataset: examples(24), args: new TrainingArguments(args) });
-    expect(await message(refused.train({ resume_from_checkpoint: folder }))).toMatch(/belongs to another/);
+    expect(await messageOf(refused.train({ resume_from_checkpoint: folder }))).toMatch(/belongs to another/);
   });
 });
 
@@ -264,7 +255,7 @@ describe('writing', () => {
     const output_dir = join(scratch(), 'taken');
     const trainer = await newTrainer({ args: { output_dir, save_strategy: 'steps', save_steps: 2 } });
     trainer.add_callback({ on_step_begin: () => writeFileSync(output_dir, 'a file') });
-    expect(await message(trainer.train())).toMatch(/checkpoint-2 cannot be written/);
+    expect(await messageOf(trainer.train())).toMatch(/checkpoint-2 cannot be written/);
     expect(trainer.state.global_step).toBe(2);
     const folder = scratch();
     await trainer.save_model(folder);

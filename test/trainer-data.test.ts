@@ -10,16 +10,7 @@ import {
   type TrainingArgumentsOptions,
 } from '../runtime/index.ts';
 import { type CallbackEventName, callbackEvents } from '../runtime/trainer/callbacks.ts';
-import { examples, newModel, newTrainer, vocab, weightsOf } from './trainer-model.ts';
-
-async function message(attempt: Promise<unknown>): Promise<string> {
-  try {
-    await attempt;
-  } catch (error) {
-    return (error as Error).message;
-  }
-  throw new Error('nothing was thrown');
-}
+import { examples, messageOf, newModel, newTrainer, vocab, weightsOf } from './trainer-model.ts';
 
 describe('bad input', () => {
   test('a loss that is no number stops the training before the weights take it', async () => {
@@ -35,7 +26,7 @@ describe('bad input', () => {
       train_dataset: rows.slice(0, 9),
       args: { per_device_train_batch_size: 1, train_sampling_strategy: 'sequential', lr_scheduler_type: 'constant' },
     });
-    expect(await message(trainer.train())).toMatch(
+    expect(await messageOf(trainer.train())).toMatch(
       /in step 10 the loss is NaN\. That step was not taken.*step 9.*labels that are all ignored/,
     );
     await reference.train();
@@ -73,19 +64,19 @@ describe('bad input', () => {
   ])('%s', async (_, train_dataset, args, wanted) => {
     const trainer = await newTrainer({ train_dataset, args: { train_sampling_strategy: 'sequential', ...args } });
     const before = await weightsOf(trainer.model);
-    expect(await message(trainer.train())).toMatch(wanted);
+    expect(await messageOf(trainer.train())).toMatch(wanted);
     expect(await weightsOf(trainer.model)).toEqual(before);
   });
 
   test('what contradicts itself is refused before anything is compiled', async () => {
-    expect(await message(newTrainer({ args: { eval_strategy: 'epoch' } }))).toMatch(/got no eval_dataset/);
+    expect(await messageOf(newTrainer({ args: { eval_strategy: 'epoch' } }))).toMatch(/got no eval_dataset/);
     const stream = IterableDataset.from_generator(() => examples(8));
-    expect(await message((await newTrainer({ train_dataset: stream })).train())).toMatch(/set max_steps/);
+    expect(await messageOf((await newTrainer({ train_dataset: stream })).train())).toMatch(/set max_steps/);
     const model = await newModel();
     expect(() => model.requires_grad_(false, (name) => name === 'nothing')).toThrow(/names no parameter/);
     model.requires_grad_(false);
-    expect(await message((await newTrainer({ model })).train())).toMatch(/no parameter that is trained/);
-    expect(await message((await newTrainer()).evaluate())).toMatch(/needs an eval_dataset/);
+    expect(await messageOf((await newTrainer({ model })).train())).toMatch(/no parameter that is trained/);
+    expect(await messageOf((await newTrainer()).evaluate())).toMatch(/needs an eval_dataset/);
   });
 });
 

@@ -69,3 +69,13 @@ export async function weightsOf(model: PreTrainedModel): Promise<Map<string, Flo
   const read = weights.tensors.map(async ([name]) => [name, (await weights.read(name)).data as Float32Array] as const);
   return new Map(await Promise.all(read));
 }
+
+/** What an attempt that must fail says. */
+export async function messageOf(attempt: Promise<unknown>): Promise<string> {
+  try {
+    await attempt;
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error('nothing was thrown');
+}

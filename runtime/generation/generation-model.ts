@@ -2,9 +2,9 @@
 // result put into the shape that users of transformers know. A kind of model says what the decoder begins with. It knows
 // sessions, not compilers, so it is the same class in a program that compiles and in a compiled artifact.
 import { ModelcError } from '../../ir/error.ts';
+import { BoundModel } from '../bound-model.ts';
 import type { Session } from '../session.ts';
 import { Tensor } from '../tensor.ts';
-import { requireTrainable, type TrainableModel, withGradients } from '../trainer/trainable.ts';
 import { beamSearch } from './beam-search.ts';
 import { DynamicCache, StaticCache } from './cache.ts';
 import type { GenerationConfig } from './configuration.ts';
@@ -65,19 +65,17 @@ export interface Guided {
 
 export type FeedOptions = Pick<DecoderOptions, 'session' | 'signal' | 'chunk'>;
 
-export abstract class GenerationModel<I extends ModelInfo = ModelInfo> {
-  /** What a Trainer trains; absent where the model came compiled. */
-  trainable: TrainableModel | undefined;
-
+export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends BoundModel<I> {
   constructor(
-    protected session: Session,
-    protected readonly info: I,
-    /** config.json of the checkpoint. */
-    readonly config: Readonly<Record<string, unknown>>,
+    session: Session,
+    info: I,
+    config: Readonly<Record<string, unknown>>,
     public generation_config: GenerationConfig,
     /** What the model was loaded with; a call's own options win. */
     private readonly loadDefaults: Pick<GenerationParameters, 'cache_implementation' | 'max_cache_len'> = {},
-  ) {}
+  ) {
+    super(session, info, config);
+  }
 
   /** The ids that the decoder begins with, one row for each of the inputs. */
   protected abstract promptOf(options: GenerateOptions): bigint[][];
@@ -174,28 +172,6 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> {
       }
     }
     return new Tensor('float32', out, [rows, steps]);
-  }
-
-  /** Whether the parameters that `which` names (all) are trained from now on. */
-  requires_grad_(requires_grad = true, which?: (name: string) => boolean): this {
-    this.trainable = withGradients(this.trainable, requires_grad, which);
-    return this;
-  }
-
-  /** Writes the model's config.json, generation_config.json and weights, so that from_pretrained loads them. */
-  save_pretrained(folder: string): Promise<void> {
-    return requireTrainable(this.trainable).write(folder);
-  }
-
-  /** Goes on with another session, of the same model with other weights. */
-  replaceSession(session: Session): void {
-    this.session.dispose();
-    this.session = session;
-  }
-
-  /** Frees code, weights and memory. */
-  dispose(): void {
-    this.session.dispose();
   }
 
   private async decode(options: GenerateOptions): Promise<{
