@@ -5,7 +5,7 @@ import { ModelcError } from '../ir/error.ts';
 import { BoundModel } from './bound-model.ts';
 import { callable } from './callable.ts';
 import { completeInputs } from './sequence-inputs.ts';
-import type { HostTensor, Session } from './session.ts';
+import type { HostTensor } from './session.ts';
 import { type NestedList, Tensor, type TensorTypeName } from './tensor.ts';
 
 /** A column of a batch: a tensor, or nested lists of numbers; a row alone is a batch of one. */
