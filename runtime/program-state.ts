@@ -13,8 +13,11 @@ export class ProgramState implements State {
   dims: State['dims'] & { readonly batch: number; readonly capacity: number };
   length = 0;
   private buffers: Buffer[];
-  /** A permutation of the rows that is still to be carried out. */
-  private pending: readonly number[] | undefined;
+  /** Permutations of the rows that are still to be carried out: of what is kept of sources, and of all other states. */
+  private readonly pending: { source: readonly number[] | undefined; target: readonly number[] | undefined } = {
+    source: undefined,
+    target: undefined,
+  };
 
   constructor(
     private readonly device: Device,
@@ -58,33 +61,39 @@ export class ProgramState implements State {
     });
   }
 
-  reorder(rows: readonly number[]): void {
+  reorder(rows: readonly number[], keepsSource = false): void {
     checkRows(rows, this.dims.batch);
-    const before = this.pending;
-    const composed = before ? rows.map((row) => before[row]) : [...rows];
-    this.pending = composed.every((row, i) => row === i) ? undefined : composed;
+    this.pending.target = composed(this.pending.target, rows);
+    if (!keepsSource) this.pending.source = composed(this.pending.source, rows);
   }
 
   /** Carries out what is pending. */
   async settle(): Promise<void> {
-    const rows = this.pending;
-    if (!rows) return;
-    this.pending = undefined;
-    const next: Buffer[] = [];
+    const { source, target } = this.pending;
+    if (!source && !target) return;
+    this.pending.source = undefined;
+    this.pending.target = undefined;
     for (const [i, tensor] of this.tensors.entries()) {
+      const rows = tensor.shape.some((d) => 'source' in d) ? source : target;
+      if (!rows) continue;
       const size = this.bytes(tensor) / this.dims.batch;
       const buffer = this.device.alloc(this.bytes(tensor), tensor.dtype);
       for (const [to, from] of rows.entries()) {
         this.device.write(buffer, await this.device.read(this.buffers[i], from * size, size), to * size);
       }
-      next.push(buffer);
+      this.device.free(this.buffers[i]);
+      this.buffers[i] = buffer;
     }
-    for (const buffer of this.buffers) this.device.free(buffer);
-    this.buffers = next;
   }
 
   dispose(): void {
     for (const buffer of this.buffers) this.device.free(buffer);
     this.buffers = [];
   }
+}
+
+/** One permutation after another; undefined where together they change nothing. */
+function composed(before: readonly number[] | undefined, rows: readonly number[]): readonly number[] | undefined {
+  const both = before ? rows.map((row) => before[row]) : [...rows];
+  return both.every((row, i) => row === i) ? undefined : both;
 }

@@ -196,9 +196,12 @@ class ReferenceState implements State {
     }
   }
 
-  reorder(rows: readonly number[]): void {
+  reorder(rows: readonly number[], keepsSource = false): void {
     checkRows(rows, this.dims.batch);
-    for (const [name, old] of this.arrays) {
+    for (const param of this.params) {
+      if (keepsSource && param.type.shape.some((d) => d.vars.has('source'))) continue;
+      const { name } = param.attrs;
+      const old = this.arrays.get(name)!;
       const size = old.data.length / this.dims.batch;
       const next = ndarray(old.dtype, old.shape);
       for (const [i, row] of rows.entries()) next.data.set(old.data.subarray(row * size, (row + 1) * size), i * size);

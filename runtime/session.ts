@@ -29,8 +29,11 @@ export interface State {
   length: number;
   /** Makes room for `capacity` positions, keeping what is written. */
   grow(capacity: number): void;
-  /** Row i of the batch becomes old row rows[i] (beam search). */
-  reorder(rows: readonly number[]): void;
+  /**
+   * Row i of the batch becomes old row rows[i] (beam search). `keepsSource`: rows i and rows[i] have the same source, so that
+   * what is kept of it need not move.
+   */
+  reorder(rows: readonly number[], keepsSource?: boolean): void;
   dispose(): void;
 }
 

@@ -212,6 +212,18 @@ describe('a small T5', () => {
     fixed.dispose();
   });
 
+  test.each(['reference', 'cpu'])('rows of a cache that change places take their sources along: %s', async (target) => {
+    const model = target === 'cpu' ? native : interpreted;
+    const want = rowsOf(await model.generate({ ...source, ...greedy }));
+    const cache = new DynamicCache();
+    const options = { ...greedy, max_new_tokens: 4, past_key_values: cache };
+    const first = rowsOf(await model.generate({ ...source, ...options }));
+    cache.reorder_cache([1, 0]);
+    const second = await model.generate({ ...source, ...options, decoder_input_ids: first.reverse() });
+    expect(rowsOf(second)).toEqual(want.reverse());
+    cache.dispose();
+  });
+
   test('sampling is reproducible, and streams give the ids of each step', async () => {
     const sampled = async (seed: number): Promise<number[][]> =>
       rowsOf(await native.generate({ ...source, ...greedy, do_sample: true, seed, num_return_sequences: 2 }));

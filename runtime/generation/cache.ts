@@ -17,8 +17,11 @@ export class DynamicCache {
   private bound: { readonly session: Session; readonly state: State } | undefined;
   /** Per row, how many of the positions are attended to: the position id of the next token. */
   positions: number[] = [];
-  /** Beside an encoder: tokens of the source, whose keys and values are kept with the cache. Set before the first use. */
-  source: number | undefined;
+  /**
+   * Beside an encoder: tokens of the sources, whose keys and values are kept with the cache, and how many rows after each
+   * other have one source. Set before the first use.
+   */
+  source: { readonly length: number; readonly rows: number } | undefined;
 
   /** Positions that are written. */
   get_seq_length(): number {
@@ -46,7 +49,7 @@ export class DynamicCache {
       const room = isNear ? Math.min(expected, limit) : this.doubled(positions, limit);
       this.bound = {
         session,
-        state: session.createState(rows, this.room(room), this.source === undefined ? {} : { source: this.source }),
+        state: session.createState(rows, this.room(room), this.source ? { source: this.source.length } : {}),
       };
       this.positions = new Array<number>(rows).fill(0);
       forgotten.register(this, this.bound.state, this);
@@ -85,7 +88,11 @@ export class DynamicCache {
 
   /** Row i becomes old row rows[i]. */
   reorder_cache(rows: readonly number[]): void {
-    this.bound?.state.reorder(rows);
+    const { length, rows: together } = this.source ?? { length: 0, rows: 1 };
+    const groupOf = (row: number): number => Math.floor(row / together);
+    const keepsSource = rows.every((row, i) => groupOf(row) === groupOf(i));
+    this.bound?.state.reorder(rows, keepsSource);
+    if (this.source && !keepsSource) this.source = { length, rows: 1 };
     this.positions = rows.map((row) => this.positions[row]);
   }
 

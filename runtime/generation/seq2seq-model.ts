@@ -93,7 +93,7 @@ export class Seq2SeqLanguageModel extends GenerationModel<Seq2SeqInfo> {
       prepare: async (cache, repeat) => {
         // A cache that was filled by an earlier call holds what the layers took from the encoder.
         if (cache.get_seq_length() > 0) return;
-        cache.source = length;
+        cache.source = { length, rows: repeat };
         const state = cache.bind(this.session, rows * repeat, prompt[0].length, call.maxLength - 1);
         const states = hidden ?? (await this.hiddenStates(ids!, mask));
         await this.remember(state, states, mask, repeat);
