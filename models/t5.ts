@@ -15,6 +15,7 @@ import {
   type Memory,
   mergeHeads,
   Module,
+  normal,
   RelativePositionBias,
   RMSNorm,
   splitHeads,
@@ -42,6 +43,10 @@ export interface T5Config {
   readonly dropout: number;
 }
 
+/** `deviation`: of the values in a new model. */
+const linear = (from: number, to: number, deviation: number): Linear =>
+  new Linear(from, to, { bias: false, initializer: normal(deviation) });
+
 class T5Attention extends Module {
   readonly q: Linear;
   readonly k: Linear;
@@ -55,12 +60,15 @@ class T5Attention extends Module {
   constructor(config: T5Config, bias?: { readonly bidirectional: boolean }) {
     super();
     const { hiddenSize: size, heads, headSize, buckets, maxDistance } = config;
-    const linear = (from: number, to: number): Linear => new Linear(from, to, { bias: false });
-    this.q = linear(size, heads * headSize);
-    this.k = linear(size, heads * headSize);
-    this.v = linear(size, heads * headSize);
-    this.o = linear(heads * headSize, size);
-    this.relative_attention_bias = bias && new RelativePositionBias({ buckets, heads, maxDistance, ...bias });
+    const inner = heads * headSize;
+    // Scores are not scaled, so queries begin smaller.
+    this.q = linear(size, inner, (size * headSize) ** -0.5);
+    this.k = linear(size, inner, size ** -0.5);
+    this.v = linear(size, inner, size ** -0.5);
+    this.o = linear(inner, size, inner ** -0.5);
+    const initializer = normal(size ** -0.5);
+    this.relative_attention_bias =
+      bias && new RelativePositionBias({ buckets, heads, maxDistance, initializer, ...bias });
     this.#heads = heads;
     this.#dropout = config.dropout;
   }
@@ -86,12 +94,12 @@ class T5FeedForward extends Module {
   constructor(config: T5Config) {
     super();
     const { hiddenSize: size, intermediateSize: inner, isGated } = config;
-    const up = (): Linear => new Linear(size, inner, { bias: false });
+    const up = (): Linear => linear(size, inner, size ** -0.5);
     if (isGated) {
       this.wi_0 = up();
       this.wi_1 = up();
     } else this.wi = up();
-    this.wo = new Linear(inner, size, { bias: false });
+    this.wo = linear(inner, size, inner ** -0.5);
     this.#config = config;
   }
 

@@ -3,6 +3,7 @@
 import type { Traced } from '../frontends/dsl/index.ts';
 import {
   type Checkpoint,
+  describeSeq2Seq,
   openCheckpoint,
   type Seq2SeqDescription,
   type Seq2SeqGraph,
@@ -16,6 +17,7 @@ import type { Device } from './device.ts';
 import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
 import { createSeq2SeqModel, type Seq2SeqModel } from './generation/seq2seq-model.ts';
 import { checkDtype, count, digestOf, generationConfigOf, type LoadOptions } from './models.ts';
+import { newCheckpoint, newConfig, newWeights, type SeedOption } from './new-model.ts';
 import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import type { HostTensor, Session, SessionLimits } from './session.ts';
@@ -100,20 +102,38 @@ export class AutoModelForSeq2SeqLM {
    */
   static async from_pretrained(directory: string, options: Seq2SeqLoadOptions = {}): Promise<Seq2SeqModel> {
     checkOptions(options);
-    const target = targetOf(options.target, options.device);
     const { checkpoint, ...model } = seq2seqLM(await openCheckpoint(directory));
     checkDtype(options.dtype, checkpoint);
-    const limits = limitsOf(model, options);
-    const { fixedLength, length } = limits;
-    return openSeq2Seq({
-      checkpoint,
-      model,
-      weights: checkpointWeights(checkpoint),
-      limits,
-      cache: fixedLength ? { kind: 'static', capacity: length, store: 'f32' } : { kind: 'dynamic', store: 'f32' },
-      target,
-    });
+    return openSeq2Seq(described(checkpoint, model, checkpointWeights(checkpoint), options));
   }
+
+  /**
+   * A new model of a config.json: its weights are drawn as transformers draws them, and `seed` (42) says which. Throws
+   * ModelcError 'checkpoint' for a config that describes no encoder-decoder model.
+   */
+  static async from_config(
+    config: Readonly<Record<string, unknown>>,
+    { seed, ...options }: Seq2SeqLoadOptions & SeedOption = {},
+  ): Promise<Seq2SeqModel> {
+    checkOptions(options);
+    const model = describeSeq2Seq(config, newConfig);
+    const weights = newWeights(model.model, model.initializerRange, seed);
+    return openSeq2Seq(described(newCheckpoint(config), model, weights, options));
+  }
+}
+
+function described(
+  checkpoint: Checkpoint,
+  model: Seq2SeqDescription,
+  weights: WeightStore,
+  options: Seq2SeqLoadOptions,
+): OpenedSeq2Seq {
+  const limits = limitsOf(model, options);
+  const { fixedLength, length } = limits;
+  const cache: CacheSpec = fixedLength
+    ? { kind: 'static', capacity: length, store: 'f32' }
+    : { kind: 'dynamic', store: 'f32' };
+  return { checkpoint, model, weights, limits, cache, target: targetOf(options.target, options.device) };
 }
 
 const sources = new WeakMap<object, OpenedSeq2Seq>();

@@ -1,10 +1,14 @@
 // Models that are made of a config alone: which weights they have, and that they run and take other weights.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
   AutoModel,
   AutoModelForCausalLM,
   AutoModelForMaskedLM,
   AutoModelForQuestionAnswering,
+  AutoModelForSeq2SeqLM,
   AutoModelForSequenceClassification,
   AutoModelForTokenClassification,
 } from '../runtime/index.ts';
@@ -111,4 +115,31 @@ describe('a new encoder for a task', () => {
     const bad = { ...options, chunk: 4 };
     await expect(AutoModel.from_config(bert, bad)).rejects.toThrow(/does not support the option `chunk`/);
   });
+});
+
+test('a new T5 has weights of the sizes that suit scores without a scale, and is saved and read again', async () => {
+  const t5 = { model_type: 't5', vocab_size: 64, d_model: 32, d_kv: 8, d_ff: 128, num_layers: 1, num_heads: 4 };
+  const model = await AutoModelForSeq2SeqLM.from_config(t5, { target: 'reference' });
+  const deviation = async (name: string): Promise<number> => {
+    const { data } = await model.trainable!.weights.read(name);
+    return Math.sqrt((data as Float32Array).reduce((sum, v) => sum + v * v, 0) / data.length);
+  };
+  const layer = 'decoder.block.0.layer';
+  const wanted: Readonly<Record<string, number>> = {
+    'shared.weight': 1,
+    [`${layer}.0.SelfAttention.q.weight`]: (32 * 8) ** -0.5,
+    [`${layer}.1.EncDecAttention.k.weight`]: 32 ** -0.5,
+    [`${layer}.0.SelfAttention.relative_attention_bias.weight`]: 32 ** -0.5,
+    [`${layer}.2.DenseReluDense.wo.weight`]: 128 ** -0.5,
+  };
+  for (const [name, want] of Object.entries(wanted)) {
+    const ratio = (await deviation(name)) / want; // of 128 numbers at least: 0.06 of standard error
+    expect(Math.abs(ratio - 1), name).toBeLessThan(0.25);
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'modelc-new-t5-'));
+  await model.save_pretrained(folder);
+  const again = await AutoModelForSeq2SeqLM.from_pretrained(folder, { target: 'reference' });
+  const inputs = { input_ids: [[5, 6, 1]], max_new_tokens: 4 };
+  expect((await again.generate(inputs)).tolist()).toEqual((await model.generate(inputs)).tolist());
+  rmSync(folder, { recursive: true, force: true });
 });

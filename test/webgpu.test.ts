@@ -17,7 +17,7 @@ import type { Program } from '../ir/program.ts';
 import { compile } from '../runtime/compiler.ts';
 import { targetOf } from '../runtime/devices.ts';
 import { bytesOf, storeNumbers } from '../runtime/host-tensor.ts';
-import { AutoModelForCausalLM, AutoTokenizer, type Tensor } from '../runtime/index.ts';
+import { AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, type Tensor } from '../runtime/index.ts';
 import { openModel } from '../runtime/models.ts';
 import { uniform } from './cases/case.ts';
 import { difference } from './compare.ts';
@@ -223,6 +223,22 @@ describe.skipIf(missing !== '')(`on the software driver${missing}`, () => {
       const output = await model.generate({ ...tokenizer(want.prompt), max_new_tokens: want.max_new_tokens });
       expect(idsOf(output)).toEqual(want.ids);
       expect(tokenizer.batch_decode(output, { skip_special_tokens: true })).toEqual([want.text]);
+      model.dispose();
+    });
+
+    test('t5_gated: greedy tokens and beams, beside an encoder', { timeout: 240_000 }, async () => {
+      const dir = join(material, 'hf-golden/t5_gated');
+      const model = await AutoModelForSeq2SeqLM.from_pretrained(dir, { target: 'webgpu' });
+      const golden = await readArrays(join(dir, 'golden.safetensors'));
+      const column = (name: string): number[][] => {
+        const { shape, data } = golden.get(name)!;
+        return Array.from({ length: shape[0] }, (_, i) => [...data.slice(i * shape[1], (i + 1) * shape[1])]);
+      };
+      const { greedy, beam3 } = readJson<{ greedy: number[][]; beam3: number[][] }>(join(dir, 'golden.json'));
+      const settings = { max_new_tokens: 10, eos_token_id: null, pad_token_id: 0 } as const;
+      const source = { input_ids: column('input_ids'), attention_mask: column('attention_mask'), ...settings };
+      expect(idsOf(await model.generate(source))).toEqual(greedy.flat());
+      expect(idsOf(await model.generate({ ...source, num_beams: 3 }))).toEqual(beam3.flat());
       model.dispose();
     });
 

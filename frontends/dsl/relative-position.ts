@@ -1,6 +1,7 @@
 // Relative positions in buckets, as a learned bias of attention scores (Raffel et al., 2020): near distances have a bucket
 // each, farther ones share buckets that grow with the logarithm of the distance, and all beyond a limit are in the last.
 import type { DimLike } from '../../ir/dim.ts';
+import type { Initializer } from './initializers.ts';
 import { Constant, Module, Parameter } from './module.ts';
 import { arange, sizeOf, type Tensor } from './tensor.ts';
 
@@ -10,6 +11,8 @@ export interface RelativePositionOptions {
   /** Keys behind the query have buckets of their own. */
   readonly bidirectional: boolean;
   readonly maxDistance?: number;
+  /** The values of the table in a new model. */
+  readonly initializer?: Initializer;
 }
 
 /** The bucket of a key that lies `relative` positions behind the query, or before it where that is negative. */
@@ -37,7 +40,7 @@ export class RelativePositionBias extends Module {
 
   constructor(options: RelativePositionOptions) {
     super();
-    this.weight = new Parameter([options.buckets, options.heads]);
+    this.weight = new Parameter([options.buckets, options.heads], options.initializer);
     this.#limit = options.maxDistance ?? 128;
     const distances = Array.from({ length: 2 * this.#limit + 1 }, (_, i) => i - this.#limit);
     this.buckets = new Constant(Float32Array.from(distances, (d) => relativeBucket(d, options)));

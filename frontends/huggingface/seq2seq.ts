@@ -67,7 +67,7 @@ export function describeSeq2Seq(
     );
   }
   const { read, prefix, loraTargets } = seq2seqFamilies[modelType];
-  const { model, vocabSize, maxPositions, start, pad } = read(
+  const { model, vocabSize, maxPositions, start, pad, initializerRange } = read(
     fields,
     (name) => has(name) || has(withoutPrefix(name, prefix)),
   );
@@ -77,7 +77,7 @@ export function describeSeq2Seq(
     modelType,
     vocabSize,
     maxPositions,
-    initializerRange: fields.positive('initializer_range', fields.positive('init_std', 0.02)),
+    initializerRange,
     start: start === 'last' ? undefined : start,
     prefix,
     loraTargets,

@@ -86,7 +86,8 @@ const family = ({ json = {}, positions, startsWithLast = false, loraTargets, ...
     };
     const model = new BartForConditionalGeneration(config, makePositions);
     const start = startsWithLast ? 'last' : (fields.token('decoder_start_token_id') ?? padding);
-    return { model, vocabSize: config.vocabSize, maxPositions, start, pad: padding };
+    const initializerRange = fields.positive('init_std', 0.02);
+    return { model, vocabSize: config.vocabSize, maxPositions, start, pad: padding, initializerRange };
   },
 });
 

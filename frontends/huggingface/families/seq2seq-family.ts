@@ -11,6 +11,8 @@ export interface DescribedSeq2Seq {
   /** The token that targets begin with (the last one of their row), and the one that fills them up. */
   readonly start: number | 'last';
   readonly pad: number;
+  /** Standard deviation of the weights of a new model, or the factor of it. */
+  readonly initializerRange: number;
 }
 
 export interface Seq2SeqFamily {

@@ -48,7 +48,14 @@ const family = ({ json, isScaled }: T5Defaults): Seq2SeqFamily => ({
       isScaled: scaled,
       dropout: config.rate('dropout_rate', 0.1),
     });
-    return { model, vocabSize, maxPositions: undefined, start: config.token('decoder_start_token_id') ?? pad, pad };
+    return {
+      model,
+      vocabSize,
+      maxPositions: undefined,
+      start: config.token('decoder_start_token_id') ?? pad,
+      pad,
+      initializerRange: config.positive('initializer_factor', 1),
+    };
   },
 });
 
