@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { exampleConfig, readTrainConfig } from '../runtime/cli/train-config.ts';
+import { readTrainConfig } from '../runtime/cli/train-config.ts';
+import { exampleConfig } from '../runtime/cli/train-example.ts';
 import { createTokenizer, Dataset, text_blocks, train_tokenizer } from '../runtime/index.ts';
 
 let folder = '';

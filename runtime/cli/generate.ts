@@ -1,9 +1,19 @@
 // `modelc generate`: text in, text out. The text goes to stdout as it comes and is exactly prompt and continuation; speed
 // goes to stderr. With --json, stdout has one object instead.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
 import { isArtifact, openArtifact } from '../artifact/open.ts';
 import type { TargetName } from '../devices.ts';
-import { AutoModelForCausalLM, AutoTokenizer, BaseStreamer, type PreTrainedModel, TextStreamer } from '../index.ts';
+import {
+  AutoModelForCausalLM,
+  AutoTokenizer,
+  BaseStreamer,
+  PeftModel,
+  type PreTrainedModel,
+  TextStreamer,
+} from '../index.ts';
+import { readAdapterConfig } from '../peft/files.ts';
 import { peakMemoryMb } from '../peak-memory.ts';
 import { interruptSignal, note, printOut, progress } from './output.ts';
 
@@ -72,9 +82,23 @@ async function open(source: string, options: GenerateOptions) {
   if (await isArtifact(source)) {
     return openArtifact(source, { ...(options.target ? { target: options.target } : {}) });
   }
-  const tokenizer = await AutoTokenizer.from_pretrained(source);
   const load = { target: options.target ?? 'cpu', cache_implementation: options.cache };
-  return { tokenizer, model: await AutoModelForCausalLM.from_pretrained(source, load) };
+  const base = await baseOf(source);
+  const model = await AutoModelForCausalLM.from_pretrained(base ?? source, load);
+  if (base === undefined) return { tokenizer: await AutoTokenizer.from_pretrained(source), model };
+  const own = existsSync(join(source, 'tokenizer.json')) ? source : base;
+  return {
+    tokenizer: await AutoTokenizer.from_pretrained(own),
+    model: await PeftModel.from_pretrained(model, source),
+  };
+}
+
+/** The checkpoint that an adapter in this folder is for; undefined where the folder holds a whole model. */
+async function baseOf(folder: string): Promise<string | undefined> {
+  if (existsSync(join(folder, 'config.json')) || !existsSync(join(folder, 'adapter_config.json'))) return undefined;
+  const { base_model_name_or_path: base } = await readAdapterConfig(folder);
+  if (base !== null) return base;
+  throw new ModelcError('input', `the adapter in ${folder} does not name its model; set base_model_name_or_path`);
 }
 
 export async function generate(source: string, options: GenerateOptions): Promise<void> {

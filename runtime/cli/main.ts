@@ -6,7 +6,9 @@ import type { ArtifactTarget } from '../artifact/format.ts';
 import type { CompileOptions } from './compile.ts';
 import type { GenerateOptions } from './generate.ts';
 import type { InspectOptions } from './inspect.ts';
+import type { TrainCommandOptions } from './train.ts';
 import type { DeviceName, TargetName } from '../devices.ts';
+import { exampleConfig } from './train-example.ts';
 import { exitCodes, report, tolerateClosedPipes } from './output.ts';
 
 function parser(name: string, accepts: (value: number) => boolean): (text: string) => number {
@@ -40,7 +42,10 @@ const program = new Command('modelc')
 program
   .command('generate')
   .description('continue a text with a model; text goes to stdout, speed to stderr')
-  .argument('<source>', 'checkpoint folder (config.json, *.safetensors, tokenizer.json) or compiled artifact')
+  .argument(
+    '<source>',
+    'checkpoint folder (config.json, *.safetensors, tokenizer.json), folder of an adapter, or compiled artifact',
+  )
   .requiredOption('-p, --prompt <text>', 'the text to continue')
   .option('--max-new-tokens <n>', 'how many tokens to add at most', count, 256)
   .option('--greedy', 'always take the most likely token')
@@ -57,6 +62,15 @@ program
   .action(async (source: string, options: GenerateOptions) =>
     (await import('./generate.ts')).generate(source, options),
   );
+
+program
+  .command('train')
+  .description('train a language model on texts, whole or an adapter; Ctrl-C ends it with a checkpoint')
+  .argument('<config>', 'YAML or JSON file: the model, the texts and how to train; an example is below')
+  .option('--resume [checkpoint]', 'go on from a checkpoint folder (default: the last one in output_dir)')
+  .addOption(target())
+  .addHelpText('after', `\nA config:\n\n${exampleConfig.replace(/^(?=.)/gm, '  ')}`)
+  .action(async (config: string, options: TrainCommandOptions) => (await import('./train.ts')).train(config, options));
 
 program
   .command('compile')

@@ -17,6 +17,11 @@ export function progress(text: string): void {
   if (process.stderr.isTTY) note(text);
 }
 
+/** On terminals: what is being done, in a line that the next one replaces; '' takes it away. */
+export function status(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text.slice(0, (process.stderr.columns ?? 80) - 1)}`);
+}
+
 /** Exits quietly when the reader of stdout or stderr goes away. */
 export function tolerateClosedPipes(): void {
   for (const stream of [process.stdout, process.stderr]) {

@@ -32,22 +32,6 @@ export interface DataConfig {
   readonly sample_by: 'line' | 'paragraph' | 'document';
 }
 
-export const exampleConfig = `model: FOLDER                  # a checkpoint, or a new model as in config.json:
-                               # { model_type: llama, hidden_size: 128, num_hidden_layers: 4, … }
-tokenizer: FOLDER              # the model's own; { vocab_size: 1024 } trains one on the texts
-data:
-  train: [stories/*.jsonl]     # JSON, CSV, Parquet or text files
-  eval_part: 0.05              # or eval: other files
-  text_column: text
-  block_size: 256
-training:                      # fields of TrainingArguments
-  output_dir: out
-  max_steps: 500
-  per_device_train_batch_size: 8
-  learning_rate: 5e-4
-lora: { r: 8, target_modules: [q_proj, v_proj] }   # only an adapter; fields of LoraConfig
-`;
-
 /** Reads a config. Throws ModelcError 'parse' with line and column, or 'input' with the key. */
 export function readTrainConfig(path: string): TrainConfig {
   const fail = (what: string): never => {

@@ -3,7 +3,8 @@
 import { ModelcError } from '../../ir/error.ts';
 import type { TextTokenizer } from '../tokenization/tokenizer.ts';
 import { Dataset } from './dataset.ts';
-import { type Row, requireColumns, requireCount } from './rows.ts';
+import { requireColumns, requireCount } from './rows.ts';
+import { map_in_workers, type WorkerOptions } from './workers.ts';
 
 export interface BlockOptions {
   readonly tokenizer: Pick<TextTokenizer, 'encode' | 'eos_token_id'>;
@@ -12,37 +13,84 @@ export interface BlockOptions {
   readonly column?: string;
 }
 
-/** Examples with input_ids and labels, which are the same. Throws ModelcError 'input' where the texts fill no block. */
-export function text_blocks(
-  dataset: Dataset,
-  { tokenizer, block_size, column = 'text' }: BlockOptions,
-): Dataset<{ input_ids: number[]; labels: number[] }> {
-  requireCount('block_size', block_size, 2);
-  if (dataset.length > 0) requireColumns([column], dataset.column_names);
-  const blocks: { input_ids: number[]; labels: number[] }[] = [];
-  const end = tokenizer.eos_token_id;
-  let ids: number[] = [];
-  for (const [i, row] of [...dataset].entries()) {
-    for (const id of tokenizer.encode(textOf(row, column, i))) ids.push(id);
-    if (end !== null && ids[ids.length - 1] !== end) ids.push(end);
-    let start = 0;
-    for (; start + block_size <= ids.length; start += block_size) {
-      const block = ids.slice(start, start + block_size);
-      blocks.push({ input_ids: block, labels: block });
-    }
-    ids = ids.slice(start);
-  }
-  if (blocks.length === 0) {
-    throw new ModelcError(
-      'input',
-      `the texts have ${ids.length} tokens, which fill no block of ${block_size}; give more text or a smaller block_size`,
-    );
-  }
-  return Dataset.from_list(blocks);
+export interface WorkerBlockOptions extends BlockOptions, Pick<WorkerOptions, 'num_proc' | 'batch_size'> {
+  /** A folder with the files of the tokenizer, which threads read. */
+  readonly folder: string;
+  /** Is told how many texts are tokenized. */
+  readonly progress_callback?: (texts: number) => void;
 }
 
-function textOf(row: Row, column: string, i: number): string {
-  const text = row[column];
-  if (typeof text === 'string') return text;
-  throw new ModelcError('input', `column "${column}" holds no text in example ${i}, but ${JSON.stringify(text)}`);
+export type Block = { input_ids: number[]; labels: number[] };
+
+/** Examples with input_ids and labels, which are the same. Throws ModelcError 'input' where the texts fill no block. */
+export function text_blocks(dataset: Dataset, options: BlockOptions): Dataset<Block> {
+  const cutter = new Cutter(options);
+  for (const text of textsOf(dataset, options.column)) cutter.add(options.tokenizer.encode(text));
+  return cutter.blocks();
+}
+
+/** As text_blocks, with worker threads that tokenize: this thread stays free meanwhile. */
+export async function text_blocks_in_workers(
+  dataset: Dataset,
+  { folder, progress_callback, num_proc, batch_size = 64, ...options }: WorkerBlockOptions,
+): Promise<Dataset<Block>> {
+  const cutter = new Cutter(options);
+  const texts = Dataset.from_list(textsOf(dataset, options.column).map((text) => ({ text })));
+  const tokenized = map_in_workers(
+    texts.to_iterable_dataset(),
+    { tokenizer: folder },
+    { batch_size, remove_columns: ['text'], ...(num_proc === undefined ? {} : { num_proc }) },
+  );
+  let done = 0;
+  for await (const row of tokenized) {
+    cutter.add((row as { input_ids: number[] }).input_ids);
+    progress_callback?.(++done);
+  }
+  return cutter.blocks();
+}
+
+/** Cuts the ids of texts that are added one after the other. */
+class Cutter {
+  readonly #size: number;
+  readonly #end: number | null;
+  readonly #blocks: Block[] = [];
+  /** What fills no block yet. */
+  #rest: number[] = [];
+
+  constructor({ tokenizer, block_size }: BlockOptions) {
+    requireCount('block_size', block_size, 2);
+    this.#size = block_size;
+    this.#end = tokenizer.eos_token_id;
+  }
+
+  add(text: readonly number[]): void {
+    const ids = this.#rest;
+    for (const id of text) ids.push(id);
+    if (this.#end !== null && ids[ids.length - 1] !== this.#end) ids.push(this.#end);
+    let start = 0;
+    for (; start + this.#size <= ids.length; start += this.#size) {
+      const block = ids.slice(start, start + this.#size);
+      this.#blocks.push({ input_ids: block, labels: block });
+    }
+    this.#rest = ids.slice(start);
+  }
+
+  blocks(): Dataset<Block> {
+    if (this.#blocks.length === 0) {
+      throw new ModelcError(
+        'input',
+        `the texts have ${this.#rest.length} tokens, which fill no block of ${this.#size}; give more text or a smaller block_size`,
+      );
+    }
+    return Dataset.from_list(this.#blocks);
+  }
+}
+
+function textsOf(dataset: Dataset, column = 'text'): string[] {
+  if (dataset.length > 0) requireColumns([column], dataset.column_names);
+  return Array.from(dataset, (row, i) => {
+    const text = row[column];
+    if (typeof text === 'string') return text;
+    throw new ModelcError('input', `column "${column}" holds no text in example ${i}, but ${JSON.stringify(text)}`);
+  });
 }

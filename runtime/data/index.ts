@@ -21,7 +21,13 @@ export {
   type Seq2SeqOptions,
 } from './collators/padding.ts';
 export { remove_unused_columns } from './collators/unused-columns.ts';
-export { type BlockOptions, text_blocks } from './blocks.ts';
+export {
+  type Block,
+  type BlockOptions,
+  text_blocks,
+  text_blocks_in_workers,
+  type WorkerBlockOptions,
+} from './blocks.ts';
 export { concatenate_datasets, Dataset, type SplitOptions } from './dataset.ts';
 export type { CsvOptions, CsvType } from './files/csv.ts';
 export type { JsonOptions } from './files/json.ts';
