@@ -65,3 +65,41 @@ describe('a byte-level BPE tokenizer', () => {
     expect(() => train_tokenizer([text], { vocab_size: 256 })).toThrow('vocab_size must be an integer from 257');
   });
 });
+
+describe('a WordPiece tokenizer', () => {
+  // counts of the tokenizers course's example: hug 10, pug 5, pun 12, bun 4, hugs 5
+  const words = Object.entries({ Hug: 10, pug: 5, pun: 12, bun: 4, hugs: 5 });
+  const texts = words.map(([word, n]) => `${word} `.repeat(n));
+  const files = train_tokenizer(texts, { model: 'WordPiece', vocab_size: 16 });
+
+  test('joins the pairs that are most frequent; what does not begin a word is marked', () => {
+    const { vocab } = files.tokenizer.model as { vocab: Record<string, number> };
+    const byId = Object.entries(vocab).sort(([, a], [, b]) => a - b);
+    expect(byId.map(([token]) => token)).toEqual([
+      ...['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'],
+      ...['##g', '##n', '##s', '##u', 'b', 'h', 'p'],
+      // 20, 16, 15 and 12 times
+      ...['##ug', '##un', 'hug', 'pun'],
+    ]);
+  });
+  test('cuts texts as BERT does, and says what it does not know', async () => {
+    const tokenizer = createTokenizer(files);
+    const words = (text: string): string[] => tokenizer.encode(text).map((id) => tokenizer.decode([id]));
+    expect(words('Hugs, BÚN')).toEqual(['[CLS]', 'hug', '##s', '[UNK]', 'b', '##un', '[SEP]']);
+    const { input_ids, attention_mask } = tokenizer(['pun', 'hugs'], { padding: true });
+    expect(input_ids.tolist()).toEqual([
+      [2n, 15n, 3n, 0n],
+      [2n, 14n, 7n, 3n],
+    ]);
+    expect(attention_mask.tolist()[0]).toEqual([1n, 1n, 1n, 0n]);
+    await tokenizer.save_pretrained(folder);
+    const loaded = await AutoTokenizer.from_pretrained(folder);
+    expect(loaded.encode('hugs', { text_pair: 'pun' })).toEqual(tokenizer.encode('hugs', { text_pair: 'pun' }));
+    expect([loaded.padding_side, loaded.pad_token, loaded.mask_token_id]).toEqual(['right', '[PAD]', 4]);
+  });
+  test('has its five special tokens, and room for all characters', () => {
+    const make = (options: object) => () => train_tokenizer(texts, { model: 'WordPiece', vocab_size: 16, ...options });
+    expect(make({ special_tokens: ['[PAD]', '[UNK]'] })).toThrow(/special_tokens of a WordPiece .* \[CLS\] is missing/);
+    expect(make({ vocab_size: 11 })).toThrow(/vocab_size must be an integer from 12 .* but is 11/);
+  });
+});

@@ -3,4 +3,4 @@ export { AutoTokenizer } from './auto-tokenizer.ts';
 export type { Message } from './chat-template.ts';
 export { createTokenizer, type PreTrainedTokenizer } from './tokenizer.ts';
 export type { BatchEncoding, ChatTemplateOptions, ListEncoding, TokenizeOptions } from './types.ts';
-export { type TrainTokenizerOptions, train_tokenizer } from './train-bpe.ts';
+export { type TrainTokenizerOptions, train_tokenizer } from './train-tokenizer.ts';

@@ -1,85 +1,27 @@
-// Learns a byte-level BPE tokenizer from texts, as Hugging Face's trainer does: texts are cut into words, words into bytes,
-// and the pair of neighbours that is most frequent becomes a token, again and again (Sennrich et al., "Neural machine
-// translation of rare words with subword units", 2016). Of pairs that are equally frequent, the one of older tokens wins.
-// A heap holds the pairs by their counts; counts only fall after a pair is pushed, so a stale entry is pushed back lower.
+// Learns tokens from words as Hugging Face's trainers do: words begin as sequences of symbols, and the pair of neighbours that
+// is most frequent becomes a token, again and again (Sennrich et al., "Neural machine translation of rare words with subword
+// units", 2016). Of pairs that are equally frequent, the one of older tokens wins. A heap holds the pairs by their counts;
+// counts only fall after a pair is pushed, so a stale entry is pushed back lower.
 import { ModelcError } from '../../ir/error.ts';
-import type { TokenizerFiles } from './types.ts';
 
-export interface TrainTokenizerOptions {
-  /** Tokens in the end, special ones and all 256 bytes included. */
-  vocab_size: number;
-  /** The tokens that come first. The first one ends texts and stands for padding. */
-  special_tokens?: readonly string[];
-  /** How often a pair must be seen to become a token (2). */
-  min_frequency?: number;
-  model_max_length?: number;
+export interface LearnOptions {
+  /** Words as their first tokens, and how often each is there. */
+  readonly words: Iterable<readonly [symbols: readonly string[], count: number]>;
+  /** The tokens that come first; the symbols of all words are among them. */
+  readonly first: readonly string[];
+  /** Tokens in the end. */
+  readonly vocab_size: number;
+  /** How often a pair must be seen to become a token. */
+  readonly min_frequency: number;
+  /** The token that two tokens become. */
+  readonly join: (a: string, b: string) => string;
 }
 
-/** The files of a tokenizer for texts like these; createTokenizer makes the tokenizer of them. */
-export function train_tokenizer(texts: Iterable<string>, options: TrainTokenizerOptions): TokenizerFiles {
-  const { special_tokens = ['<|endoftext|>'], model_max_length } = options;
-  const { vocab, merges } = trainBpe(wordCounts(texts), options);
-  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
-  const tokenizer = {
-    version: '1.0',
-    truncation: null,
-    padding: null,
-    added_tokens: special_tokens.map((content, id) => ({
-      id,
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: true,
-    })),
-    normalizer: null,
-    pre_tokenizer: byteLevel,
-    post_processor: null,
-    decoder: byteLevel,
-    model: {
-      type: 'BPE',
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: false,
-      vocab,
-      merges,
-    },
-  };
-  const [first] = special_tokens;
-  const config = {
-    tokenizer_class: 'PreTrainedTokenizerFast',
-    clean_up_tokenization_spaces: false,
-    ...(first !== undefined && { bos_token: first, eos_token: first, pad_token: first }),
-    ...(model_max_length !== undefined && { model_max_length }),
-  };
-  return { where: 'the tokenizer that was trained', tokenizer, config, chatTemplates: {} };
-}
-
-/** The words of GPT-2: a space belongs to the word that follows it. */
-const words = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
-
-/** GPT-2's printable stand-in for every byte. */
-const byteCharacters = ((): readonly string[] => {
-  const printable = (b: number): boolean => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-  let next = 256;
-  return Array.from({ length: 256 }, (_, b) => String.fromCharCode(printable(b) ? b : next++));
-})();
-
-/** How often each word is there, in printable bytes. */
-function wordCounts(texts: Iterable<string>): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (const text of texts) {
-    for (const word of text.match(words) ?? []) counts.set(word, (counts.get(word) ?? 0) + 1);
-  }
-  const encoder = new TextEncoder();
-  return new Map(
-    [...counts].map(([word, count]) => [Array.from(encoder.encode(word), (b) => byteCharacters[b]).join(''), count]),
-  );
+export interface Learned {
+  /** Ids by token. */
+  readonly vocab: Record<string, number>;
+  /** Pairs that became tokens, in order. */
+  readonly merges: readonly (readonly [string, string])[];
 }
 
 interface Word {
@@ -92,19 +34,17 @@ interface Word {
 const pairOf = (a: number, b: number): number => a * 2 ** 21 + b;
 const partsOf = (pair: number): [number, number] => [Math.floor(pair / 2 ** 21), pair % 2 ** 21];
 
-function trainBpe(
-  counts: ReadonlyMap<string, number>,
-  { vocab_size, special_tokens = ['<|endoftext|>'], min_frequency = 2 }: TrainTokenizerOptions,
-): { vocab: Record<string, number>; merges: [string, string][] } {
-  const tokens = [...special_tokens, ...[...byteCharacters].sort()];
+/** Throws ModelcError 'input' for a vocab_size that does not hold the first tokens. */
+export function learnMerges({ words, first, vocab_size, min_frequency, join }: LearnOptions): Learned {
+  const tokens = [...first];
   if (!Number.isInteger(vocab_size) || vocab_size < tokens.length || vocab_size > 2 ** 21) {
     throw new ModelcError(
       'input',
-      `vocab_size must be an integer from ${tokens.length} (special tokens and bytes) to ${2 ** 21}, but is ${vocab_size}`,
+      `vocab_size must be an integer from ${tokens.length} (special tokens and single symbols) to ${2 ** 21}, but is ${vocab_size}`,
     );
   }
   const ids = new Map(tokens.map((token, id) => [token, id]));
-  const list = [...counts].map(([word, count]): Word => ({ ids: [...word].map((c) => ids.get(c)!), count }));
+  const list = Array.from(words, ([symbols, count]): Word => ({ ids: symbols.map((s) => ids.get(s)!), count }));
   const pairs = new PairCounts();
   for (const [i, word] of list.entries()) pairs.add(word, i);
   pairs.pushAll();
@@ -113,7 +53,7 @@ function trainBpe(
     const pair = pairs.pop(Math.max(1, min_frequency));
     if (pair === undefined) break;
     const [a, b] = partsOf(pair);
-    const token = tokens[a] + tokens[b];
+    const token = join(tokens[a], tokens[b]);
     merges.push([tokens[a], tokens[b]]);
     const id = ids.get(token) ?? tokens.push(token) - 1;
     ids.set(token, id);
