@@ -49,8 +49,11 @@ function classMetrics({ predictions, label_ids }: EvalPrediction): Record<string
   };
 }
 
-/** Rates, epochs and steps are what they are; gradient norms after some steps of Adam are less certain than losses. */
-function expectHistory(history: readonly Log[], golden: readonly Log[], loose: number): void {
+/**
+ * Rates, epochs and steps are what they are; gradient norms after some steps of Adam are less certain than losses.
+ * `exact`: the same run in f32, from which one in bf16 may differ as far as the recorded one does.
+ */
+function expectHistory(history: readonly Log[], golden: readonly Log[], loose: number, exact?: readonly Log[]): void {
   expect(history.length).toBe(golden.length);
   const tolerances: Log = {
     grad_norm: Math.max(1e-3, loose),
@@ -62,9 +65,10 @@ function expectHistory(history: readonly Log[], golden: readonly Log[], loose: n
   for (const [i, want] of golden.entries()) {
     for (const [name, value] of Object.entries(want)) {
       const error = Math.abs(history[i][name] - value) / Math.max(Math.abs(value), 1e-12);
-      expect(error, `${name} of entry ${i}: ${history[i][name]}, not ${value}`).toBeLessThanOrEqual(
-        tolerances[name] ?? loose,
-      );
+      const other = exact?.find((log) => log.step === want.step && name in log)?.[name] ?? value;
+      const uncertain = Math.abs(other - value) / Math.max(Math.abs(value), 1e-12);
+      const tolerance = Math.max(tolerances[name] ?? loose, uncertain);
+      expect(error, `${name} of entry ${i}: ${history[i][name]}, not ${value}`).toBeLessThanOrEqual(tolerance);
     }
   }
 }
@@ -97,10 +101,14 @@ async function trainerOf(model: 'gpt2' | 'bert', args: Record<string, unknown>, 
   });
 }
 
+const exactOf = (model: string, variant: string): readonly Log[] | undefined =>
+  variant.includes('bf16') ? (read(join(oracle, model, 'base', 'golden.json')) as Golden).log_history : undefined;
+
 /** What of the recorded weights differs: single entries may, where Adam divided by next to nothing. */
 async function expectWeights(trainer: Trainer, golden: Golden, loose: number): Promise<void> {
   const { weights } = trainer.model.trainable!;
   for (const [name, [, magnitude, squares]] of Object.entries(golden.final_checksums)) {
+    if (name.endsWith('key.bias')) continue; // its gradient is 0, and what rounding leaves of it is made large
     const values = Array.from((await weights.read(name)).data as Float32Array);
     const sum = (f: (v: number) => number): number => values.reduce((n, v) => n + f(v), 0);
     expect(Math.abs(sum(Math.abs) - magnitude) / magnitude, name).toBeLessThan(Math.max(1e-3, loose));
@@ -133,7 +141,7 @@ describe('recorded runs of t5', () => {
     const known = golden.log_history.map((log) =>
       Object.fromEntries(Object.entries(log).filter(([name]) => !/tok_acc|mean_len/.test(name))),
     );
-    expectHistory(trainer.state.log_history, known, loose);
+    expectHistory(trainer.state.log_history, known, loose, exactOf('t5', variant));
     const { predictions, label_ids } = await trainer.predict(data.eval);
     expect((label_ids as { tolist(): unknown }).tolist()).toEqual(golden.predict.label_ids);
     expect((predictions as { tolist(): unknown }).tolist()).toEqual(golden.predict.predictions);
@@ -148,7 +156,8 @@ for (const model of ['gpt2', 'bert'] as const) {
       const trainer = await trainerOf(model, golden.args, variant);
       await trainer.train();
       await trainer.evaluate();
-      expectHistory(trainer.state.log_history, golden.log_history, variant.includes('bf16') ? 2e-2 : 1e-4);
+      const loose = variant.includes('bf16') ? 2e-2 : 1e-4;
+      expectHistory(trainer.state.log_history, golden.log_history, loose, exactOf(model, variant));
       expect(trainer.state.max_steps).toBe(golden.max_steps);
       expect(trainer.state.best_global_step).toBe(golden.best.step);
       expect(trainer.get_decay_parameter_names().sort()).toEqual(

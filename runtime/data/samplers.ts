@@ -35,18 +35,29 @@ export class RandomSampler implements Sampler {
   }
 }
 
+export interface LengthGroupedOptions {
+  readonly lengths: readonly number[];
+  readonly batch_size: number;
+  readonly seed: number;
+  /** Numbers of 32 bits that something else draws from the generator before every epoch (0). */
+  readonly drawn?: number;
+}
+
 /**
  * Batches of examples of similar length: a random order is cut into up to 50 batches at a time, each piece is sorted by
- * length, and the longest example of all comes first, so that too little memory shows at once.
+ * length, and the longest example of all comes first, so that too little memory shows at once. The random orders come from
+ * one generator, one after the other.
  */
 export class LengthGroupedSampler implements Sampler {
   readonly length: number;
   private readonly lengths: readonly number[];
   private readonly batchSize: number;
   private readonly seed: number;
+  private readonly drawn: number;
 
-  constructor({ lengths, batch_size, seed }: { lengths: readonly number[]; batch_size: number; seed: number }) {
+  constructor({ lengths, batch_size, seed, drawn = 0 }: LengthGroupedOptions) {
     requireCount('batch_size', batch_size, 1);
+    this.drawn = drawn;
     this.length = lengths.length;
     this.lengths = lengths;
     this.batchSize = batch_size;
@@ -55,7 +66,12 @@ export class LengthGroupedSampler implements Sampler {
 
   order(epoch: number): readonly number[] {
     const { lengths, batchSize } = this;
-    const random = new Generator(this.seed + epoch).randperm(this.length);
+    const generator = new Generator(this.seed);
+    let random: readonly number[] = [];
+    for (let e = 0; e <= epoch; e++) {
+      for (let i = 0; i < this.drawn; i++) generator.random();
+      random = generator.randperm(this.length);
+    }
     const size = batchSize * (Math.min(Math.floor(this.length / (batchSize * 4)), 50) || 1);
     const pieces: number[][] = [];
     for (let start = 0; start < random.length; start += size) {

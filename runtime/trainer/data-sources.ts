@@ -70,8 +70,17 @@ export function trainLoader(source: DataSource, options: LoaderOptions): DataLoa
 export function evalLoader(what: string, source: DataSource, options: LoaderOptions): DataLoader {
   const { args } = options;
   const dataset = openSource(what, source);
-  return new DataLoader({ dataset, batch_size: args.eval_batch_size, collate_fn: collate(options), seed: args.seed });
+  return new DataLoader({
+    dataset,
+    batch_size: args.eval_batch_size,
+    collate_fn: collate(options),
+    drop_last: args.dataloader_drop_last,
+    seed: args.seed,
+  });
 }
+
+/** torch's loaders draw a seed of 64 bits for their workers, from the generator that the order comes from. */
+const workerSeed = 2;
 
 function samplerOf(dataset: Dataset<object>, args: TrainingArguments, seed: number): Sampler {
   switch (args.train_sampling_strategy) {
@@ -83,7 +92,8 @@ function samplerOf(dataset: Dataset<object>, args: TrainingArguments, seed: numb
       return new LengthGroupedSampler({
         lengths: lengthsOf(dataset, args.length_column_name),
         batch_size: args.train_batch_size * args.gradient_accumulation_steps,
-        seed,
+        seed: args.seed,
+        drawn: workerSeed,
       });
     default:
       return args.train_sampling_strategy satisfies never;
