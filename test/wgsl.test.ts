@@ -1,16 +1,13 @@
 // All WGSL that the tests make is valid for two independent compilers: Tint, in Dawn's null backend, which has exactly the
 // limits that every implementation offers; and naga, which is Firefox's, in Deno. Warnings are failures.
-import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { openGpu } from '../backends/webgpu/gpu.ts';
 import { webgpuTarget, webgpuVariants } from '../backends/webgpu/target.ts';
-import { chooseDriver } from './webgpu-device.ts';
+import { noDeno, runDeno } from './deno.ts';
 import { check } from './wgsl/check.ts';
 import { type Source, sources } from './wgsl/sources.ts';
 
@@ -45,29 +42,13 @@ test.skipIf(noTint)(`Tint takes modules that use all features${noTint}`, { timeo
   expect(await check(gpu as GPU, [...list, broken], { pipelines: true, features: [...features] })).toEqual(onlyBroken);
 });
 
-/** The program of npm's `deno`, or undefined where it is not installed. */
-function denoPath(): string | undefined {
-  const { platform, arch } = process;
-  try {
-    const packages = createRequire(createRequire(import.meta.url).resolve('deno/package.json'));
-    const name = `@deno/${platform}-${arch}${platform === 'linux' ? '-glibc' : ''}`;
-    return join(packages.resolve(`${name}/package.json`), `../deno${platform === 'win32' ? '.exe' : ''}`);
-  } catch {
-    return undefined;
-  }
-}
-
-test('naga takes all modules of the base variant', { timeout: 600_000 }, async (context) => {
-  chooseDriver();
-  const deno = denoPath();
-  if (!deno || !existsSync(deno)) return context.skip('npm deno is not installed');
-  if (!process.env.VK_ICD_FILENAMES) return context.skip('there is no software driver; install chromium');
+test.skipIf(noDeno)(`naga takes all modules of the base variant${noDeno}`, { timeout: 600_000 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'modelc-wgsl-'));
   try {
     const [from, to] = [join(folder, 'modules.json'), join(folder, 'problems.json')];
     writeFileSync(from, JSON.stringify([...(await base()), broken]));
     const script = fileURLToPath(new URL('wgsl/check.ts', import.meta.url));
-    await promisify(execFile)(deno, ['run', '-A', '--no-config', script, from, to]);
+    await runDeno([script, from, to]);
     expect(JSON.parse(readFileSync(to, 'utf8'))).toEqual(onlyBroken);
   } finally {
     rmSync(folder, { recursive: true, force: true });
