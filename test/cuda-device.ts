@@ -40,23 +40,29 @@ export async function emulatedDevice(checked: readonly Architecture[] = architec
   return createCudaDevice({ driver: await emulatedDriver(), toolchain: emulation(checked) });
 }
 
-export async function openCuda(): Promise<TestDevice> {
-  const device = await emulatedDevice();
-  return {
-    name: 'cuda (emulated)',
-    hasTiles: device.target.tiles.length > 0,
-    run: (runs) => runCompiled(device, runs, printProgram),
-  };
+const testDevice = (name: string, device: CudaDevice): TestDevice => ({
+  name,
+  hasTiles: device.target.tiles.length > 0,
+  run: (runs) => runCompiled(device, runs, printProgram),
+});
+
+export const openCuda = async (): Promise<TestDevice> => testDevice('cuda (emulated)', await emulatedDevice());
+
+/** The NVIDIA GPU of this machine. Throws where there is none, or no nvcc. */
+export async function openGpu(): Promise<TestDevice> {
+  const device = await createCudaDevice();
+  if (!(await hasNvcc())) throw new Error('there is no nvcc');
+  return testDevice(`cuda (${device.name})`, device);
 }
 
-/** A checkpoint's model on the emulated device, its program and its session. */
+/** A checkpoint's model on the emulated device, its program and its session; cuda-kernels.test.ts has nvcc compile it. */
 export async function openEmulated(
   directory: string,
   options: LoadOptions = {},
   entryNames: readonly CausalEntry[] = ['prefill', 'decode', 'forward'],
 ): Promise<{ model: PreTrainedModel; program: Program; session: ProgramSession }> {
   const { checkpoint, info, model, cache, trace } = await openModel(directory, options);
-  const device = await emulatedDevice();
+  const device = await emulatedDevice([]);
   const entries = Object.fromEntries(entryNames.map((entry) => [entry, trace(entry)]));
   const program = compile(model.config.modelType, entries, device.target, { cache });
   const weight = (tensor: PlanTensor) => weightSource(checkpoint, tensor);

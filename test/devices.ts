@@ -1,9 +1,9 @@
-// The devices that op tests and fuzz tests run on. A device that this machine lacks is reported, never silently skipped.
+// The devices that tests of ops, kernels, states, gradients and random graphs run on. A device that this machine lacks is reported, never silently skipped.
 import type { EvalOutput } from '../ir/eval.ts';
 import type { Graph } from '../ir/graph.ts';
 import type { NdArray } from '../ir/ndarray.ts';
 import { openCpu } from './cpu-device.ts';
-import { openCuda } from './cuda-device.ts';
+import { openCuda, openGpu } from './cuda-device.ts';
 import { openWebGpu } from './webgpu-device.ts';
 
 /** A graph and what one run of it reads: all params by name, and the dims. */
@@ -51,6 +51,7 @@ export interface DeviceRow {
 const known: readonly DeviceRow[] = [
   { name: 'cpu', open: openCpu },
   { name: 'cuda (emulated)', open: openCuda },
+  { name: 'cuda on a GPU', open: openGpu },
   { name: 'webgpu', open: () => openWebGpu() },
 ];
 
