@@ -22,6 +22,8 @@ export interface CudaCompileRow {
   /** Processor time of all of graph, printing and nvcc, its processes included: what a busy machine does not change. */
   readonly cpu_ms: number | null;
   readonly warm_ms: number;
+  /** Processor time of `warm_ms`. */
+  readonly warm_cpu_ms: number;
   readonly code_kb: number;
 }
 
@@ -33,7 +35,7 @@ export async function cudaCompile({ json }: { readonly json?: boolean }): Promis
     for (const r of rows) {
       process.stdout.write(
         `llama8b ${r.target}: graph to kernels ${r.graph_ms} ms, print ${r.print_ms} ms, nvcc cold ${r.cold_ms} ms, ` +
-          `warm ${r.warm_ms} ms, ${r.cpu_ms ?? '?'} ms of processor in all; ${r.kernels} kernels, ${r.launches} launches a decoding step, ${r.code_kb} KB\n`,
+          `warm ${r.warm_ms} ms; of processor ${r.cpu_ms ?? '?'} ms cold in all, ${r.warm_cpu_ms} ms warm; ${r.kernels} kernels, ${r.launches} launches a decoding step, ${r.code_kb} KB\n`,
       );
     }
   }
@@ -42,7 +44,7 @@ export async function cudaCompile({ json }: { readonly json?: boolean }): Promis
 async function measure(name: (typeof architectures)[number]['name']): Promise<CudaCompileRow> {
   mkdirSync(scratch(), { recursive: true });
   const cache = mkdtempSync(join(scratch(), 'cache-'));
-  const before = process.env.MODELC_CACHE;
+  const kept = process.env.MODELC_CACHE;
   process.env.MODELC_CACHE = cache;
   try {
     const [started, cpu] = [performance.now(), cpuMs()];
@@ -52,8 +54,10 @@ async function measure(name: (typeof architectures)[number]['name']): Promise<Cu
     const printed = performance.now();
     await buildProgram(program);
     const [cold, used] = [performance.now(), cpuMs()];
+    const before = process.cpuUsage();
     const binary = await buildProgram(program);
     const warm = performance.now();
+    const { user, system } = process.cpuUsage(before); // nothing is started
     return {
       target: name,
       kernels: program.kernels.length,
@@ -63,11 +67,12 @@ async function measure(name: (typeof architectures)[number]['name']): Promise<Cu
       cold_ms: Math.round(cold - printed),
       cpu_ms: cpu === undefined || used === undefined ? null : Math.round(used - cpu),
       warm_ms: Math.round(warm - cold),
+      warm_cpu_ms: Math.round((user + system) / 1000),
       code_kb: Math.round(statSync(binary).size / 1024),
     };
   } finally {
-    if (before === undefined) delete process.env.MODELC_CACHE;
-    else process.env.MODELC_CACHE = before;
+    if (kept === undefined) delete process.env.MODELC_CACHE;
+    else process.env.MODELC_CACHE = kept;
     rmSync(cache, { recursive: true, force: true });
   }
 }
