@@ -17,6 +17,7 @@ import { upload } from '../runtime/artifact/upload.ts';
 import { writeArtifact } from '../runtime/artifact/write.ts';
 import { AutoModelForCausalLM, AutoTokenizer } from '../runtime/index.ts';
 import { example, modelc, root } from './command.ts';
+import { noDeno, runDeno } from './deno.ts';
 import { breakOff, type FileServer, serveFiles } from './file-server.ts';
 import { MemoryStore, tableOf } from './memory-store.ts';
 import { chooseDriver, openWebGpuDevice } from './webgpu-device.ts';
@@ -106,6 +107,27 @@ describe.skipIf(missing)('in Node', () => {
     expect(ready).toMatchObject({ name: 'model', progress: 100, from: 'cache', loaded: ready.total });
     expect(existsSync(join(app, 'node_modules', 'modelc'))).toBe(false);
   }, 240_000);
+
+  test.skipIf(noDeno)(
+    `the same in Deno, by another implementation of WebGPU${noDeno}`,
+    async () => {
+      const app = join(scratch, 'deno-app');
+      mkdirSync(app);
+      symlinkSync(artifact, join(app, 'model'));
+      const source = `
+      import model from './model/index.js';
+      let streamed = '';
+      const options = { max_new_tokens: 20, do_sample: false };
+      for await (const piece of model.generate('Once upon a time', options)) streamed += piece;
+      console.log(streamed);
+      await model.dispose();
+    `;
+      writeFileSync(join(app, 'app.mjs'), source);
+      const { stdout } = await runDeno(['app.mjs'], app);
+      expect(`Once upon a time${stdout.replace(/\n$/, '')}`).toBe(await onCpu());
+    },
+    240_000,
+  );
 });
 
 /** The artifact on a server, with its least demanding variant only, its files in small chunks. */
