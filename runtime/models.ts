@@ -188,7 +188,7 @@ function describedModel(
 }
 
 /** Larger than any arena. */
-const boundless = 2 ** 40;
+export const boundless = 2 ** 40;
 
 /**
  * The model as it fits a target: unless `chunk` was asked for, prompts are read in chunks so short that the intermediate

@@ -11,12 +11,13 @@ import {
   seq2seqLM,
 } from '../frontends/huggingface/index.ts';
 import { ModelcError } from '../ir/error.ts';
+import type { Target } from '../ir/target.ts';
 import type { CacheSpec } from '../passes/cache-layout.ts';
-import { compile } from './compiler.ts';
+import { arenaBytes, compile } from './compiler.ts';
 import type { Device } from './device.ts';
 import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
 import { createSeq2SeqModel, type Seq2SeqModel } from './generation/seq2seq-model.ts';
-import { checkDtype, count, digestOf, generationConfigOf, type LoadOptions } from './models.ts';
+import { boundless, checkDtype, count, digestOf, generationConfigOf, type LoadOptions } from './models.ts';
 import { newCheckpoint, newConfig, newWeights, type SeedOption } from './new-model.ts';
 import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
@@ -210,13 +211,25 @@ function openReference(opened: OpenedSeq2Seq): Session {
   });
 }
 
+/** Whether an entry has the caches of generation, and so the rows that these have. */
+const hasCaches = (entry: Seq2SeqGraph): boolean => ['memory', 'prefill', 'decode', 'decode_sample'].includes(entry);
+
+/** Fewer rows, until the intermediate results of an entry without caches fit into a binding of the target. */
+export function fitRows(opened: OpenedSeq2Seq, entry: Seq2SeqGraph, target: Target): OpenedSeq2Seq {
+  const { limits } = opened;
+  if (limits.batch === 1 || target.bindingBytes >= boundless) return opened;
+  if (arenaBytes(graphOf(opened, entry), target) <= target.bindingBytes) return opened;
+  return fitRows({ ...opened, limits: { ...limits, batch: Math.ceil(limits.batch / 2) } }, entry, target);
+}
+
 async function openCompiled(opened: OpenedSeq2Seq, target: DeviceName): Promise<Session> {
-  const { checkpoint, model, weights, limits, cache, rewrite } = opened;
+  const { weights } = opened;
   const { open, build, entries } = devices[target];
   const device: Device = await open();
-  const { tensors } = weights;
-  const built = (...names: Seq2SeqGraph[]) => {
-    const traced = Object.fromEntries(names.map((entry) => [entry, graphOf(opened, entry)]));
+  const built = (source: OpenedSeq2Seq, ...names: Seq2SeqGraph[]) => {
+    const { checkpoint, model, limits, cache, rewrite } = source;
+    const { tensors } = weights;
+    const traced = Object.fromEntries(names.map((entry) => [entry, graphOf(source, entry)]));
     const graph = rewrite ? digestOf(...Object.values(traced)) : undefined;
     const key = {
       config: checkpoint.config,
@@ -231,9 +244,12 @@ async function openCompiled(opened: OpenedSeq2Seq, target: DeviceName): Promise<
     return build(key, () => compile(model.modelType, traced, device.target, { cache }));
   };
   return ProgramSession.open({
-    ...(await built('memory', ...entries)),
+    ...(await built(opened, 'memory', ...entries)),
     device,
     weight: (tensor) => weights.source(tensor),
-    missing: (entry) => built(entry as Seq2SeqGraph),
+    missing: (name) => {
+      const entry = name as Seq2SeqGraph;
+      return built(hasCaches(entry) ? opened : fitRows(opened, entry, device.target), entry);
+    },
   });
 }

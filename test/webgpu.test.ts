@@ -226,7 +226,7 @@ describe.skipIf(missing !== '')(`on the software driver${missing}`, () => {
       model.dispose();
     });
 
-    test('t5_gated: greedy tokens and beams, beside an encoder', { timeout: 240_000 }, async () => {
+    test('t5_gated: greedy tokens, beside an encoder', { timeout: 240_000 }, async () => {
       const dir = join(material, 'hf-golden/t5_gated');
       const model = await AutoModelForSeq2SeqLM.from_pretrained(dir, { target: 'webgpu' });
       const golden = await readArrays(join(dir, 'golden.safetensors'));
@@ -234,11 +234,10 @@ describe.skipIf(missing !== '')(`on the software driver${missing}`, () => {
         const { shape, data } = golden.get(name)!;
         return Array.from({ length: shape[0] }, (_, i) => [...data.slice(i * shape[1], (i + 1) * shape[1])]);
       };
-      const { greedy, beam3 } = readJson<{ greedy: number[][]; beam3: number[][] }>(join(dir, 'golden.json'));
+      const { greedy } = readJson<{ greedy: number[][] }>(join(dir, 'golden.json'));
       const settings = { max_new_tokens: 10, eos_token_id: null, pad_token_id: 0 } as const;
       const source = { input_ids: column('input_ids'), attention_mask: column('attention_mask'), ...settings };
       expect(idsOf(await model.generate(source))).toEqual(greedy.flat());
-      expect(idsOf(await model.generate({ ...source, num_beams: 3 }))).toEqual(beam3.flat());
       model.dispose();
     });
 

@@ -11,7 +11,7 @@ import {
 } from '../dsl/index.ts';
 import { type Checkpoint, weightResolver } from './checkpoint.ts';
 import type { Described } from './families/family.ts';
-import { families } from './families/index.ts';
+import { families, seq2seqFamilies } from './families/index.ts';
 import { Fields } from './fields.ts';
 import { type JsonObject, quote } from './json.ts';
 import type { StoredTensor } from './safetensors.ts';
@@ -55,6 +55,12 @@ interface Known extends Described {
 
 function knownModel(fields: Fields): Known {
   const modelType = fields.text('model_type', '');
+  if (Object.hasOwn(seq2seqFamilies, modelType)) {
+    throw new ModelcError(
+      'checkpoint',
+      `${fields.where} has model_type ${quote(modelType)}, which has an encoder; load it with AutoModelForSeq2SeqLM`,
+    );
+  }
   if (!Object.hasOwn(families, modelType)) {
     throw new ModelcError(
       'checkpoint',
