@@ -154,7 +154,12 @@ for (const model of ['gpt2', 'bert'] as const) {
     test.each(variants(model))('%s', async (variant) => {
       const golden = read(join(oracle, model, variant, 'golden.json')) as Golden;
       const trainer = await trainerOf(model, golden.args, variant);
-      await trainer.train();
+      if (/resume_(from4|mid)$/.test(variant)) {
+        const broken = await trainerOf(model, golden.args);
+        await broken.train();
+        const checkpoint = `checkpoint-${golden.args.save_steps}`;
+        await trainer.train({ resume_from_checkpoint: join(broken.args.output_dir, checkpoint) });
+      } else await trainer.train();
       await trainer.evaluate();
       const loose = variant.includes('bf16') ? 2e-2 : 1e-4;
       expectHistory(trainer.state.log_history, golden.log_history, loose, exactOf(model, variant));
