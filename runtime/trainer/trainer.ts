@@ -327,14 +327,14 @@ export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
     const best = state.best_metric;
     if (best !== null && !(args.greater_is_better ? value > best : value < best)) return false;
     state.best_metric = value;
-    state.best_global_step = state.global_step;
+    if (args.save_strategy !== 'no') state.best_global_step = state.global_step;
     return true;
   }
 
   async #saveCheckpoint(session: FittedSession, rate: LearningRate): Promise<void> {
     const { args, state } = this;
     const folder = checkpointFolder(args.output_dir, state.global_step);
-    if (state.best_global_step !== null && args.save_strategy !== 'no') {
+    if (state.best_global_step !== null) {
       const best = checkpointFolder(args.output_dir, state.best_global_step);
       if (best === folder || (await exists(best))) state.best_model_checkpoint = best;
     }
