@@ -46,7 +46,8 @@ const testDevice = (name: string, device: CudaDevice): TestDevice => ({
   run: (runs) => runCompiled(device, runs, printProgram),
 });
 
-export const openCuda = async (): Promise<TestDevice> => testDevice('cuda (emulated)', await emulatedDevice());
+export const openCuda = async (checked: readonly Architecture[] = architectures): Promise<TestDevice> =>
+  testDevice('cuda (emulated)', await emulatedDevice(checked));
 
 /** The NVIDIA GPU of this machine. Throws where there is none, or no nvcc. */
 export async function openGpu(): Promise<TestDevice> {

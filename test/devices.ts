@@ -50,7 +50,7 @@ export interface DeviceRow {
 
 const known: readonly DeviceRow[] = [
   { name: 'cpu', open: openCpu },
-  { name: 'cuda (emulated)', open: openCuda },
+  { name: 'cuda (emulated)', open: () => openCuda() },
   { name: 'cuda on a GPU', open: openGpu },
   { name: 'webgpu', open: () => openWebGpu() },
 ];

@@ -11,6 +11,8 @@ import { isOp, make, setOrigin, topologicalOrder } from '../ir/graph.ts';
 import { expandGradients } from '../ir/gradients.ts';
 import { type NdArray, ndarray } from '../ir/ndarray.ts';
 import { collective } from '../ir/ops/collective.ts';
+import { opNames } from '../ir/ops/index.ts';
+import { vjpOf } from '../ir/ops/vjp/index.ts';
 import type { Case } from './cases/case.ts';
 import { uniform } from './cases/case.ts';
 import { difference } from './compare.ts';
@@ -94,16 +96,36 @@ const { present, missing } = await devices();
 /** The share that a few roundings to the type of a result may change, before sums are taken in another order. */
 const accuracy = ({ dtype }: NdArray): number => (dtype === 'bf16' ? 2 ** -6 : dtype === 'f16' ? 2 ** -9 : 1e-5);
 
-/** Ops that give floats from floats and have no derivative. */
-const without: ReadonlySet<OpName> = new Set<OpName>([
-  'stop_gradient',
-  'bitcast',
-  'dequantize',
-  'attention_split',
-  'attention_merge',
-]);
+const noFloats = 'its result is not made of floats';
+const splitting = 'only a pass makes it, after gradients were taken';
+const leaf = 'it has no arguments';
+
+/** Ops without a derivative, and why: what users are told, where an op can be met. All others need a case. */
+const without: Readonly<Partial<Record<OpName, string>>> = {
+  param: leaf,
+  const: leaf,
+  iota: leaf,
+  dim: leaf,
+  and: noFloats,
+  or: noFloats,
+  xor: noFloats,
+  shl: noFloats,
+  shr: noFloats,
+  compare: noFloats,
+  sort: noFloats,
+  top_k: noFloats,
+  rng_bits: noFloats,
+  quantize: noFloats,
+  axis_index: noFloats,
+  bitcast: 'the bits of a number are no smooth function of it',
+  dequantize: 'packed weights and their scales are not trained; train a LoRA adapter beside them',
+  stop_gradient: 'it is there to have none',
+  gradient: 'it is replaced before what is computed from it is differentiated',
+  attention_split: splitting,
+  attention_merge: splitting,
+};
 const rows = cases.flatMap((c) => {
-  const made = without.has(c.op) ? undefined : differentiated(c);
+  const made = c.op in without ? undefined : differentiated(c);
   return made ? [[c.op, c.name, c, made] as const] : [];
 });
 
@@ -113,25 +135,38 @@ describe('central differences', () => {
   });
 });
 
+const ranks = 2;
+const mesh = { mesh: 'm', size: ranks };
+const ofRank = nodeOf('x', 'f32', 4, 2) as Node<'param'>;
+const exchanges: readonly Node[] = [
+  make('all_gather', [ofRank], { ...mesh, axis: 0 }),
+  make('all_reduce', [ofRank], { ...mesh, op: 'add' }),
+  make('all_reduce', [ofRank], { ...mesh, op: 'max' }),
+  make('all_reduce', [ofRank], { ...mesh, op: 'min' }),
+  make('reduce_scatter', [ofRank], { ...mesh, op: 'add', axis: 1 }),
+  make('all_to_all', [ofRank], { ...mesh, split: 0, concat: 1 }),
+  make('permute', [ofRank], { ...mesh, shift: 1 }),
+];
+
+test.each(opNames)('%s has a case, or a reason to have no derivative', (op) => {
+  const reason = without[op];
+  const rule = vjpOf(op);
+  const hasCase = rows.some(([other]) => other === op) && !(op in collective);
+  expect(hasCase || exchanges.some((node) => node.op === op)).toBe(reason === undefined);
+  if (typeof rule === 'object') return expect(rule.none).toBe(reason);
+  if (reason === undefined || rule === 'decompose') return;
+  const { node } = build(cases.find((c) => c.op === op)!);
+  expect(rule(node, node)).toEqual(node.args.map(() => null));
+});
+
 describe('collectives', () => {
-  const ranks = 2;
-  const mesh = { mesh: 'm', size: ranks };
-  const x = make('param', [], { name: 'x', kind: 'input', dtype: 'f32', shape: [dim(4), dim(2)] });
-  const results: readonly Node[] = [
-    make('all_gather', [x], { ...mesh, axis: 0 }),
-    make('all_reduce', [x], { ...mesh, op: 'add' }),
-    make('all_reduce', [x], { ...mesh, op: 'max' }),
-    make('reduce_scatter', [x], { ...mesh, op: 'add', axis: 1 }),
-    make('all_to_all', [x], { ...mesh, split: 0, concat: 1 }),
-    make('permute', [x], { ...mesh, shift: 1 }),
-  ];
-  test.each(results.map((node) => [node.op, node] as const))(
+  test.each(exchanges.map((node) => [node.op, node] as const))(
     '%s: the derivative of the sum of all losses',
     (_, node) => {
       const weights = make('param', [], { name: 'weights', kind: 'input', dtype: 'f32', shape: node.type.shape });
       const loss = make('reduce', [make('mul', [node, weights], {})], { op: 'add', axes: [0, 1], acc: 'f32' });
-      const results = new Map<string, Node>([['loss', loss], ['d x', make('gradient', [loss, x], {})]]); // biome-ignore format: one row
-      const graph: Graph = { name: 'ranks', params: [x, weights], results, updates: new Map() };
+      const results = new Map<string, Node>([['loss', loss], ['d x', make('gradient', [loss, ofRank], {})]]); // biome-ignore format: one row
+      const graph: Graph = { name: 'ranks', params: [ofRank, weights], results, updates: new Map() };
       const sizes = node.type.shape.map((d) => d.min);
       const own = (rank: number) => [['x', uniform([4, 2], 1 + rank)], ['weights', uniform(sizes, 5 + rank)]] as const; // biome-ignore format: one row
       const run = (values: readonly NdArray[]) =>
@@ -205,11 +240,15 @@ test('gradients() in the DSL: parameters and values in between, of any float typ
   expect(results.get('dy')!.data).toEqual(Float64Array.of(2, 4, 8, 0, 4, 16));
 });
 
-/** The first and the last case of every op run on devices; second derivatives of attention are left to the interpreter. */
+/**
+ * The first and the last case of every op run on devices, of second derivatives of attention the first alone; ranks run in
+ * the interpreter.
+ */
 const served = rows.filter(([op], i) => {
-  if (op in collective || op.startsWith('attention_backward')) return false;
+  if (op in collective) return false;
   const isSame = ([other]: (typeof rows)[number]): boolean => other === op;
-  return !rows.slice(0, i).some(isSame) || !rows.slice(i + 1).some(isSame);
+  const isLast = !op.startsWith('attention_backward') && !rows.slice(i + 1).some(isSame);
+  return isLast || !rows.slice(0, i).some(isSame);
 });
 
 describe('devices', () => {

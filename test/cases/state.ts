@@ -40,6 +40,7 @@ export const cases: readonly Case[] = [
   { op: 'stop_gradient', name: 'gives x', args: [uniform([3], 1)], attrs: {}, expected: [...uniform([3], 1).data] },
   { op: 'gradient', name: 'is zero where the loss does not depend on x', args: [f32([], 3), uniform([2], 1)], attrs: {}, expected: [0, 0] },
   { op: 'mark', name: 'gives x', args: [bool([2], 1, 0)], attrs: { name: 'kept', save: true }, expected: [1, 0] },
+  { op: 'mark', name: 'floats', args: [uniform([3], 1)], attrs: { name: 'kept' }, expected: [...uniform([3], 1).data] },
 ]; // biome-ignore format: a table
 
 export const failing: readonly FailingCase[] = [
