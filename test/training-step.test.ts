@@ -132,8 +132,8 @@ test('parameters, moments and accumulators are updated where they are, and plann
     1,
   );
   expect(ofParameters).toBeGreaterThan(0);
-  // beside the parameters two moments and an accumulator of each, and two counters
-  expect(bytes).toBe(4 * ofParameters + 8);
+  // beside the parameters two moments and an accumulator of each, and three counters
+  expect(bytes).toBe(4 * ofParameters + 12);
 });
 
 test('products in bf16 give the losses of f32 as near as their digits allow', async () => {

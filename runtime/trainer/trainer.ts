@@ -236,6 +236,19 @@ export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
     );
   }
 
+  hyperparameter_search(): never {
+    throw new ModelcError(
+      'unsupported',
+      'hyperparameter_search() is not served; make a Trainer with model_init for each trial',
+    );
+  }
+  push_to_hub(): never {
+    throw new ModelcError(
+      'unsupported',
+      'push_to_hub() is not served; save_model() and push the folder with a tool of the Hub',
+    );
+  }
+
   /** Frees the memory of the training. The model stays. */
   dispose(): void {
     this.#session?.dispose();
