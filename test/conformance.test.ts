@@ -118,6 +118,22 @@ test('a recorded training is repeated, and every result is printed beside what w
   expect(status).toBe(1);
 });
 
+test('a classifier is trained on sentences and their classes', () => {
+  const folder = join(scratch, 'sentences');
+  mkdirSync(folder);
+  const lines = Array.from({ length: 1920 }, (_, i) => (i % 2 ? '1 a good film' : '0 a bad film'));
+  writeFileSync(join(folder, 'stsa.binary.train'), `${lines.join('\n')}\n`);
+  writeFileSync(join(folder, 'stsa.binary.dev'), `${lines.slice(0, 20).join('\n')}\n`);
+  const { status, stdout } = conformance(folder);
+  expect(stdout).toMatch(/^pass {2}sentences +1 checks; not run: epochs 2 to 3 \(--full\)$/m);
+  expect(stdout).toMatch(/^ +accuracy on the development set after one epoch: want 0\.6500, got 1\.0000, margin 0$/m);
+  expect(status).toBe(0);
+  writeFileSync(join(folder, 'stsa.binary.train'), '1 good\n2 neither\n');
+  expect(conformance(folder).stdout).toMatch(
+    /^FAIL .*stsa\.binary\.train, line 2 is not a class, 0 or 1, and a sentence/m,
+  );
+});
+
 test('a folder without cases is an error', () => {
   mkdirSync(join(scratch, 'empty'));
   const { status, stderr } = conformance(join(scratch, 'empty'));

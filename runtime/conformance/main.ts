@@ -15,6 +15,7 @@ import {
 } from './checks.ts';
 import { CaseReport } from './compare.ts';
 import { checkRecordedRun } from './recorded-run.ts';
+import { checkSentences } from './sentences.ts';
 import { targetNames } from '../devices.ts';
 import { openSubject, readTensors, type SubjectOptions, supports } from './subject.ts';
 import { causalTraining, checkTraining } from './train.ts';
@@ -40,8 +41,9 @@ function reasonToSkip(c: Case): string | undefined {
 
 async function runCase(c: Case, options: SubjectOptions): Promise<CaseReport> {
   const report = new CaseReport();
-  if (c.layout === 'training') {
-    await checkRecordedRun(report, c.folder, options);
+  if (c.layout === 'training' || c.layout === 'sentences') {
+    const check = c.layout === 'training' ? checkRecordedRun : checkSentences;
+    await check(report, c.folder, options);
     return report;
   }
   const { kind } = readJson<{ kind?: string }>(join(c.folder, 'golden.json'));
@@ -96,12 +98,10 @@ async function conformance(folders: readonly string[], options: SubjectOptions):
       const r = await runCase(c, options);
       if (r.failures.length > 0) failed++;
       else passed++;
-      const worst = `worst error ${r.worst.toExponential(1)} (${r.worstName})`;
+      const worst = r.worstName === '' ? '' : `, worst error ${r.worst.toExponential(1)} (${r.worstName})`;
       const left = r.left.length > 0 ? `; not run: ${r.left.join(', ')}` : '';
       const failures = r.failures.length > 0 ? `; ${r.failures.join('; ')}` : '';
-      console.log(
-        `${r.failures.length > 0 ? 'FAIL' : 'pass'}  ${name}  ${r.checks} checks, ${worst}${left}${failures}`,
-      );
+      console.log(`${r.failures.length > 0 ? 'FAIL' : 'pass'}  ${name}  ${r.checks} checks${worst}${left}${failures}`);
       for (const line of r.lines) console.log(`        ${line}`);
     } catch (error) {
       failed++;
