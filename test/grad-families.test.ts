@@ -130,7 +130,7 @@ describe('devices', () => {
       let results: DeviceResult[] = [];
       beforeAll(async () => {
         results = await device.run(
-          served.map(({ run }, i) => (i % 3 === 0 ? { ...run, graph: anew(run.graph) } : run)),
+          served.map(({ run }, i) => (i % 12 === 0 ? { ...run, graph: anew(run.graph) } : run)),
           'quick',
         );
       }, 1_200_000);
