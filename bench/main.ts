@@ -44,7 +44,7 @@ export async function bench(workload: string | undefined, options: BenchOptions)
 
 async function trainBench(options: BenchOptions): Promise<void> {
   const known = Object.keys(trainShapes) as TrainPlan['shape'][];
-  const shapes = choose('shape', options.shape ?? [options.smoke ? 'tiny' : 'gpt2'], known);
+  const shapes = choose('shape', options.shape ?? (options.smoke ? ['tiny'] : ['gpt2', 'char']), known);
   const prober = await openProber('cpu', false);
   const rows: TrainRow[] = [];
   for (const shape of shapes) {
