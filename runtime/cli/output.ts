@@ -9,6 +9,7 @@ export function printOut(text: string): void {
 }
 
 export function note(text: string): void {
+  if (hasStatus) status('');
   process.stderr.write(`${text}\n`);
 }
 
@@ -17,9 +18,14 @@ export function progress(text: string): void {
   if (process.stderr.isTTY) note(text);
 }
 
+/** Whether the last line may be one that shows what is being done. */
+let hasStatus = false;
+
 /** On terminals: what is being done, in a line that the next one replaces; '' takes it away. */
 export function status(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text.slice(0, (process.stderr.columns ?? 80) - 1)}`);
+  if (!process.stderr.isTTY) return;
+  process.stderr.write(`\r\u001b[K${text.slice(0, (process.stderr.columns ?? 80) - 1)}`);
+  hasStatus = true;
 }
 
 /** Exits quietly when the reader of stdout or stderr goes away. */

@@ -96,7 +96,6 @@ export async function train(path: string, options: TrainCommandOptions): Promise
 
 /** Says what to do with a training that an interrupt ended. */
 function interrupted(path: string, saved: string | undefined): void {
-  status('');
   note(
     saved === undefined
       ? 'modelc: interrupted before the first step'
@@ -118,7 +117,6 @@ class StopCallback implements TrainerCallback {
   on_train_begin(_: TrainingArguments, __: TrainerState, control: TrainerControl): void {
     if (this.#signal.aborted) control.should_training_stop = true;
     this.#signal.addEventListener('abort', () => {
-      status('');
       note('stopping after this step; a second interrupt ends at once');
     });
   }
@@ -335,10 +333,7 @@ function newConfig(config: Readonly<Record<string, unknown>>, tokenizer: PreTrai
 // What is shown.
 
 /** A line about the run: a name and what there is to say. */
-const field = (name: string, text: string): void => {
-  status('');
-  note(`${name.padEnd(10)} ${text}`);
-};
+const field = (name: string, text: string): void => note(`${name.padEnd(10)} ${text}`);
 
 const thousands = (n: number): string => n.toLocaleString('en-US');
 

@@ -120,9 +120,12 @@ export class ProgressCallback implements TrainerCallback {
   }
 }
 
+/** What the history keeps, but no line needs. */
+const unshown = /^total_flos$|^step$|_per_second$|^eval_.*runtime$/;
+
 const described = (logs: Metrics): string =>
   Object.entries(logs)
-    .filter(([name]) => name !== 'total_flos' && name !== 'step')
+    .filter(([name]) => !unshown.test(name))
     .map(([name, value]) => `${name} ${short(value)}`)
     .join(', ');
 
