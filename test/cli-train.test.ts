@@ -66,7 +66,7 @@ describe('a new model', () => {
   let said = '';
   beforeAll(() => {
     said = succeed(['train', configOf('new', { data: { eval_part: 0.1 } })]);
-  }, 300_000);
+  }, 600_000);
 
   test('is described, trained and evaluated; its loss falls', () => {
     expect(said).toMatch(/^tokenizer {2}320 tokens, learned from the texts\n/);
@@ -119,7 +119,7 @@ describe('a new model', () => {
     expect(succeed(['train', config, '--resume'])).toContain(`resumed    from `);
     expect(readFileSync(at('stopped', 'model.safetensors'))).toEqual(readFileSync(at('new', 'model.safetensors')));
     expect(readFileSync(at('stopped', 'tokenizer.json'))).toEqual(readFileSync(at('new', 'tokenizer.json')));
-  }, 300_000);
+  }, 600_000);
 
   test('an adapter on it is trained, saved by itself, and generates; --resume takes a folder', () => {
     const changes = { model: 'new', tokenizer: undefined, lora: { r: 2, target_modules: ['q_proj', 'v_proj'] } };
@@ -132,7 +132,7 @@ describe('a new model', () => {
     expect(readFileSync(at('adapter', 'adapter_model.safetensors'))).toEqual(whole);
     const { status, stdout } = modelc(['generate', at('adapter'), '-p', 'Once upon a time', '--max-new-tokens', '8']);
     expect([status, stdout.startsWith('Once upon a time')]).toEqual([0, true]);
-  }, 300_000);
+  }, 600_000);
 
   test('a model that is given is trained on; much text is tokenized in threads', () => {
     const rows = tellStories(400, 2).map((text) => JSON.stringify({ text }));
@@ -144,7 +144,7 @@ describe('a new model', () => {
       training: { max_steps: 2 },
     });
     expect(succeed(['train', config])).toMatch(/^data {7}400 texts: \d,\d+ blocks of 32 tokens, \d+ for evaluation$/m);
-  }, 300_000);
+  }, 600_000);
 });
 
 describe('what is wrong', () => {
@@ -165,7 +165,7 @@ describe('what is wrong', () => {
     );
     expect(fails('bad', { ...base, model: { model_type: 'lama' } })).toContain("bad.json: model has model_type 'lama'");
     expect(fails('bad', base, ['--resume'])).toContain('has no checkpoint to resume from; leave --resume out');
-  }, 300_000);
+  }, 600_000);
   test('with texts, tokenizer and model is said in one sentence', () => {
     expect(fails('bad', { data: { train: 'none.jsonl' } })).toContain('none.jsonl');
     expect(fails('bad', { data: { text_column: 'story' } })).toContain('there is no column "story"; there are: text');
@@ -179,5 +179,5 @@ describe('what is wrong', () => {
     );
     mkdirSync(at('empty'));
     expect(fails('bad', { model: 'empty', tokenizer: undefined })).toMatch(/^modelc: .*empty/m);
-  }, 300_000);
+  }, 600_000);
 });

@@ -90,7 +90,7 @@ export async function train(path: string, options: TrainCommandOptions): Promise
     model.dispose();
   }
   field('saved', `${shown(args.output_dir)}, with curve.html, after ${duration((performance.now() - start) / 1000)}`);
-  const prompt = beginning(texts.train);
+  const prompt = beginning(texts.train, config.data.text_column);
   field('try', `modelc generate ${quoted(shown(args.output_dir))} -p ${quoted(prompt)}`);
 }
 
@@ -347,10 +347,7 @@ const shown = (path: string): string => {
 const quoted = (text: string): string => (/^[\w./@:-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
 /** The first words of the texts: a prompt that a trained model can continue. */
-function beginning(texts: Dataset): string {
-  for (const row of texts) {
-    const text = Object.values(row).find((value) => typeof value === 'string' && value.trim() !== '');
-    if (typeof text === 'string') return text.trim().split(/\s+/).slice(0, 4).join(' ').slice(0, 60);
-  }
-  return 'The';
+function beginning(texts: Dataset, column: string): string {
+  const text = Array.from(texts, (row) => String(row[column]).trim()).find((t) => t !== '') ?? 'The';
+  return text.split(/\s+/).slice(0, 4).join(' ').slice(0, 60);
 }
