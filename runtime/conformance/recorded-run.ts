@@ -18,6 +18,7 @@ import {
   type TrainingArgumentsOptions,
 } from '../index.ts';
 import { ProgressCallback } from '../trainer/callbacks/progress.ts';
+import type { StepSchedule } from '../trainer/schedulers.ts';
 import type { LogEntry } from '../trainer/trainer-state.ts';
 import type { Trainable } from '../trainer/trainable.ts';
 import { readJson } from './cases.ts';
@@ -48,7 +49,19 @@ interface Recipe {
   /** Tokens of a row. */
   readonly length: number;
   readonly args: TrainingArgumentsOptions;
+  /** In place of what the arguments name. */
+  readonly schedule?: StepSchedule;
 }
+
+/** nanoGPT's schedule: its first step has a rate already, and the one after its warmup has the whole. */
+const characterSchedule: StepSchedule = {
+  kind: 'step',
+  rate(step) {
+    const [most, least, warmup, steps] = [1e-3, 1e-4, 100, 2000];
+    if (step < warmup) return (most * (step + 1)) / warmup;
+    return least + ((most - least) * (1 + Math.cos((Math.PI * (step - warmup)) / (steps - warmup)))) / 2;
+  },
+};
 
 /** nanoGPT's recipe for CPUs: a GPT of four layers that reads characters. */
 async function characterRecipe(folder: string, { target }: SubjectOptions): Promise<Recipe> {
@@ -61,13 +74,10 @@ async function characterRecipe(folder: string, { target }: SubjectOptions): Prom
     length: readJson<{ n_positions: number }>(join(folder, 'init', 'config.json')).n_positions,
     args: {
       per_device_train_batch_size: 12,
-      learning_rate: 1e-3,
-      lr_scheduler_type: 'cosine_warmup_with_min_lr',
-      lr_scheduler_kwargs: { min_lr: 1e-4 },
-      warmup_steps: 100,
       adam_beta2: 0.99,
       weight_decay: 0.1,
     },
+    schedule: characterSchedule,
   };
 }
 
@@ -121,7 +131,7 @@ export async function checkRecordedRun(report: CaseReport, folder: string, optio
 
 async function checkSteps(
   report: CaseReport,
-  { open, ids, length, args }: Recipe,
+  { open, ids, length, args, schedule }: Recipe,
   golden: Golden,
   offsets: readonly number[],
   steps: number,
@@ -151,6 +161,7 @@ async function checkSteps(
     }),
     train_dataset: offsets.map(row),
     eval_dataset: validation,
+    optimizers: [null, schedule ?? null],
     compute_loss_func: ({ logits }, { labels }, given) => crossEntropy(logits, labels, given),
   });
   trainer.remove_callback(ProgressCallback);
