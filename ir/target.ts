@@ -48,6 +48,8 @@ export interface Target {
   /** Memory arrays that one kernel can bind, and the bytes of one binding. */
   readonly bindings: number;
   readonly bindingBytes: number;
+  /** Whether all intermediate arrays of a kernel take one binding together; default: each takes its own. */
+  readonly bindsArena?: boolean;
   /**
    * Bytes of the smallest unit of memory that threads can write side by side; default 1. Where it is larger, an element
    * that kernels write occupies at least so many bytes on the device. Weights, which are only read, stay packed.

@@ -322,17 +322,17 @@ function regionsOf(graph: Graph, target: Target): Region[] {
     return isElementwise(a) && !results.has(a) && !needed.has(a) && sourcesOf(a).size <= 1;
   }
 
-  /** Memory arrays of a kernel: a param or result is one by itself, all intermediate arrays together are one. */
+  /** Memory arrays of a kernel. Where the target binds the arena, all intermediate arrays together are one. */
   function bindingsOf(root: Node, nodes: readonly Node[]): number {
-    const own = new Set<Node>(results.has(root) ? [root] : []);
-    let arena = results.has(root) ? 0 : 1;
+    const bound = new Set<Node | 'arena'>();
+    const bind = (n: Node) => bound.add(target.bindsArena && n.op !== 'param' && !results.has(n) ? 'arena' : n);
     const visit = (n: Node): void => {
-      if (n.op === 'param' || results.has(n)) own.add(n);
-      else if (freeOps.has(n.op)) n.args.forEach(visit);
-      else arena = 1;
+      if (freeOps.has(n.op) && !results.has(n)) n.args.forEach(visit);
+      else bind(n);
     };
+    bind(root);
     nodes.forEach(visit);
-    return own.size + arena;
+    return bound.size;
   }
 
   /** Whether `a` is a matrix product or a view of one. */

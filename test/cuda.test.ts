@@ -321,13 +321,21 @@ describe('device', () => {
     await expect(run(9)).rejects.toThrow('the program was disposed');
   });
 
-  test('what a GPU would trap on is reported', async () => {
+  test('what a GPU would trap on is reported, and where', async () => {
     const value = constant(1, 'f32', 4);
     const faults: [string, Kernel, number][] = [
-      ['an illegal memory access', kernel([['y', 'f32', 'write']], 1, [store('y', index(2 ** 24), value)]), 0],
-      ['misaligned address', kernel([['y', 'f32', 'write']], 1, [store('y', index(0), value)]), 4],
       [
-        'unspecified launch failure',
+        'an illegal memory access was encountered: kernel_0, block 0, thread 0, byte 67108864 of b0',
+        kernel([['y', 'f32', 'write']], 1, [store('y', index(2 ** 24), value)]),
+        0,
+      ],
+      [
+        'misaligned address: kernel_0, block 0, thread 0',
+        kernel([['y', 'f32', 'write']], 1, [store('y', index(0), value)]),
+        4,
+      ],
+      [
+        'unspecified launch failure: kernel_0, block 0, 40 of 128 threads wait at a barrier that the others do not reach',
         kernel([['y', 'f32', 'write']], 1, [
           { kind: 'if', condition: alu('lt', thread, index(40)), then: [barrier], otherwise: [] },
         ]),

@@ -47,6 +47,7 @@ export const webgpuTarget = (features: readonly Feature[] = [], limits: Limits =
   groupBytes: 16384,
   tiles: [],
   bindings: 8,
+  bindsArena: true,
   bindingBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
   storeBytes: 4,
 });

@@ -2,7 +2,7 @@
 // compiled with shim.h, a graph is a list of launches that run in an order that its edges allow (last added first, so that
 // an edge that is missing shows). What is sent to the stream waits until somebody waits for it, so that memory which is
 // changed or read too early shows. What a GPU would trap on, an access outside of memory or one that is not aligned, is
-// told with the driver's error number by whoever waits; unlike a GPU, this one then goes on.
+// told with the driver's error number by whoever waits, and the text says where it was; unlike a GPU, this one then goes on.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -30,6 +30,7 @@ static size_t setting(const char *name, size_t otherwise) {
 }
 static size_t memory(void) { return setting("EMULATED_MEMORY", 8ULL << 30); }
 
+static char place[400];  // of the last launch that failed; empty where something else did
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  // of the lists of blocks, pinned memory and work
 
 static int is_live(u64 address, size_t bytes) {
@@ -38,6 +39,7 @@ static int is_live(u64 address, size_t bytes) {
   for (struct block *b = blocks; b && !found; b = b->next) {
     found = address >= (u64)b->start && address + bytes <= (u64)b->start + b->bytes;
   }
+  if (!found) *place = 0;
   pthread_mutex_unlock(&lock);
   return found;
 }
@@ -102,17 +104,27 @@ static int wait_for(u64 until) {
 }
 
 API cuInit(unsigned flags) { return flags ? INVALID_VALUE : OK; }
-API cuGetErrorString(int error, const char **text) {
+static const char *error_text(int error) {
   switch (error) {
-    case INVALID_VALUE: *text = "invalid argument"; return OK;
-    case OUT_OF_MEMORY: *text = "out of memory"; return OK;
-    case INVALID_IMAGE: *text = "device kernel image is invalid"; return OK;
-    case NOT_FOUND: *text = "named symbol not found"; return OK;
-    case ILLEGAL_ADDRESS: *text = "an illegal memory access was encountered"; return OK;
-    case MISALIGNED_ADDRESS: *text = "misaligned address"; return OK;
-    case LAUNCH_FAILED: *text = "unspecified launch failure"; return OK;
-    default: *text = 0; return INVALID_VALUE;
+    case INVALID_VALUE: return "invalid argument";
+    case OUT_OF_MEMORY: return "out of memory";
+    case INVALID_IMAGE: return "device kernel image is invalid";
+    case NOT_FOUND: return "named symbol not found";
+    case ILLEGAL_ADDRESS: return "an illegal memory access was encountered";
+    case MISALIGNED_ADDRESS: return "misaligned address";
+    case LAUNCH_FAILED: return "unspecified launch failure";
+    default: return 0;
   }
+}
+API cuGetErrorString(int error, const char **text) {
+  static char placed[512];
+  *text = error_text(error);
+  if (!*text) return INVALID_VALUE;
+  if (*place && (error == ILLEGAL_ADDRESS || error == MISALIGNED_ADDRESS || error == LAUNCH_FAILED)) {
+    snprintf(placed, sizeof placed, "%s: %s", *text, place);
+    *text = placed;
+  }
+  return OK;
 }
 API cuDeviceGetCount(int *count) { *count = 1; return OK; }
 API cuDeviceGet(int *device, int ordinal) { *device = ordinal; return OK; }
@@ -234,7 +246,7 @@ API cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t bytes, void *stream) {
 }
 
 // ---- modules: the size of an ELF image is not passed, but its headers tell it ----
-struct function { void *kernel; emulate_function emulate; };
+struct function { void *kernel; emulate_function emulate; const char *(*problem)(void); char name[40]; };
 struct module { void *library; struct function *functions[4096]; unsigned count; };
 
 static size_t image_size(const unsigned char *image) {
@@ -275,8 +287,9 @@ API cuModuleUnload(void *module) {
 }
 API cuModuleGetFunction(void **function, void *module, const char *name) {
   struct module *m = module;
-  struct function f = {dlsym(m->library, name), (emulate_function)dlsym(m->library, "emulate")};
-  if (!f.kernel || !f.emulate || m->count == 4096) return NOT_FOUND;
+  struct function f = {dlsym(m->library, name), (emulate_function)dlsym(m->library, "emulate"), dlsym(m->library, "emulated_problem")};
+  snprintf(f.name, sizeof f.name, "%s", name);
+  if (!f.kernel || !f.emulate || !f.problem || m->count == 4096) return NOT_FOUND;
   struct function *kept = m->functions[m->count++] = malloc(sizeof f);
   *kept = f;
   *function = kept;
@@ -346,21 +359,41 @@ API cuGraphExecDestroy(void *exec) {
 }
 
 static sigjmp_buf fault;
-static void on_fault(int signal) { siglongjmp(fault, signal == SIGILL || signal == SIGTRAP ? MISALIGNED_ADDRESS : ILLEGAL_ADDRESS); }
+static u64 touched;  // the address of a fault
+static void on_fault(int signal, siginfo_t *info, void *context) {
+  touched = (u64)info->si_addr;
+  siglongjmp(fault, signal == SIGILL || signal == SIGTRAP ? MISALIGNED_ADDRESS : ILLEGAL_ADDRESS);
+}
+// Which kernel failed and where; of an access outside of memory, the array that starts closest below it.
+static void tell(const struct node *n, int error) {
+  struct function *f = n->function;
+  int length = snprintf(place, sizeof place, "%s, %s", f->name, f->problem());
+  unsigned array = n->count;
+  for (unsigned i = 0; i + 1 < n->count; i++) {  // the last are the dims
+    u64 start = (u64)n->parameters[i];
+    if (start <= touched && (array == n->count || start > (u64)n->parameters[array])) array = i;
+  }
+  if (error != ILLEGAL_ADDRESS || array == n->count) return;
+  snprintf(place + length, sizeof place - length, ", byte %llu of b%u", touched - (u64)n->parameters[array], array);
+}
 static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGTRAP};
 
 API cuGraphLaunch(void *exec, void *stream) { return send((struct work){.kind = LAUNCH, .to = exec}); }
 static int graph_launch(void *exec) {
   struct graph *g = exec;
-  struct sigaction before[4], action = {.sa_handler = on_fault};
+  struct sigaction before[4], action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
   for (int i = 0; i < 4; i++) sigaction(faults[i], &action, &before[i]);
   volatile int result = OK;
+  struct node *volatile at = 0;
   int trapped = sigsetjmp(fault, 1);
-  if (trapped) result = trapped;
+  if (trapped) tell(at, result = trapped);
   for (unsigned level = 0; level < g->levels && !result; level++) {
     for (struct node *n = g->nodes; n && !result; n = n->next) {
       if (n->level != level) continue;
-      if (n->function->emulate(n->function->kernel, n->grid, n->block, n->parameters, n->count)) result = LAUNCH_FAILED;
+      at = n;
+      if (!n->function->emulate(n->function->kernel, n->grid, n->block, n->parameters, n->count)) continue;
+      result = LAUNCH_FAILED;
+      tell(n, result);
     }
   }
   for (int i = 0; i < 4; i++) sigaction(faults[i], &before[i], 0);

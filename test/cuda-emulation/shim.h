@@ -235,6 +235,9 @@ static void fiber_resume(struct fiber *f) {
   setcontext(&f->start);
 }
 
+// Why the last launch failed.
+static char problem[200];
+
 static int run_block(unsigned threads) {
   for (unsigned i = 0; i < threads; i++) fibers[i].started = fibers[i].done = copies_of[i].count = copies_of[i].batch = 0;
   block_gate.arrived = 0;
@@ -249,16 +252,26 @@ static int run_block(unsigned threads) {
       left -= f->done;
     }
     if (left > 0 && progress == before) {
-      fprintf(stderr, "emulated CUDA: %u of %u threads wait at a barrier that the others do not reach\n", left, threads);
+      snprintf(problem, sizeof problem, "block %u, %u of %u threads wait at a barrier that the others do not reach", blockIdx.x, left, threads);
       return 0;
     }
   }
   return 1;
 }
 
+// Where a launch was that trapped, or why it failed.
+__attribute__((visibility("default"))) const char *emulated_problem(void) {
+  if (!*problem) snprintf(problem, sizeof problem, "block %u, thread %u", blockIdx.x, threadIdx.x);
+  return problem;
+}
+
 // Other than 0 when the launch failed.
 __attribute__((visibility("default"))) int emulate(void *function, unsigned blocks, unsigned threads, void **values, unsigned count) {
-  if (count > MAX_ARGUMENTS || threads > MAX_THREADS) return 1;
+  *problem = 0;
+  if (count > MAX_ARGUMENTS || threads > MAX_THREADS) {
+    snprintf(problem, sizeof problem, "%u pointers and %u threads; the emulation takes at most %u and %u", count, threads, MAX_ARGUMENTS, MAX_THREADS);
+    return 1;
+  }
   kernel = (kernel_function)function;
   memset(arguments, 0, sizeof arguments);
   memcpy(arguments, values, count * sizeof *values);
@@ -268,7 +281,11 @@ __attribute__((visibility("default"))) int emulate(void *function, unsigned bloc
     fibers[i].index = (uint3){i, 0, 0};
     if (fibers[i].stack) continue;
     fibers[i].stack = mmap(0, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (fibers[i].stack == MAP_FAILED) return 1;
+    if (fibers[i].stack == MAP_FAILED) {
+      fibers[i].stack = 0;
+      snprintf(problem, sizeof problem, "no memory for the stacks of %u threads", threads);
+      return 1;
+    }
   }
   for (unsigned b = 0; b < blocks; b++) {
     blockIdx = (uint3){b, 0, 0};

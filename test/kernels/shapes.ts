@@ -57,6 +57,9 @@ export const long: KernelCase[] = [
   ]),
   scene('a cache update of long rows', (s) =>
     make('cache_update', [s.input([2, 40000]), s.input([1, 40000]), s.input([], 'i32', () => 1)], { axis: 0 })),
+  // each array is bound by itself but on WebGPU, where a kernel has fewer bindings than these
+  scene('a sum of many intermediate arrays', (s) =>
+    Array.from({ length: 150 }, () => reduce(s.input([2, 3]), 'add', [0, 1])).reduce(add)),
   scene('elementwise on many rows', (s) => silu(s.input([5000, 7]))),
   scene('elementwise on a symbolic long axis', (s) => silu(s.input([dimVar('long', 1, 100000)])), { dims: { long: 33333 } }),
 ]; // biome-ignore format: a table
