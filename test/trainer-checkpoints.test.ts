@@ -156,6 +156,14 @@ describe('what is kept', () => {
     const input_ids = [[1, 2, 3]];
     expect((await loaded.forward({ input_ids })).logits).toEqual((await trainer.model.forward({ input_ids })).logits);
     const copy = scratch();
+    const config = readFileSync(join(folder, 'config.json'), 'utf8');
+    const floats = config.replace('"n_embd"', '"a": 1.0, "b": { "c": [2, 3e2, { "1.0": -4.0 }] }, "d": 5, "n_embd"');
+    writeFileSync(join(folder, 'config.json'), floats);
+    await (await AutoModelForCausalLM.from_pretrained(folder)).save_pretrained(copy);
+    // Python tells 1.0 from 1
+    expect(readFileSync(join(copy, 'config.json'), 'utf8').replace(/\s+/g, '')).toBe(
+      floats.replace(/\s+/g, '').replace('3e2', '300.0'),
+    );
     await loaded.save_pretrained(copy);
     expect(readFileSync(join(copy, 'model.safetensors'))).toEqual(readFileSync(join(folder, 'model.safetensors')));
   });

@@ -24,7 +24,58 @@ export async function readJsonIfPresent(path: string): Promise<JsonObject | unde
   }
   const value = parseJson(text, path, 'parse');
   if (!isObject(value)) throw new ModelcError('parse', `${path} must hold a JSON object`);
+  floats.set(value, floatPaths(text));
   return value;
+}
+
+/** Where objects that were read have numbers that were written as floats although they are whole: 1.0. */
+const floats = new WeakMap<JsonObject, ReadonlySet<string>>();
+
+/** Fields of configs that are floats for Python, in objects that were not read from a file. */
+const floatNames =
+  /(dropout|pdrop|eps|epsilon|theta|_factor|_range|_std|multiplier|softcapping|temperature|penalty|top_p)$/;
+
+/**
+ * `value` as JSON. JavaScript does not tell 1.0 from 1, but transformers' configs do and refuse the wrong one: numbers that
+ * `original`, which was read from a file, had as floats are written as floats.
+ */
+export function jsonText(value: JsonObject, original: JsonObject = value): string {
+  const known = floats.get(original);
+  const write = (v: unknown, path: string, indent: string): string => {
+    const isFloat = known ? known.has(path) : floatNames.test(path);
+    if (typeof v === 'number' && Number.isInteger(v) && isFloat) return Math.abs(v) < 1e21 ? `${v}.0` : String(v);
+    if (typeof v !== 'object' || v === null) return JSON.stringify(v) ?? 'null';
+    const inner = `${indent}  `;
+    const items = Array.isArray(v)
+      ? v.map((item, i) => write(item, `${path}/${i}`, inner))
+      : Object.entries(v).flatMap(([key, item]) =>
+          item === undefined ? [] : [`${JSON.stringify(key)}: ${write(item, `${path}/${key}`, inner)}`],
+        );
+    const [open, close] = Array.isArray(v) ? '[]' : '{}';
+    return items.length === 0 ? open + close : `${open}\n${inner}${items.join(`,\n${inner}`)}\n${indent}${close}`;
+  };
+  return `${write(value, '', '')}\n`;
+}
+
+/** The paths ('/rope_scaling/factor') of whole numbers of a valid JSON text that have a point or an exponent. */
+function floatPaths(text: string): Set<string> {
+  const found = new Set<string>();
+  const open: { key: string | number }[] = [];
+  const tokens = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[{}[\],:]/g;
+  let last = '';
+  for (const [token] of text.matchAll(tokens)) {
+    const top = open[open.length - 1];
+    if (token === '{') open.push({ key: '' });
+    else if (token === '[') open.push({ key: 0 });
+    else if (token === '}' || token === ']') open.pop();
+    else if (token === ':' && top) top.key = JSON.parse(last) as string;
+    else if (token === ',' && typeof top?.key === 'number') top.key++;
+    else if (/^-?\d/.test(token) && /[.eE]/.test(token) && Number.isInteger(Number(token))) {
+      found.add(open.map(({ key }) => `/${key}`).join(''));
+    }
+    last = token;
+  }
+  return found;
 }
 
 export function parseJson(text: string, what: string, code: ErrorCode): unknown {

@@ -1,8 +1,8 @@
 // A model that is trained as files in the layout of Hugging Face: config.json, generation_config.json and
 // model.safetensors, or the files of its adapters.
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { quote } from '../../frontends/huggingface/json.ts';
+import { jsonText, quote } from '../../frontends/huggingface/json.ts';
 import {
   readSafetensors,
   readSpan,
@@ -14,7 +14,7 @@ import { ModelcError } from '../../ir/error.ts';
 import { bytesOf, viewOf } from '../host-tensor.ts';
 import type { HostTensor } from '../session.ts';
 import type { TrainableModel } from './trainable.ts';
-import { writeInto, writeJson } from './write-folder.ts';
+import { writeInto } from './write-folder.ts';
 
 const weightsName = 'model.safetensors';
 
@@ -39,9 +39,9 @@ export async function saveModel(
   }
   await writeSafetensors(join(folder, weightsName), tensors);
   const dtypes = new Set(tensors.map((t) => t.dtype));
-  await writeJson(join(folder, 'config.json'), withDType(model.config, dtypes));
+  await writeFile(join(folder, 'config.json'), jsonText(withDType(model.config, dtypes), model.config));
   if (Object.keys(model.generationConfig).length > 0) {
-    await writeJson(join(folder, 'generation_config.json'), model.generationConfig);
+    await writeFile(join(folder, 'generation_config.json'), jsonText(model.generationConfig));
   }
 }
 
@@ -50,7 +50,7 @@ export const savePretrained = (folder: string, model: ModelToSave): Promise<void
   writeInto(folder, (partial) => saveModel(partial, model, new Map()));
 
 /** What config.json says of the type of the weights is made true. */
-function withDType(config: TrainableModel['config'], dtypes: ReadonlySet<string>): object {
+function withDType(config: TrainableModel['config'], dtypes: ReadonlySet<string>): TrainableModel['config'] {
   const key = ['dtype', 'torch_dtype'].find((name) => Object.hasOwn(config, name));
   return key === undefined || !dtypes.has('f32') ? config : { ...config, [key]: 'float32' };
 }
