@@ -83,6 +83,13 @@ test("the README's first example type-checks", () => {
   expect(typeCheck('first.ts', source)).toBe('');
 });
 
+test("the README's training type-checks", () => {
+  const sources = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)];
+  const source = sources.map(([, text]) => text).find((text) => text.includes('new Trainer(')) ?? '';
+  expect(source).toContain("from 'modelc'");
+  expect(typeCheck('train.ts', source)).toBe('');
+});
+
 test("the README's architecture is the one in examples/, and type-checks and runs for a user", () => {
   const example = readFileSync(join(root, 'examples', 'custom-architecture.ts'), 'utf8');
   const source = example.slice(example.indexOf('import *')).replace('../frontends/dsl/index.ts', 'modelc/nn').trim();

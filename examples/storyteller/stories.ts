@@ -85,6 +85,9 @@ const foods = ['apple', 'cookie', 'carrot', 'pear', 'sandwich', 'cake', 'pie', '
 const buildings = ['boat', 'swing', 'tree house', 'bridge', 'snowman', 'sand castle', 'tent'];
 const fears = ['the dark', 'thunder', 'deep water', 'high places', 'loud noises'];
 const seeds = ['sunflower', 'pumpkin', 'tomato', 'strawberry', 'bean'];
+const breakables = ['cup', 'vase', 'lamp', 'plate', 'teapot'];
+const soups = ['carrot', 'pumpkin', 'tomato', 'potato', 'mushroom'];
+const instruments = ['flute', 'violin', 'guitar', 'trumpet', 'drum'];
 const praises = ['smiled', 'laughed', 'clapped', 'cheered', 'danced with joy'];
 
 /** Draws of one story. */
@@ -196,7 +199,57 @@ const birthday: Plot = (draw, hero, friend) => {
   ];
 };
 
-const plots: readonly Plot[] = [lostToy, sharing, fear, building, storm, race, garden, birthday];
+const honesty: Plot = (draw, hero, friend) => {
+  const thing = draw.of(breakables);
+  return [
+    `${draw.of(days)}, ${hero.name} visited ${hero.his} friend ${friend.name}, the ${friend.kind}. They played and ran around the table. Then there was a loud crash. ${hero.name} had broken the ${thing}!`,
+    `${friend.name} was in the kitchen and did not see it. ${hero.name} was scared. "What should I do?" ${hero.he} thought. ${capital(hero.he)} wanted to hide the ${thing} ${draw.of(spots)}.`,
+    `But ${hero.name} went to ${friend.name} and told the truth. "I broke your ${thing}. I am very sorry," said ${hero.name}. ${friend.name} was sad, but not angry. "Thank you for telling me," said ${friend.name}. "We can fix it together."`,
+    `They used some glue, and soon the ${thing} looked almost new. ${hero.name} learned that it is always better to tell the truth.`,
+  ];
+};
+
+const soup: Plot = (draw, hero, friend) => [
+  `${draw.of(days)}, ${hero.name} went to play with ${hero.his} friend ${friend.name}, the ${friend.kind}. But ${friend.name} was sick and had to stay in bed. "I feel so bad," said ${friend.name}.`,
+  `${hero.name} wanted to help. ${capital(hero.he)} ran home and cooked a big pot of ${draw.of(soups)} soup. ${capital(hero.he)} carried it slowly and did not spill a drop.`,
+  `${friend.name} ate all the soup. It was warm and good. Then ${hero.name} told a funny story, and ${friend.name} ${draw.of(praises)}. "I feel better already," said ${friend.name}.`,
+  `The next day, ${friend.name} was well again. ${hero.name} and ${friend.name} played outside until it was dark.`,
+];
+
+const wish: Plot = (draw, hero, friend) => {
+  const toy = draw.of(toys);
+  return [
+    `One night, ${hero.name} saw a falling star. "I wish I had a ${toy}," said ${hero.name}. ${capital(hero.he)} waited and waited, but nothing happened.`,
+    `${draw.of(days)}, ${hero.name} met a ${friend.kind} named ${friend.name}. ${friend.name} was new in the village and had no friends. "Do you want to play with me?" asked ${hero.name}. ${friend.name} smiled and said yes.`,
+    `They played all day. In the evening, ${friend.name} gave ${hero.name} a small box. There was a ${toy} in it! "How did you know?" asked ${hero.name}. "I did not know," said ${friend.name}. "It is my way to say thank you."`,
+    `${hero.name} looked up at the stars. ${capital(hero.he)} had a ${toy} now. But the best gift was ${hero.his} new friend.`,
+  ];
+};
+
+const music: Plot = (draw, hero, friend) => {
+  const instrument = draw.of(instruments);
+  return [
+    `${draw.of(days)}, ${hero.name} found an old ${instrument} ${draw.of(spots)}. ${capital(hero.he)} tried to play it, but it sounded terrible. The birds flew away. "I cannot play," said ${hero.name}.`,
+    `${friend.name}, a wise ${friend.kind}, heard the noise. "Nobody can play on the first day," said ${friend.name}. "I will teach you. But you have to practice every morning."`,
+    `So ${hero.name} practiced every morning. At first, it was hard. But the ${instrument} sounded better and better. One evening, ${hero.name} played a song for all the animals. They ${draw.of(praises)}. Even the birds came back.`,
+    `"You are a real musician now," said ${friend.name}. ${hero.name} was very proud of ${hero.his} song.`,
+  ];
+};
+
+const plots: readonly Plot[] = [
+  lostToy,
+  sharing,
+  fear,
+  building,
+  storm,
+  race,
+  garden,
+  birthday,
+  honesty,
+  soup,
+  wish,
+  music,
+];
 
 /** A story as text, in paragraphs. */
 export function tellStory(random: Generator): string {

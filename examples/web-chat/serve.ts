@@ -1,4 +1,4 @@
-// npm run example:web-chat [-- FOLDER [PORT]]: compiles a checkpoint folder (examples/tiny-llama) for browsers, puts the
+// npm run example:web-chat [-- FOLDER [PORT]]: compiles a checkpoint folder (examples/storyteller) for browsers, puts the
 // page beside it, and serves both until it is interrupted. The folder that it serves could go to any web server as it is.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { buildPage } from './build.ts';
 import { listen, serveFolder } from './server.ts';
 
-const [checkpoint = join('examples', 'tiny-llama'), port = '8080'] = process.argv.slice(2);
+const [checkpoint = join('examples', 'storyteller'), port = '8080'] = process.argv.slice(2);
 const site = mkdtempSync(join(tmpdir(), 'modelc-web-chat-'));
 process.on('exit', () => rmSync(site, { recursive: true, force: true }));
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit());
