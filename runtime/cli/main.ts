@@ -120,7 +120,7 @@ program
   .addOption(new Option('--row <json>').hideHelp())
   .argument('[workload]', 'generate or compile (default: both) on this CPU, train, gpu, cuda-compile or artifact')
   .option('--smoke', 'a tiny shape: does the benchmark work? gpu uses an emulation')
-  .option('--shape <name>', 'smol135m, llama1b, llama8b or gemma2b (may be repeated); train: gpt2', collect)
+  .option('--shape <name>', 'smol135m, llama1b, llama8b or gemma2b (may be repeated); train: gpt2 or char', collect)
   .option('--dtype <type>', 'f32 or bf16 (may be repeated)', collect)
   .option('--only <regexp>', 'only rows whose name matches')
   .option('--reps <n>', 'repetitions; the one of the median ratio counts', count)
