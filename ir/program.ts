@@ -17,6 +17,9 @@ export type Slot =
   | { readonly space: 'arena'; readonly offset: number; readonly bytes: number }
   | { readonly space: 'weight' | 'constant' | 'state' | 'input' | 'result'; readonly index: number };
 
+/** How the names of states begin that hold no positions: what one run leaves to the next, which cannot be taken back. */
+export const carriedPrefix = 'carried.';
+
 /** Kernels that run side by side as one parallel region: their grids are laid end to end. */
 export interface Launch {
   readonly do: 'launch';

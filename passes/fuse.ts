@@ -162,7 +162,10 @@ function regionsOf(graph: Graph, target: Target): Region[] {
     else if (rootClass === 'opaque') {
       kind = opaqueKind(root);
       anchors.push(root);
-      for (const a of root.args) placeOperand(a);
+      // A scan reads its operands one by one, as a map does.
+      for (const a of root.args)
+        if (kind === 'scan') candidates.add(a);
+        else placeOperand(a);
     } else {
       if (rootClass === 'fold') {
         if (isRowReduction(root)) kind = 'row';

@@ -4,7 +4,7 @@
 // Works from a Program as an artifact stores it: plain data and file spans, no graph.
 import type { DType } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
-import type { Plan, PlanTensor, Program } from '../ir/program.ts';
+import { carriedPrefix, type Plan, type PlanTensor, type Program } from '../ir/program.ts';
 import { checkRoom, checkState } from './cache-errors.ts';
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from './device.ts';
 import { bytesOf, storeNumbers, viewOf } from './host-tensor.ts';
@@ -153,7 +153,9 @@ export class ProgramSession implements Session {
     options: RepeatOptions,
   ): AsyncGenerator<HostTensor, void, undefined> {
     const { loaded } = await this.enqueue(() => this.part(entry));
-    if (!loaded.repeat) return yield* repeatByHost(this, entry, inputs, state, options);
+    // What is carried over cannot be taken back.
+    const isSpoilt = options.keepsState && this.program.states.some(({ name }) => name.startsWith(carriedPrefix));
+    if (!loaded.repeat || isSpoilt) return yield* repeatByHost(this, entry, inputs, state, options);
     const buffers = this.idle.pop() ?? new RunBuffers(this.device);
     try {
       const prepared = await this.enqueue(() => this.prepare(entry, inputs, state, buffers));

@@ -59,6 +59,8 @@ export interface RepeatOptions {
   readonly feed: { readonly input: string; readonly live: readonly boolean[] };
   /** The inputs of run i > 0 that differ from those of the run before; `feed` is not among them. */
   readonly inputs: (run: number) => Readonly<Record<string, HostTensor>>;
+  /** Whether the state is used after the loop, so that runs ahead must not have changed it for good (false). */
+  readonly keepsState?: boolean;
   /** Runs that are submitted to the device together (1). */
   readonly together?: number;
 }

@@ -48,7 +48,7 @@ describe.skipIf(!hasMaterial)(hasMaterial ? 'stories260K' : 'stories260K (skippe
     expect(tokenizer.batch_decode(output, { skip_special_tokens: true })).toEqual([want.text]);
   });
 
-  test.each(['llama', 'gemma', 'olmo2', 'gpt2', 'mixtral', 'gpt_oss'])('%s: logits and greedy tokens', async (name) => {
+  test.each(['llama', 'gemma', 'olmo2', 'gpt2', 'mixtral', 'gpt_oss', 'mamba', 'lfm2'])('%s: logits and greedy tokens', async (name) => {
     const dir = join(material, 'hf-golden', name);
     const { model } = await openEmulated(dir);
     const golden = await readArrays(join(dir, 'golden.safetensors'));

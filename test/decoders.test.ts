@@ -25,7 +25,7 @@ const rows = (a: NdArray): number[][] =>
 
 describe.skipIf(!hasMaterial)(hasMaterial ? 'golden cases' : 'golden cases (skipped: no ../shared/data)', () => {
   // One or more of each family; the runner of conformance goes through all.
-  const cases = 'bloom codegen cohere deepseek_v3 falcon gemma glm gpt2 gpt_neo gpt_neox gpt_oss gptj granite helium llama llama_rope_scaled mistral mixtral mpt olmo2 opt qwen2 qwen2_moe qwen3_moe starcoder2'.split(' '); // biome-ignore format: one row
+  const cases = 'bloom codegen cohere deepseek_v3 falcon gemma glm gpt2 gpt_neo gpt_neox gpt_oss gptj granite helium lfm2 llama llama_rope_scaled mamba mistral mixtral mpt olmo2 opt qwen2 qwen2_moe qwen3_moe starcoder2'.split(' '); // biome-ignore format: one row
 
   test.each(cases)('%s: whole sequences, padded, cached, greedy', async (name) => {
     const dir = join(material, 'hf-golden', name);

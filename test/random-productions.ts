@@ -286,7 +286,14 @@ const scanning: Production = (b) => {
   const attrs = { op, axis, exclusive: !isExtremum && b.chance(0.3), reverse: b.chance(0.3) };
   if (op !== 'affine') return b.apply('scan', [x], attrs, isExtremum ? x.bound : x.bound * n, isExtremum);
   const decay = b.apply('tanh', [sameAs(b, x)], {}, 1, false);
-  return b.apply('scan', [decay, x], attrs, x.bound * n, false);
+  const before = b.chance(0.5) ? [b.fresh(dtypeOf(x), shapeOf(x).toSpliced(axis, 1))] : [];
+  return b.apply(
+    'scan',
+    [decay, x, ...before],
+    attrs,
+    Math.max(x.bound, ...before.map((v) => v.bound)) * (n + 1),
+    false,
+  );
 };
 
 const ordering: Production = (b) => {

@@ -29,6 +29,8 @@ const gpt: JsonObject = {
   embed_dropout: 0.2, attention_dropout: 0.2, resid_dropout: 0.2, hidden_dropout: 0.2, dropout: 0.2,
 }; // biome-ignore format: one table
 
+const mamba: JsonObject = { vocab_size: vocab, hidden_size: 8, num_hidden_layers: 2, state_size: 3, conv_kernel: 3, time_step_rank: 2 }; // biome-ignore format: one row
+
 const causal: Readonly<Record<string, JsonObject>> = {
   bloom: gpt,
   codegen: { ...gpt, n_embd: 16, n_head: 4, rotary_dim: 2 },
@@ -38,6 +40,7 @@ const causal: Readonly<Record<string, JsonObject>> = {
     topk_group: 1, first_k_dense_replace: 1, kv_lora_rank: 4, q_lora_rank: 4, qk_rope_head_dim: 2, qk_nope_head_dim: 2,
     v_head_dim: 3,
   }, // biome-ignore format: one table
+  falcon_mamba: mamba,
   falcon: { ...gpt, new_decoder_architecture: true, num_kv_heads: 1, bias: true },
   gemma: llama,
   gemma2: { ...llama, ...alternating, query_pre_attn_scalar: 4 },
@@ -55,7 +58,9 @@ const causal: Readonly<Record<string, JsonObject>> = {
     logits_scaling: 3,
   },
   helium: llama,
+  lfm2: { ...llama, layer_types: ['conv', 'full_attention'], conv_bias: true, block_multiple_of: 2 },
   llama: { ...llama, mlp_bias: true, attention_bias: true, tie_word_embeddings: true },
+  mamba: { ...mamba, use_bias: true },
   mistral: { ...llama, sliding_window: window },
   mixtral: { ...llama, ...experts, sliding_window: window },
   mpt: { ...gpt, attn_config: { attn_pdrop: 0.2, clip_qkv: 1 } },

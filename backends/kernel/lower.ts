@@ -65,7 +65,7 @@ function template(emitter: Emitter, target: Target): Expr {
     case 'scatter':
       return isThread ? scatterKernel(emitter, lanes) : groups.scatterKernel(emitter, target);
     case 'scan':
-      return isThread ? scanKernel(emitter) : groups.scanKernel(emitter, target);
+      return isThread ? scanKernel(emitter, lanes) : groups.scanKernel(emitter, target);
     case 'sort':
       return isThread ? sortKernel(emitter) : groups.sortKernel(emitter, target);
     default:

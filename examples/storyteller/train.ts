@@ -25,8 +25,8 @@ const seed = 1;
 const context = 256;
 /** The second round starts where the first ends: there the friends of stories learn to keep their names. */
 const rounds = [
-  { max_steps: 1200, learning_rate: 4e-3 },
-  { max_steps: 600, learning_rate: 2e-3 },
+  { max_steps: 1500, learning_rate: 4e-3 },
+  { max_steps: 1000, learning_rate: 2e-3 },
 ];
 
 const texts = tellStories(10_000, seed);
@@ -47,7 +47,7 @@ const config = {
   dtype: 'float32',
   vocab_size: 1024,
   hidden_size: 128,
-  intermediate_size: 320,
+  intermediate_size: 448,
   num_hidden_layers: 4,
   num_attention_heads: 4,
   num_key_value_heads: 4,

@@ -1,8 +1,10 @@
 // KVCache: the keys and values of earlier positions, as states of the graph. A model says only which positions it writes
-// and reads; how the positions lie in memory (growing, fixed, ring, …) is decided by the cache-layout pass. NoCache stands
-// in its place where a run reads whole sequences: in training and evaluation.
+// and reads; how the positions lie in memory (growing, fixed, ring, …) is decided by the cache-layout pass. Recurrent
+// layers carry a state of a fixed size in place of positions. NoCache stands in its place where a run reads whole
+// sequences: in training and evaluation.
 import type { Dim, DimLike } from '../../ir/dim.ts';
 import { dimAdd } from '../../ir/dim.ts';
+import { carriedPrefix } from '../../ir/program.ts';
 import { op, sizeOf, type Tensor } from './tensor.ts';
 import type { Tracer } from './trace.ts';
 
@@ -20,6 +22,16 @@ export interface Cache {
   readonly length: Dim;
   /** Takes a layer's new keys and values [batch, kvHeads, seq, headDim]; gives those of all positions. */
   update(layer: number, key: Tensor, value: Tensor): [key: Tensor, value: Tensor];
+  /** What a layer carries from run to run under `name`: f32 [batch, …]. */
+  carry(layer: number, name: string, shape: readonly DimLike[]): Carried;
+}
+
+/** A state of a fixed size. */
+export interface Carried {
+  /** Its value before this run, all zero at first; undefined where no run came before. */
+  readonly before: Tensor | undefined;
+  /** Names its value after this run. */
+  keep(after: Tensor): void;
 }
 
 /** Nothing came before: keys and values are those of this run. */
@@ -28,6 +40,10 @@ export class NoCache implements Cache {
 
   update(_layer: number, key: Tensor, value: Tensor): [key: Tensor, value: Tensor] {
     return [key, value];
+  }
+
+  carry(): Carried {
+    return { before: undefined, keep() {} };
   }
 }
 
@@ -59,5 +75,10 @@ export class KVCache implements Cache {
 
   update(layer: number, key: Tensor, value: Tensor): [key: Tensor, value: Tensor] {
     return [this.#append(`${layer}.key`, key, 2), this.#append(`${layer}.value`, value, 2)];
+  }
+
+  carry(layer: number, name: string, shape: readonly DimLike[]): Carried {
+    const before = this.#tracer.state(`${carriedPrefix}${layer}.${name}`, 'f32', shape);
+    return { before, keep: (after) => this.#tracer.update(before, after) };
   }
 }

@@ -15,6 +15,8 @@ import { type Traced, trace } from './trace.ts';
 export interface CausalInputs {
   readonly inputIds: Tensor;
   readonly positionIds: Tensor;
+  /** Which of the new tokens are no padding, bool [batch, seq]. */
+  readonly attentionMask: Tensor;
   /** Keys that may be attended to, bool [batch, length]: of this run, and of the cache. */
   readonly mask: Tensor;
   readonly cache: Cache;
@@ -64,7 +66,8 @@ export function traceCausalLM(
     const positionIds = t.input('position_ids', 'i32', [batch, seq]);
 
     const cache = new KVCache(t, { capacity, past, seq });
-    const states = model.forward({ inputIds, positionIds, mask: cache.mask(attentionMask), cache });
+    const mask = cache.mask(attentionMask);
+    const states = model.forward({ inputIds, positionIds, attentionMask, mask, cache });
     const last = states[states.length - 1];
     // The last position is cut out before the norm and the head, whose cost is that of the vocabulary.
     const nextLogits = (): Tensor => model.logits(model.finalNorm(last.slice(1, dimSub(seq, 1)).squeeze(1)));

@@ -14,6 +14,7 @@ export * from './module.ts';
 export * from './muon.ts';
 export * from './nn.ts';
 export * from './optimizers.ts';
+export * from './recurrence.ts';
 export * from './relative-position.ts';
 export * from './rope.ts';
 export * from './sampling-inputs.ts';

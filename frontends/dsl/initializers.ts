@@ -31,6 +31,12 @@ export const zeroRow =
     return initializer(shape, random).fill(0, row * size, (row + 1) * size);
   };
 
+/** Uniform numbers from `low` to `high`. */
+export const uniform =
+  (low: number, high: number): Initializer =>
+  (shape, random) =>
+    Float32Array.from({ length: sizeOf(shape) }, () => low + (high - low) * random.uniform());
+
 /** Normal numbers around 0: their deviation is `factor` times the model's range. */
 export const normal =
   (factor = 1): Initializer =>

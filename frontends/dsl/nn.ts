@@ -14,6 +14,8 @@ export interface LinearOptions {
   readonly bias?: boolean;
   /** The weight's values in a new model. */
   readonly initializer?: Initializer;
+  /** The bias's. */
+  readonly biasInitializer?: Initializer;
 }
 
 /** y = x Wᵀ + b, W [out, in]. */
@@ -21,10 +23,14 @@ export class Linear extends Module {
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
 
-  constructor(inFeatures: number, outFeatures: number, { bias = true, initializer = normal() }: LinearOptions = {}) {
+  constructor(
+    inFeatures: number,
+    outFeatures: number,
+    { bias = true, initializer = normal(), biasInitializer = zeros }: LinearOptions = {},
+  ) {
     super();
     this.weight = new Parameter([outFeatures, inFeatures], initializer);
-    this.bias = bias ? new Parameter([outFeatures], zeros) : undefined;
+    this.bias = bias ? new Parameter([outFeatures], biasInitializer) : undefined;
   }
 
   /** x [.., in] to [.., out]. */

@@ -81,7 +81,7 @@ export function causalTask(model: CausalModel): SequenceTask {
       const seq: Dim = inputIds.shape[1];
       const mask = tensorOf(inputs, 'attention_mask');
       const positionIds = model.positions === 'mask' ? places(mask) : arange(seq).broadcastTo(inputIds.shape);
-      const states = model.forward({ inputIds, positionIds, mask, cache: new NoCache(seq) });
+      const states = model.forward({ inputIds, positionIds, attentionMask: mask, mask, cache: new NoCache(seq) });
       const normed = model.finalNorm(states[states.length - 1]);
       const hidden = states.map((state, i) => [`hidden_states.${i}`, i === states.length - 1 ? normed : state]);
       return { logits: model.logits(normed), ...Object.fromEntries(hidden) };

@@ -103,7 +103,7 @@ export interface ReductionAttrs {
     readonly strides: readonly number[];
     readonly padding: readonly (readonly [low: number, high: number])[];
   };
-  /** Running fold along `axis`. 'affine' takes args (a, b): y[t] = a[t] * y[t-1] + b[t]; the others take one. */
+  /** Running fold along `axis`. 'affine' takes args (a, b) and maybe y[-1], else 0: y[t] = a[t] * y[t-1] + b[t]; the others take one. */
   scan: {
     readonly op: 'add' | 'mul' | 'max' | 'min' | 'affine';
     readonly axis: number;

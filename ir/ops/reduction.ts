@@ -191,20 +191,27 @@ export const reduction: OpTable<ReductionAttrs> = {
   },
 
   /**
-   * exclusive: y[t] is the fold of what comes before t, beginning with the identity (0 for affine). reverse: from the end.
-   * C1: one argument, for affine two of one type. C2: op is known, the dtype numeric. C3: axis is an axis of x.
+   * exclusive: y[t] is the fold of what comes before t, beginning with the identity; affine begins with its third argument
+   * or 0. reverse: from the end.
+   * C1: one argument, for affine two of one type. C2: op is known, the dtype numeric. C3: axis is an axis of x. C4: what
+   * affine begins with has the type of x without that axis.
    */
   scan: {
     infer(args, { op, axis }) {
       requireOneOf('scan', 2, 'op', op, ['add', 'mul', 'max', 'min', 'affine']);
-      requireArity('scan', args, op === 'affine' ? 2 : 1);
-      requireSameType('scan', 1, args);
-      requireClass('scan', 2, args[0].dtype, 'numeric');
-      requireAxis('scan', 3, axis, args[0].shape.length);
-      return args[0];
+      requireArity('scan', args, op === 'affine' ? 2 : 1, op === 'affine' ? 3 : 1);
+      const [x, , initial] = args;
+      requireSameType('scan', 1, args.slice(0, 2));
+      requireClass('scan', 2, x.dtype, 'numeric');
+      requireAxis('scan', 3, axis, x.shape.length);
+      if (initial) requireSameType('scan', 4, [{ dtype: x.dtype, shape: x.shape.toSpliced(axis, 1) }, initial]);
+      return x;
     },
     axes(node) {
-      return passthroughAxes(node.type.shape, node.args.length, [node.attrs.axis]);
+      const { axis } = node.attrs;
+      const rule = passthroughAxes(node.type.shape, node.args.length, [axis]);
+      const [x, b, initial] = rule.args;
+      return initial ? { ...rule, args: [x, b, initial.toSpliced(axis, 1)] } : rule;
     },
     eval(node, args) {
       const { op, axis, exclusive, reverse } = node.attrs;
@@ -214,8 +221,9 @@ export const reduction: OpTable<ReductionAttrs> = {
       const plus = arithmetic('add', dtype);
       const combine = op === 'affine' ? plus : arithmetic(op, dtype);
       const identity = op === 'affine' ? 0 : identityOf(op, dtype);
+      let row = 0;
       forEachRow(shape, axis, (offset, step) => {
-        let value = identity;
+        let value = args[2]?.data[row++] ?? identity;
         for (let k = 0; k < shape[axis]; k++) {
           const i = offset + (reverse ? shape[axis] - 1 - k : k) * step;
           if (exclusive) result.data[i] = roundTo(dtype, value);

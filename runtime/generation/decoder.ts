@@ -13,6 +13,8 @@ export interface DecoderOptions {
   readonly signal?: AbortSignal;
   /** Positions that the cache will need in the end, where that is known. */
   readonly positions?: number;
+  /** Whether the cache is used after this generation (false). */
+  readonly keepsCache?: boolean;
   /** Tokens of a row that are submitted to a device together (1). */
   readonly together?: number;
 }
@@ -102,7 +104,7 @@ export class Decoder {
     count: number,
     draws?: Draws,
   ): AsyncGenerator<Int32Array, void, undefined> {
-    const { session, cache, signal, together } = this.options;
+    const { session, cache, signal, keepsCache = false, together } = this.options;
     const rows = ids.length;
     const column = (data: Int32Array): HostTensor => ({ dtype: 'i32', shape: [rows, 1], data });
     const input_ids = column(Int32Array.from(ids, Number));
@@ -128,6 +130,7 @@ export class Decoder {
         result: 'next_token',
         feed: { input: 'input_ids', live },
         inputs: (run) => ({ position_ids: position_ids(run), ...drawn(first + run) }),
+        keepsState: keepsCache,
         ...(together ? { together } : {}),
       });
       for await (const token of given) {

@@ -212,9 +212,12 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
         `past_key_values holds ${cache.get_seq_length()} positions, so input_ids must be longer; it has ${prompt[0].length} tokens`,
       );
     }
+    // Kept for the caller when it can be handed out: in a dictionary, or because it is the caller's own.
+    const isKept = Boolean(options.past_key_values) || g.return_dict_in_generate;
+    const positions = call.maxLength - 1;
     const run: Run = {
       call,
-      decoder: new Decoder({ ...feed, cache, positions: call.maxLength - 1, together: togetherOf(options) }),
+      decoder: new Decoder({ ...feed, cache, positions, keepsCache: isKept, together: togetherOf(options) }),
       cache,
       prompt,
       mask,
@@ -225,8 +228,6 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
       streamer: options.streamer ?? undefined,
       guide: guided?.guide,
     };
-    // Kept for the caller when it can be handed out: in a dictionary, or because it is the caller's own.
-    const isKept = Boolean(options.past_key_values) || g.return_dict_in_generate;
     try {
       await prepare?.(cache, repeat);
       const decoded = g.num_beams > 1 ? await beamSearch(run) : await sample(run);

@@ -224,6 +224,20 @@ export const cases: Case[] = [
   },
   {
     op: 'scan',
+    name: 'affine, from what came before',
+    args: [f32([2, 3, 2], 1, 2, 0.5, 1, 2, 0, 1, 1, 1, 1, 1, 1), f32([2, 3, 2], 1, 1, 1, 1, 1, 1, 0, 0, 1, 2, 0, 0), f32([2, 2], 3, 1, 4, 5)], // biome-ignore format: one row
+    attrs: { op: 'affine', axis: 1, exclusive: false, reverse: false },
+    expected: [4, 3, 3, 4, 7, 1, 4, 5, 5, 7, 5, 7],
+  },
+  {
+    op: 'scan',
+    name: 'affine, exclusive, reverse, from what came before',
+    args: [f32([3], 1, 2, 3), f32([3], 1, 1, 1), f32([], 2)],
+    attrs: { op: 'affine', axis: 0, exclusive: true, reverse: true },
+    expected: [15, 7, 2],
+  },
+  {
+    op: 'scan',
     name: 'i8 wraps',
     args: [array('i8', [3], [100, 100, 100])],
     attrs: { op: 'add', axis: 0, exclusive: false, reverse: false },
@@ -340,6 +354,16 @@ export const failing: FailingCase[] = [
   },
   { op: 'scan', constraint: 2, args: [['f32', [4]]], attrs: { op: 'sum', axis: 0, exclusive: false, reverse: false } },
   { op: 'scan', constraint: 2, args: [['bool', [4]]], attrs: { op: 'add', axis: 0, exclusive: false, reverse: false } },
+  {
+    op: 'scan',
+    constraint: 4,
+    args: [
+      ['f32', [4, 2]],
+      ['f32', [4, 2]],
+      ['f32', [4]],
+    ],
+    attrs: { op: 'affine', axis: 0, exclusive: false, reverse: false },
+  },
   { op: 'scan', constraint: 3, args: [['f32', [4]]], attrs: { op: 'add', axis: 1, exclusive: false, reverse: false } },
   { op: 'sort', constraint: 1, args: [['f32', []]], attrs: { axis: 0, descending: false } },
   { op: 'sort', constraint: 2, args: [['f32', [2 ** 31]]], attrs: { axis: 0, descending: false } },

@@ -8,7 +8,7 @@ import type { Target } from '../../../ir/target.ts';
 import { combine, delinear, linear } from '../builder.ts';
 import type { Emitter } from '../emit.ts';
 import { elementsPerThread } from '../schedule.ts';
-import { scanLine, storeInState, updateOrigin } from '../templates/update.ts';
+import { scanLine, scanOf, storeInState, updateOrigin } from '../templates/update.ts';
 import { overItems } from './map.ts';
 
 /** Writes the new values of a cache_update or dynamic_update_slice into the state's own memory. */
@@ -60,8 +60,9 @@ export function scatterKernel(emitter: Emitter, target: Target): Expr {
 
 export function scanKernel(emitter: Emitter, target: Target): Expr {
   const { builder, region } = emitter;
-  const root = region.root;
-  if (!isOp(root, 'scan')) throw new ModelcError('unsupported', `no scan template for ${root.op}`);
-  const lines = root.type.shape.filter((_, i) => i !== root.attrs.axis);
-  return overItems(builder, target, builder.size(dimProduct(lines)), 1, (line) => scanLine(emitter, root, line));
+  const root = scanOf(region.root);
+  const lines = root.type.shape.toSpliced(root.attrs.axis, 1);
+  return overItems(builder, target, builder.size(dimProduct(lines)), 1, (line) =>
+    scanLine(emitter, root, delinear(builder, lines, line)),
+  );
 }

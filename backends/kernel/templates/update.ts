@@ -1,5 +1,5 @@
 // Templates that write part of an array: state updates in place (a cache takes new positions) and scatters.
-import { dimProduct } from '../../../ir/dim.ts';
+import { dim, dimProduct } from '../../../ir/dim.ts';
 import { isFloat } from '../../../ir/dtype.ts';
 import { ModelcError } from '../../../ir/error.ts';
 import { isOp, type Node } from '../../../ir/graph.ts';
@@ -124,46 +124,65 @@ export function scatterKernel(emitter: Emitter, lanes: number): Expr {
   return grid;
 }
 
-/** Running folds: one task per group of lines along the axis. */
-export function scanKernel(emitter: Emitter): Expr {
+/** Running folds, a group of rows a task: a row is the lines that differ in the last axis, which run side by side as vectors. */
+export function scanKernel(emitter: Emitter, lanes: number): Expr {
   const { builder, region } = emitter;
-  const root = region.root;
-  if (!isOp(root, 'scan')) throw new ModelcError('unsupported', `no scan template for ${root.op}`);
+  const root = scanOf(region.root);
   const { axis } = root.attrs;
-  const { shape } = root.type;
-  const count = builder.size(dimProduct(shape.filter((_, i) => i !== axis)));
-  const perTask = rowsPerTask(shape[axis]);
-  const grid = ceilDiv(count, perTask);
-  const task = taskIndex(grid);
-  const first = builder.let(mul(task, index(perTask)));
-  const end = builder.let(alu('min', add(first, index(perTask)), count));
-  builder.for(first, end, 1, (line) => scanLine(emitter, root, line), 'serial', count);
+  const { shape, dtype } = root.type;
+  const isLast = axis === shape.length - 1;
+  const inner = isLast ? dim(1) : shape[shape.length - 1];
+  const outer = shape.filter((_, i) => i !== axis && (isLast || i !== shape.length - 1));
+  const rows = builder.size(dimProduct(outer));
+  const perTask = rowsPerTask(dimProduct([shape[axis], inner]));
+  const grid = ceilDiv(rows, perTask);
+  const first = builder.let(mul(taskIndex(grid), index(perTask)));
+  const end = builder.let(alu('min', add(first, index(perTask)), rows));
+  const overRow = (row: Expr): void => {
+    const at = delinear(builder, outer, row).map((e) => builder.let(e));
+    if (isLast) return scanLine(emitter, root, at);
+    vectorLoop(emitter, builder.size(inner), dtype === 'f32' ? lanes : 1, (position, width, base) =>
+      scanLine(emitter, root, [...at, position], width, [...at, base]),
+    );
+  };
+  builder.for(first, end, 1, overRow, 'serial', rows);
   return grid;
 }
 
-/** The running fold of one line: `line` counts the lines along the axis. */
-export function scanLine(emitter: Emitter, root: Node<'scan'>, line: Expr): void {
+/** The scan of a region. */
+export function scanOf(root: Node): Node<'scan'> {
+  if (isOp(root, 'scan')) return root;
+  throw new ModelcError('unsupported', `no scan template for ${root.op}`);
+}
+
+/**
+ * The running fold of the line at `line`, an index of all axes but the one that is folded; of `width` lines, where the
+ * lane runs through the index. `base` is the index of the first of them.
+ */
+export function scanLine(
+  emitter: Emitter,
+  root: Node<'scan'>,
+  line: readonly Expr[],
+  width = 1,
+  base: readonly Expr[] = line,
+): void {
   const { builder } = emitter;
   const { op, axis, exclusive, reverse } = root.attrs;
   const { shape, dtype } = root.type;
+  const [x, offsets, initial] = root.args;
   const out = builder.buffer(root, 'write');
   const size = builder.size(shape[axis]);
-  const rest = delinear(
-    builder,
-    shape.filter((_, i) => i !== axis),
-    line,
-  );
   const wide = isFloat(dtype) ? 'f32' : dtype; // what runs along is rounded where it is stored, not where it is carried on
-  const acc = builder.mutable(constant(identity(op === 'affine' ? 'add' : op, wide), wide));
+  const identityValue = constant(identity(op === 'affine' ? 'add' : op, wide), wide);
+  const full = (e: Expr): Expr => (width > 1 ? emitter.full(e) : e);
+  const acc = builder.mutable(full(initial ? cast(emitter.element(initial, line), wide) : identityValue));
   builder.for(index(0), size, 1, (step) => {
     const t = reverse ? builder.let(sub(sub(size, index(1)), step)) : step;
-    const at = [...rest.slice(0, axis), t, ...rest.slice(axis)];
-    const value = (n: Node) => cast(emitter.element(n, at), wide);
+    const placed = (at: readonly Expr[]): Expr[] => [...at.slice(0, axis), t, ...at.slice(axis)];
+    const value = (n: Node) => full(cast(emitter.element(n, placed(line)), wide));
     const next = () =>
-      op === 'affine'
-        ? alu('add', alu('mul', value(root.args[0]), acc), value(root.args[1]))
-        : combine(op, acc, value(root.args[0]));
-    const place = linear(builder, shape, at);
+      op === 'affine' ? alu('add', alu('mul', value(x), acc), value(offsets)) : combine(op, acc, value(x));
+    const place = linear(builder, shape, placed(base));
     if (exclusive) {
       const after = builder.let(next());
       builder.store(out, place, cast(acc, dtype));

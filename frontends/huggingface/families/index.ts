@@ -11,6 +11,7 @@ import { gpt2 } from './gpt2.ts';
 import { llamaFamilies } from './llama.ts';
 import { llamaLikeFamilies } from './llama-like.ts';
 import { mpnet } from './mpnet.ts';
+import { recurrentFamilies } from './recurrent.ts';
 import type { Seq2SeqFamily } from './seq2seq-family.ts';
 import { t5Families } from './t5.ts';
 
@@ -20,6 +21,7 @@ export const families: Readonly<Record<string, Family>> = {
   ...gptFamilies,
   ...llamaFamilies,
   ...llamaLikeFamilies,
+  ...recurrentFamilies,
   gpt2,
 };
 

@@ -98,6 +98,14 @@ function windowExtreme(node: Node<'reduce_window'>, c: Node): Node {
   return make('slice', [total], { starts: low, sizes: x.type.shape, strides: strides.map(() => 1) });
 }
 
+/** The first place along an axis, or the last one, without that axis. */
+function edge(x: Node, axis: number, last: boolean): Node {
+  const { shape } = x.type;
+  const starts = shape.map((d, i) => (i === axis && last ? dimAdd(d, -1) : dim(0)));
+  const sizes = shape.map((d, i) => (i === axis ? dim(1) : d));
+  return reshaped(make('slice', [x], { starts, sizes, strides: shape.map(() => 1) }), shape.toSpliced(axis, 1));
+}
+
 /**
  * Every running fold is y[t] = a[t] * y[t-1] + b[t] for some a. The cotangent of y[t] collects what comes after it in
  * the same way, h[t] = c[t] + a[t+1] * h[t+1]: an affine scan in the other direction. An exclusive fold gives y[t-1] at
@@ -118,7 +126,11 @@ const scan: Vjp<'scan'> = (node, c) => {
       return [mul(collected(x), before())];
     case 'affine': {
       const h = collected(x);
-      return [mul(h, before()), h];
+      const rules = [mul(h, before()), h];
+      if (node.args.length === 2) return rules;
+      const first = (y: Node): Node => edge(y, axis, reverse);
+      const carried = mul(first(x), first(h));
+      return [...rules, exclusive ? add(first(c), carried) : carried];
     }
     case 'max':
     case 'min': {
