@@ -48,28 +48,31 @@ describe.skipIf(!hasMaterial)(hasMaterial ? 'stories260K' : 'stories260K (skippe
     expect(tokenizer.batch_decode(output, { skip_special_tokens: true })).toEqual([want.text]);
   });
 
-  test.each(['llama', 'gemma', 'olmo2', 'gpt2', 'mixtral', 'gpt_oss', 'mamba', 'lfm2'])('%s: logits and greedy tokens', async (name) => {
-    const dir = join(material, 'hf-golden', name);
-    const { model } = await openEmulated(dir);
-    const golden = await readArrays(join(dir, 'golden.safetensors'));
-    const [ids, logits] = [golden.get('input_ids')!, golden.get('logits')!];
-    const rows = Array.from({ length: ids.shape[0] }, (_, i) => [
-      ...ids.data.slice(i * ids.shape[1], (i + 1) * ids.shape[1]),
-    ]);
-    const got = await model({ input_ids: rows, output_hidden_states: true });
-    expect(relativeError(got.logits.data, logits.data)).toBeLessThan(1e-4);
-    got.hidden_states!.forEach((h, i) => {
-      expect(relativeError(h.data, golden.get(`hidden_${i}`)!.data)).toBeLessThan(1e-4);
-    });
-    const { prompt, greedy } = readJson<{ prompt: number[]; greedy: number[] }>(join(dir, 'golden.json'));
-    const generated = await model.generate({
-      input_ids: [prompt],
-      max_new_tokens: 12,
-      eos_token_id: null,
-      pad_token_id: 0,
-    });
-    expect(idsOf(generated)).toEqual(greedy);
-  });
+  test.each(['llama', 'gemma', 'olmo2', 'gpt2', 'mixtral', 'gpt_oss', 'mamba', 'lfm2'])(
+    '%s: logits and greedy tokens',
+    async (name) => {
+      const dir = join(material, 'hf-golden', name);
+      const { model } = await openEmulated(dir);
+      const golden = await readArrays(join(dir, 'golden.safetensors'));
+      const [ids, logits] = [golden.get('input_ids')!, golden.get('logits')!];
+      const rows = Array.from({ length: ids.shape[0] }, (_, i) => [
+        ...ids.data.slice(i * ids.shape[1], (i + 1) * ids.shape[1]),
+      ]);
+      const got = await model({ input_ids: rows, output_hidden_states: true });
+      expect(relativeError(got.logits.data, logits.data)).toBeLessThan(1e-4);
+      got.hidden_states!.forEach((h, i) => {
+        expect(relativeError(h.data, golden.get(`hidden_${i}`)!.data)).toBeLessThan(1e-4);
+      });
+      const { prompt, greedy } = readJson<{ prompt: number[]; greedy: number[] }>(join(dir, 'golden.json'));
+      const generated = await model.generate({
+        input_ids: [prompt],
+        max_new_tokens: 12,
+        eos_token_id: null,
+        pad_token_id: 0,
+      });
+      expect(idsOf(generated)).toEqual(greedy);
+    },
+  );
 
   test('GPT-2 with weights of bf16: the logits of the CPU', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'modelc-bf16-'));
