@@ -29,6 +29,8 @@ export interface AdaptableModel<M> {
   readonly loraTargets: readonly string[] | undefined;
   /** The name of the output layer of a language model. */
   readonly head: string | undefined;
+  /** See ModuleNames. */
+  readonly bypassed?: string;
   readonly weights: WeightStore;
   readonly task: SequenceTask;
   readonly target: TargetName;
@@ -73,9 +75,9 @@ export abstract class AdaptedModel<M extends { dispose(): void }> {
     const { layer_replication: ranges } = config;
     this.base = base;
     this.source = ranges ? made.replicated(ranges) : made;
-    const { modelType, vocabSize, loraTargets, head, weights } = this.source;
+    const { modelType, vocabSize, loraTargets, weights } = this.source;
     this.adapters = new Adapters({
-      modules: modulesOf(this.source.graph(), head),
+      modules: modulesOf(this.source.graph(), this.source),
       modelType,
       vocabSize,
       loraTargets,

@@ -193,10 +193,11 @@ export function usesOf(adapters: readonly Adapter[], perRow = false): LoraUse[] 
   return [...uses.values()];
 }
 
-/** The parameters of the base in whose place active adapters have their own. */
+/** The parameters of the base in whose place active adapters have their own, where the model reads these. */
 export function replacementsOf(adapters: readonly Adapter[], modules: ModelModules): Replacement[] {
   return adapters.flatMap((adapter) =>
     adapter.saved.flatMap(({ name, parameters }) => {
+      if (modules.isBypassed(name)) return [];
       const matrix = modules.matrices.get(name);
       return parameters.map((weight): Replacement => {
         const copies = inModel(name, `modules_to_save.${adapter.name}.`);

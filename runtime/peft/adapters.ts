@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
 import type { LoraOptions, Replacement } from '../../passes/lora.ts';
+import { warnOnce } from '../generation/warnings.ts';
 import type { HostTensor } from '../session.ts';
 import { type AdaptedModel, type Adapter, adapterOf, indicesParam, replacementsOf, usesOf } from './adapter.ts';
 import type { LoraConfig } from './config.ts';
@@ -123,7 +124,15 @@ export class Adapters {
         `adapter '${biased.name}' trains biases of the base, which only one adapter can do; set bias to 'none'`,
       );
     }
-    return adapterOf(name, config, this.base.modules, this.base);
+    const { modules } = this.base;
+    const adapter = adapterOf(name, config, modules, this.base);
+    const bypassed = adapter.saved.find((saved) => modules.isBypassed(saved.name));
+    if (bypassed) {
+      warnOnce(
+        `modules_to_save names ${bypassed.name}, but the model reads this table under other names, as it does in Python: its copy is saved and not trained.`,
+      );
+    }
+    return adapter;
   }
 
   #keep(

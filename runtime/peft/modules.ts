@@ -31,12 +31,21 @@ export interface ModelModules {
   readonly dtypes: ReadonlyMap<string, DType>;
   /** The output layer of a language model. */
   readonly head: string | undefined;
+  /** Whether transformers reads a module's weight under other names alone, so that a copy of the module is read by nobody. */
+  isBypassed(name: string): boolean;
+}
+
+/** What the graph does not show. */
+export interface ModuleNames {
+  /** The output layer, if the model has one. */
+  readonly head?: string | undefined;
+  /** The module, by the end of its path, whose weight others hold. */
+  readonly bypassed?: string | undefined;
 }
 
 const owner = (parameter: string): string => parameter.slice(0, parameter.lastIndexOf('.'));
 
-/** The modules of a model whose output layer is `head`, if it has one. */
-export function modulesOf(graph: Graph, head?: string): ModelModules {
+export function modulesOf(graph: Graph, { head, bypassed }: ModuleNames = {}): ModelModules {
   const params = graph.params.filter((p) => p.attrs.kind === 'weight' || p.attrs.kind === 'state');
   const parameters = new Map(params.map((p) => [p.attrs.name, p.type.shape.map((d) => dimConst(d) ?? 0)]));
   const dtypes = new Map(params.map((p) => [p.attrs.name, p.type.dtype]));
@@ -81,6 +90,7 @@ export function modulesOf(graph: Graph, head?: string): ModelModules {
     parameters,
     dtypes,
     head: head !== undefined && names.has(head) ? head : undefined,
+    isBypassed: (name) => bypassed !== undefined && (name === bypassed || name.endsWith(`.${bypassed}`)),
   };
 }
 

@@ -17,6 +17,7 @@ function adaptable(opened: OpenedSeq2Seq): AdaptableModel<Seq2SeqModel> {
     vocabSize,
     loraTargets,
     head: 'lm_head',
+    bypassed: 'shared', // encoder and decoder hold its table as their embed_tokens
     weights,
     task,
     target,
