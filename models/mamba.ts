@@ -14,6 +14,7 @@ import {
   ones,
   Parameter,
   RMSNorm,
+  silu,
   softplus,
   type Tensor,
   uniform,
@@ -115,7 +116,7 @@ class MambaMixer extends Module {
     const carried = cache.carry(this.layer, 'ssm', [batch, innerSize, stateSize]);
     const states = linearRecurrence(decay, given, carried);
     const y = states.mul(output.unsqueeze(2)).sum(-1).add(u.mul(this.D.value));
-    return this.out_proj.forward(y.mul(act(gate)));
+    return this.out_proj.forward(y.mul(silu(gate))); // whatever the activation of the convolution is
   }
 
   #norm(x: Tensor): Tensor {

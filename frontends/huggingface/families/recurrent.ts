@@ -11,16 +11,13 @@ const openPositions = 1 << 20;
 
 function readMamba(config: Fields): MambaConfig {
   const hiddenSize = config.count('hidden_size', 768);
-  const expanded = config.positive('expand', 2) * hiddenSize;
-  const innerSize = Math.trunc(expanded);
-  if (innerSize < 1) config.fail('expand', 'a factor that leaves at least one channel');
   const scheme = config.text('time_step_init_scheme', 'random');
   if (scheme !== 'random' && scheme !== 'constant') config.fail('time_step_init_scheme', "'random' or 'constant'");
   const isAuto = (config.json.time_step_rank ?? 'auto') === 'auto';
   return {
     vocabSize: config.count('vocab_size', 50280),
     hiddenSize,
-    innerSize,
+    innerSize: config.count('expand', 2) * hiddenSize,
     stateSize: config.count('state_size', 16),
     layers: config.count('num_hidden_layers', 32),
     convSize: config.count('conv_kernel', 4),
