@@ -15,8 +15,6 @@ export interface MptConfig {
   readonly attentionScale: number;
   /** Projections are kept within this distance of 0; 0: they are left as they are. */
   readonly clip: number;
-  /** The smallest slope is 2 to the power of minus this. */
-  readonly maxBias: number;
   readonly tiedEmbeddings: boolean;
   readonly dropout: DecoderDropout;
 }
@@ -76,7 +74,7 @@ const names = { root: 'transformer', embeddings: 'wte', layers: 'blocks', norm: 
 
 export class MptForCausalLM extends Decoder<AlibiInputs> {
   constructor(config: MptConfig) {
-    const alibi = new Alibi(mptSlopes(config.heads, config.maxBias));
+    const alibi = new Alibi(mptSlopes(config.heads));
     super(names, {
       embeddings: new Embedding(config.vocabSize, config.hiddenSize),
       others: { alibi },

@@ -16,10 +16,13 @@ export function bloomSlopes(heads: number): number[] {
   return [...geometric(power, 8 / power), ...between.slice(0, heads - power)];
 }
 
-/** The slopes of MPT: those of the next power of two, every second one first; `max`: the last one is 2^-max. */
-export function mptSlopes(heads: number, max: number): number[] {
+/**
+ * The slopes of MPT: those of the next power of two, every second one first. The last one is 2^-8, whatever a config says
+ * in alibi_bias_max: transformers does not read it.
+ */
+export function mptSlopes(heads: number): number[] {
   const power = 2 ** Math.ceil(Math.log2(heads));
-  const all = geometric(power, max / power);
+  const all = geometric(power, 8 / power);
   if (power === heads) return all;
   return [...all.filter((_, i) => i % 2 === 1), ...all.filter((_, i) => i % 2 === 0)].slice(0, heads);
 }

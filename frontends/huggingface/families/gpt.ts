@@ -193,7 +193,6 @@ const mpt: Family = {
       normEps: config.positive('layer_norm_epsilon', 1e-5),
       attentionScale: attention.positive('softmax_scale', head ** -0.5),
       clip: attention.number('clip_qkv', 0),
-      maxBias: attention.count('alibi_bias_max', 8),
       dropout: readDropout(attention, undefined, 'attn_pdrop', 'attn_pdrop'),
       tiedEmbeddings: config.flag('tie_word_embeddings', true),
     });
