@@ -7,7 +7,7 @@ import { compileNative } from '../backends/cpu/toolchain.ts';
 import { type CudaDevice, createCudaDevice } from '../backends/cuda/device.ts';
 import { printProgram } from '../backends/cuda/print.ts';
 import { type Architecture, architectures } from '../backends/cuda/target.ts';
-import { hasNvcc, nvcc, nvccAt, type Toolchain } from '../backends/cuda/toolchain.ts';
+import { hasNvcc, nvccAt, type Toolchain, unoptimizedNvcc } from '../backends/cuda/toolchain.ts';
 import type { CausalEntry } from '../frontends/dsl/index.ts';
 import type { PlanTensor, Program } from '../ir/program.ts';
 import { compile } from '../runtime/compiler.ts';
@@ -27,7 +27,7 @@ const emulated = nvccAt(here('nvcc'));
  */
 const emulation = (checked: readonly Architecture[]): Toolchain => ({
   async compile(sources, architecture) {
-    if (await hasNvcc()) for (const { name } of checked) await nvcc.compile(sources, name);
+    if (await hasNvcc()) for (const { name } of checked) await unoptimizedNvcc.compile(sources, name);
     return emulated.compile(sources, architecture);
   },
 });

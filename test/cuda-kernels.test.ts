@@ -1,11 +1,11 @@
 // Every kernel of every model that tests run is CUDA C that nvcc compiles, warnings being errors. Text that models, or
 // architectures, share is compiled once: it is devices.ts that has ops and templates compiled for every architecture.
-// Budget: 250 s of processor where nothing is cached.
+// Budget: 120 s of processor where nothing is cached.
 import { expect, test } from 'vitest';
 import { prelude } from '../backends/cuda/prelude.ts';
 import { printProgram } from '../backends/cuda/print.ts';
 import { architectures, cudaTarget } from '../backends/cuda/target.ts';
-import { hasNvcc, nvcc } from '../backends/cuda/toolchain.ts';
+import { hasNvcc, unoptimizedNvcc } from '../backends/cuda/toolchain.ts';
 import { sizedPrograms, smallPrograms } from './model-programs.ts';
 
 /** Kernels of a file: so many that what a call of nvcc costs does not count. */
@@ -45,7 +45,7 @@ test.skipIf(!compiler).each(architectures)(
       const text = part.map((kernel, i) => `KERNEL(${groupThreads}) kernel_${i}${kernel}`).join('\n');
       files.push(`${prelude(text, groupThreads)}${text}\n`);
     }
-    if (files.length > 0) await nvcc.compile(files, name);
+    if (files.length > 0) await unoptimizedNvcc.compile(files, name);
   },
   1_200_000,
 );

@@ -16,7 +16,8 @@ export interface Toolchain {
 // Warnings are errors, but for those that say only that code was generated: an unused variable or function, a comparison
 // or a statement that constant operands decide. No --use_fast_math: infinities and NaNs mean what IEEE 754 says.
 const harmless = [177, 550, 186, 68, 174, 111];
-const flags = ['-O3', '-Werror', 'all-warnings', `--diag-suppress=${harmless.join()}`];
+const warnings = ['-Werror', 'all-warnings', `--diag-suppress=${harmless.join()}`];
+const unoptimized = ['-O0', '-Xcicc', '-O0', '-Xptxas', '-O0'];
 
 /** What is made: code of the architecture, and where later GPUs run it too, PTX, which their drivers compile. */
 function codeFlags(name: Architecture['name']): string[] {
@@ -32,10 +33,10 @@ interface Compiler {
 
 const compilers = new Map<string, Promise<Compiler>>();
 
-const toolchain = (find: () => Promise<Compiler>): Toolchain => ({
+const toolchain = (find: () => Promise<Compiler>, optimization: readonly string[] = ['-O3']): Toolchain => ({
   async compile(sources, architecture) {
     const compiler = await find();
-    const all = [...flags, ...codeFlags(architecture)];
+    const all = [...optimization, ...warnings, ...codeFlags(architecture)];
     return cachedBuild({ sources, flags: all, compiler, form: 'gzip' }, 'kernels.cubin', async (folder, logFile) => {
       await inParallel(sources, async (source, i) => {
         await writeFile(path.join(folder, `kernels${i}.cu`), source);
@@ -49,6 +50,9 @@ const toolchain = (find: () => Promise<Compiler>): Toolchain => ({
 
 /** The CUDA toolkit of this machine. */
 export const nvcc: Toolchain = toolchain(findNvcc);
+
+/** The same in a third of the time, for slow code: what nvcc has to say of sources. */
+export const unoptimizedNvcc: Toolchain = toolchain(findNvcc, unoptimized);
 
 /** What takes the place of nvcc. */
 export function nvccAt(command: string): Toolchain {
