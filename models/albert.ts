@@ -9,12 +9,10 @@ import {
   LayerNorm,
   Linear,
   Module,
-  Parameter,
   type Tensor,
-  zeros,
 } from '../frontends/dsl/index.ts';
 import { type BertConfig, BertEmbeddings } from './bert.ts';
-import { encoderLayer, firstPosition, type LayerOptions, vocabularyScores } from './encoder.ts';
+import { encoderLayer, firstPosition, type LayerOptions, vocabularyOutput, vocabularyScores } from './encoder.ts';
 
 export interface AlbertConfig extends BertConfig {
   /** Sets of weights, each used by a run of layers, and the layers in a set. */
@@ -89,12 +87,13 @@ export class AlbertModel extends Module implements Encoder {
 }
 
 export function albertPredictions(config: AlbertConfig, words: Embedding): EncoderHead {
-  const { hiddenSize, embeddingSize: size, activation, normEps: eps, vocabSize } = config;
+  const { hiddenSize, embeddingSize: size, activation, normEps: eps } = config;
   const dense = new Linear(hiddenSize, size);
   const norm = new LayerNorm(size, { eps });
-  const bias = new Parameter([vocabSize], zeros);
+  const output = vocabularyOutput(config, size, words);
+  const { bias, decoder } = output;
   return {
-    fields: { predictions: group({ LayerNorm: norm, bias, dense }) },
-    logits: (hidden) => vocabularyScores(hidden, { dense, norm, bias, activation }, words),
+    fields: { predictions: group({ LayerNorm: norm, bias, dense, decoder }) },
+    logits: (hidden) => vocabularyScores(hidden, { dense, norm, activation, output }),
   };
 }

@@ -177,14 +177,16 @@ export class BartForConditionalGeneration extends Module implements EncoderDecod
   readonly model;
   readonly final_logits_bias: Buffer | undefined;
   readonly lm_head: Linear | undefined;
+  readonly #config: BartConfig;
 
   /** `positions` makes those of either side. */
   constructor(config: BartConfig, positions: () => Positions) {
     super();
-    const { vocabSize, hiddenSize, embeddingScale: scale, padding, isTied, hasLogitsBias } = config;
+    const { vocabSize, hiddenSize, padding, isTied, hasLogitsBias } = config;
+    this.#config = config;
     this.hiddenSize = hiddenSize;
     this.model = group({
-      shared: new Embedding(vocabSize, hiddenSize, { scale, padding }),
+      shared: new Embedding(vocabSize, hiddenSize, { padding }),
       encoder: new BartStack(config, false, positions()),
       decoder: new BartStack(config, true, positions()),
     });
@@ -195,7 +197,7 @@ export class BartForConditionalGeneration extends Module implements EncoderDecod
   encode(inputIds: Tensor, mask: Tensor): Tensor[] {
     const { shared, encoder } = this.model;
     const positions = encoder.embed_positions.forward(inputIds, 0);
-    return encoder.forward(shared.forward(inputIds), positions, (layer, x) =>
+    return encoder.forward(shared.forward(inputIds).mul(this.#config.embeddingScale), positions, (layer, x) =>
       layer.forward(x, { causal: false, mask }),
     );
   }
@@ -207,7 +209,9 @@ export class BartForConditionalGeneration extends Module implements EncoderDecod
   decode({ inputIds, mask, cache, memory }: DecoderInputs): Tensor[] {
     const { shared, decoder } = this.model;
     const positions = decoder.embed_positions.forward(inputIds, dimSub(cache.length, inputIds.shape[1]));
-    return decoder.forward(shared.forward(inputIds), positions, (layer, x, i) =>
+    const { embeddingNorm, embeddingScale } = this.#config;
+    const scale = embeddingNorm === 'words of the decoder' ? 1 : embeddingScale; // what is normed is not scaled
+    return decoder.forward(shared.forward(inputIds).mul(scale), positions, (layer, x, i) =>
       layer.forward(x, { causal: true, mask }, (key, value) => cache.update(i, key, value), {
         keyAndValue: memory.layers[i],
         mask: memory.mask,

@@ -12,9 +12,7 @@ import {
   LayerNorm,
   Linear,
   Module,
-  Parameter,
   type Tensor,
-  zeros,
 } from '../frontends/dsl/index.ts';
 import {
   type EncoderConfig,
@@ -22,6 +20,7 @@ import {
   firstPosition,
   type LayerOptions,
   positionsOf,
+  vocabularyOutput,
   vocabularyScores,
 } from './encoder.ts';
 
@@ -123,11 +122,12 @@ export class BertModel extends Module implements Encoder {
 export function bertPredictions(config: BertConfig, words: Embedding): EncoderHead {
   const { embeddingSize: size, activation, normEps: eps } = config;
   const transform = group({ dense: new Linear(config.hiddenSize, size), LayerNorm: new LayerNorm(size, { eps }) });
-  const bias = new Parameter([config.vocabSize], zeros);
-  const parts = { dense: transform.dense, norm: transform.LayerNorm, bias, activation };
+  const output = vocabularyOutput(config, size, words);
+  const parts = { dense: transform.dense, norm: transform.LayerNorm, activation, output };
+  const { bias, decoder } = output;
   return {
-    fields: { cls: group({ predictions: group({ transform, bias }) }) },
-    logits: (hidden) => vocabularyScores(hidden, parts, words),
+    fields: { cls: group({ predictions: group({ transform, bias, decoder }) }) },
+    logits: (hidden) => vocabularyScores(hidden, parts),
   };
 }
 
@@ -135,10 +135,11 @@ export function bertPredictions(config: BertConfig, words: Embedding): EncoderHe
 export function robertaPredictions(config: EncoderConfig, words: Embedding): EncoderHead {
   const dense = new Linear(config.hiddenSize, config.hiddenSize);
   const layer_norm = new LayerNorm(config.hiddenSize, { eps: config.normEps });
-  const bias = new Parameter([config.vocabSize], zeros);
+  const output = vocabularyOutput(config, config.hiddenSize, words);
+  const { bias, decoder } = output;
   return {
-    fields: { lm_head: group({ dense, layer_norm, bias }) },
-    logits: (hidden) => vocabularyScores(hidden, { dense, norm: layer_norm, bias, activation: 'gelu' }, words),
+    fields: { lm_head: group({ dense, layer_norm, bias, decoder }) },
+    logits: (hidden) => vocabularyScores(hidden, { dense, norm: layer_norm, activation: 'gelu', output }),
   };
 }
 
@@ -146,10 +147,11 @@ export function robertaPredictions(config: EncoderConfig, words: Embedding): Enc
 export function electraPredictions(config: BertConfig, words: Embedding): EncoderHead {
   const dense = new Linear(config.hiddenSize, config.embeddingSize);
   const norm = new LayerNorm(config.embeddingSize, { eps: config.normEps });
-  const bias = new Parameter([config.vocabSize], zeros);
+  const output = vocabularyOutput(config, config.embeddingSize, words);
+  const { bias, decoder = group({ bias }) } = output;
   return {
-    fields: { generator_predictions: group({ LayerNorm: norm, dense }), generator_lm_head: group({ bias }) },
-    logits: (hidden) => vocabularyScores(hidden, { dense, norm, bias, activation: 'gelu' }, words),
+    fields: { generator_predictions: group({ LayerNorm: norm, dense }), generator_lm_head: decoder },
+    logits: (hidden) => vocabularyScores(hidden, { dense, norm, activation: 'gelu', output }),
   };
 }
 

@@ -9,10 +9,8 @@ import {
   LayerNorm,
   Linear,
   Module,
-  Parameter,
   relu,
   type Tensor,
-  zeros,
 } from '../frontends/dsl/index.ts';
 import {
   type EncoderConfig,
@@ -20,6 +18,7 @@ import {
   firstPosition,
   type LayerOptions,
   positionsOf,
+  vocabularyOutput,
   vocabularyScores,
 } from './encoder.ts';
 
@@ -76,14 +75,15 @@ export class DistilBertModel extends Module implements Encoder {
 }
 
 export function distilBertPredictions(config: EncoderConfig, words: Embedding): EncoderHead {
-  const { hiddenSize: size, activation, normEps: eps, vocabSize } = config;
+  const { hiddenSize: size, activation, normEps: eps } = config;
   const vocab_transform = new Linear(size, size);
   const vocab_layer_norm = new LayerNorm(size, { eps });
-  const bias = new Parameter([vocabSize], zeros);
+  const output = vocabularyOutput(config, size, words);
+  const { bias, decoder = group({ bias }) } = output;
+  const parts = { dense: vocab_transform, norm: vocab_layer_norm, activation, output };
   return {
-    fields: { vocab_transform, vocab_layer_norm, vocab_projector: group({ bias }) },
-    logits: (hidden) =>
-      vocabularyScores(hidden, { dense: vocab_transform, norm: vocab_layer_norm, bias, activation }, words),
+    fields: { vocab_transform, vocab_layer_norm, vocab_projector: decoder },
+    logits: (hidden) => vocabularyScores(hidden, parts),
   };
 }
 

@@ -8,11 +8,12 @@ import {
   dropout,
   type Embedding,
   type LayerNorm,
-  type Linear,
+  Linear,
   mergeHeads,
-  type Parameter,
+  Parameter,
   splitHeads,
   type Tensor,
+  zeros,
 } from '../frontends/dsl/index.ts';
 
 export interface EncoderConfig {
@@ -26,6 +27,8 @@ export interface EncoderConfig {
   readonly normEps: number;
   /** The token that fills rows up, if there is one: its embedding is not trained. */
   readonly padding: number | undefined;
+  /** Whether the output layer of a masked language model is the embeddings. */
+  readonly tiedEmbeddings: boolean;
   /** Classes of a classifier. */
   readonly labels: number;
   readonly dropout: EncoderDropout;
@@ -86,17 +89,34 @@ export function positionsOf(inputIds: Tensor, pad?: number): Tensor {
 /** The first position of hidden states [batch, seq, hidden]: [batch, hidden]. */
 export const firstPosition = (hidden: Tensor): Tensor => hidden.slice(1, 0, 1).squeeze(1);
 
-/** Scores of the vocabulary: a transformed hidden state beside the embeddings. */
+/** The output layer of a masked language model. */
+export interface VocabularyOutput {
+  readonly bias: Parameter;
+  /** The layer that takes the place of embeddings and bias where the config does not tie them. */
+  readonly decoder: Linear | undefined;
+  /** States [.., size] to scores [.., vocab]. */
+  project(x: Tensor): Tensor;
+}
+
+export function vocabularyOutput(
+  { vocabSize, tiedEmbeddings }: EncoderConfig,
+  size: number,
+  words: Embedding,
+): VocabularyOutput {
+  const bias = new Parameter([vocabSize], zeros);
+  const decoder = tiedEmbeddings ? undefined : new Linear(size, vocabSize);
+  return { bias, decoder, project: (x) => decoder?.forward(x) ?? words.project(x).add(bias.value) };
+}
+
+/** Scores of the vocabulary from hidden states, which a layer transforms first. */
 export function vocabularyScores(
   hidden: Tensor,
   head: {
     readonly dense: Linear;
     readonly norm: LayerNorm;
-    readonly bias: Parameter;
     readonly activation: ActivationName;
+    readonly output: VocabularyOutput;
   },
-  words: Embedding,
 ): Tensor {
-  const transformed = head.norm.forward(activation(head.activation)(head.dense.forward(hidden)));
-  return words.project(transformed).add(head.bias.value);
+  return head.output.project(head.norm.forward(activation(head.activation)(head.dense.forward(hidden))));
 }

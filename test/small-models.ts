@@ -81,9 +81,9 @@ const bert: JsonObject = {
 const encoders: Readonly<Record<string, JsonObject>> = {
   albert: { ...bert, embedding_size: 4, classifier_dropout_prob: 0.2 },
   bert,
-  camembert: bert,
+  camembert: { ...bert, tie_word_embeddings: false },
   distilbert: { ...bert, dim: 8, hidden_dim: 6, n_layers: 2, n_heads: 2, dropout: 0.2, attention_dropout: 0.2 },
-  electra: { ...bert, embedding_size: 4 },
+  electra: { ...bert, embedding_size: 4, tie_word_embeddings: false },
   mpnet: { ...bert, relative_attention_num_buckets: 8 },
   roberta: bert,
   'xlm-roberta': bert,

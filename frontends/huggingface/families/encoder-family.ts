@@ -77,6 +77,7 @@ export function readEncoderConfig(
     activation: config.activation(names.activation ?? 'hidden_act', defaults.activation),
     normEps: config.positive('layer_norm_eps', 1e-12),
     padding: Object.hasOwn(config.json, 'pad_token_id') ? config.token('pad_token_id') : defaults.padding,
+    tiedEmbeddings: config.flag('tie_word_embeddings', true),
     labels,
     dropout: readDropout(config, defaults),
   };
