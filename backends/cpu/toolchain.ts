@@ -68,7 +68,8 @@ async function build(
   logFile: string,
 ): Promise<void> {
   const run = async (args: readonly string[]): Promise<void> => {
-    const result = await runCommand(compiler.command, [...compiler.args, ...args], folder);
+    // flags of CC come last, where they hold against ours
+    const result = await runCommand(compiler.command, [...args, ...compiler.args], folder);
     await checkBuild(result, `the C compiler ${compiler.command}`, logFile);
   };
   if (units === 1) {
