@@ -1,6 +1,6 @@
 // Every kernel of every model that tests run is CUDA C that nvcc compiles, warnings being errors. Text that models, or
 // architectures, share is compiled once: it is devices.ts that has ops and templates compiled for every architecture.
-// Budget: 120 s of processor where nothing is cached.
+// Budget: 240 s of processor where nothing is cached.
 import { expect, test } from 'vitest';
 import { prelude } from '../backends/cuda/prelude.ts';
 import { printProgram } from '../backends/cuda/print.ts';

@@ -2,7 +2,7 @@
 // whole sequences, of padded batches and of cached decoding, and greedy tokens.
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { initialValues } from '../frontends/dsl/index.ts';
+import { initialValues, traceCausalLM } from '../frontends/dsl/index.ts';
 import { causalLM, describeCausalLM, openCheckpoint } from '../frontends/huggingface/index.ts';
 import type { NdArray } from '../ir/ndarray.ts';
 import { verify } from '../ir/verify.ts';
@@ -145,4 +145,14 @@ describe('a new model', () => {
     expect(describing({ activation_function: 'gelu_newer' })).toThrow('activation_function must be one of gelu,');
     expect(describing({ add_cross_attention: true })).toThrow('add_cross_attention true is not supported, only false');
   });
+});
+
+test('MPT has the slopes of transformers, which does not read alibi_bias_max', () => {
+  const slopes = (attn_config: object): number[] => {
+    const sizes = { d_model: 8, n_heads: 2, n_layers: 1, vocab_size: 8 };
+    const { model } = describeCausalLM({ model_type: 'mpt', ...sizes, attn_config } as never, 'config.json');
+    return [...traceCausalLM(model, 'prefill', limits, () => 'f32').constants.values()].flatMap((data) => [...data]);
+  };
+  expect(slopes({})).toEqual([2 ** -4, 2 ** -8]);
+  expect(slopes({ alibi_bias_max: 4 })).toEqual([2 ** -4, 2 ** -8]);
 });

@@ -13,6 +13,7 @@ import {
   spanLoss,
   type Tracer,
   trace,
+  traceTask,
 } from '../frontends/dsl/index.ts';
 import { describeTask, writeSafetensors } from '../frontends/huggingface/index.ts';
 import { evaluate } from '../ir/eval.ts';
@@ -226,4 +227,20 @@ test('distances fall into the buckets that T5 was trained with', () => {
   expect([0, 1, 7, 8, 11, 12, 16, 64, 128, -1, -7, -16, -300].map((d) => relativeBucket(d, two))).toEqual([
     0, 17, 23, 24, 24, 25, 26, 30, 31, 1, 7, 10, 15,
   ]);
+});
+
+test.each([
+  ['bert', 'cls.predictions.decoder', 'cls.predictions.bias'],
+  ['roberta', 'lm_head.decoder', 'lm_head.bias'],
+  ['distilbert', 'vocab_projector', undefined],
+  ['electra', 'generator_lm_head', undefined],
+])('%s: an output layer that is not tied is read in place of the embeddings', (model_type, layer, bias) => {
+  const read = (tie_word_embeddings: boolean): string[] => {
+    const { task } = describeTask({ model_type, tie_word_embeddings }, 'config.json', 'masked-lm');
+    const { graph } = traceTask(task, 'forward', { batch: 2, seq: 8 }, () => 'f32');
+    return graph.params.map((p) => p.attrs.name);
+  };
+  expect(read(true)).not.toContain(`${layer}.weight`);
+  expect(read(false)).toEqual(expect.arrayContaining([`${layer}.weight`, `${layer}.bias`]));
+  if (bias) expect(read(false)).not.toContain(bias);
 });

@@ -41,6 +41,7 @@ test('a config that contradicts itself is refused', () => {
   expect(describeConfig({ ...configs.mamba, time_step_init_scheme: 'zero' })).toThrow(/'random' or 'constant'/);
   expect(describeConfig({ ...configs.lfm2, layer_types: ['conv'] })).toThrow(/layer_types must be .* for 2 layers/);
   expect(describeConfig({ ...configs.lfm2, layer_types: ['conv', 'mamba'] })).toThrow(/layer_types/);
+  expect(describeConfig({ ...configs.lfm2, full_attn_idxs: 1 })).toThrow(/full_attn_idxs must be a list/);
 });
 
 describe.each(['mamba', 'lfm2'] as const)('%s', (name) => {

@@ -51,7 +51,7 @@ const toolchain = (find: () => Promise<Compiler>, optimization: readonly string[
 /** The CUDA toolkit of this machine. */
 export const nvcc: Toolchain = toolchain(findNvcc);
 
-/** The same in a third of the time, for slow code: what nvcc has to say of sources. */
+/** The same in less than half the time, for slow code: what nvcc has to say of sources. */
 export const unoptimizedNvcc: Toolchain = toolchain(findNvcc, unoptimized);
 
 /** What takes the place of nvcc. */

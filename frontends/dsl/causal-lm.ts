@@ -26,7 +26,10 @@ export interface CausalInputs {
 export interface CausalModel extends Module {
   /** What positions of whole sequences count: all places of a row (undefined), or those that its mask lets be seen. */
   readonly positions?: 'mask' | undefined;
-  /** The embeddings, then the output of every layer, each [batch, seq, hidden]; before the final norm. */
+  /**
+   * Hidden states as transformers numbers them, the last one before the final norm: as a rule the embeddings, then the
+   * output of every layer, each [batch, seq, hidden].
+   */
   forward(inputs: CausalInputs): Tensor[];
   /** The norm after the last layer. */
   finalNorm(hidden: Tensor): Tensor;
@@ -47,8 +50,8 @@ export interface CausalLimits {
 /**
  * Graph of an entry. Results: prefill and decode `logits` f32 [batch, vocab] of the last position and `next_token`
  * i32 [batch], the most likely one; decode_sample `next_token`, drawn as sampling.ts says by its inputs `sampling` f32 [4]
- * and `uniform` f32 [batch]; forward `logits` f32 [batch, seq, vocab] and `hidden_states.{i}`, as transformers
- * numbers them: the embeddings, then every layer, the last one after the final norm.
+ * and `uniform` f32 [batch]; forward `logits` f32 [batch, seq, vocab] and `hidden_states.{i}`, those of
+ * the model, the last one after the final norm.
  */
 export function traceCausalLM(
   model: CausalModel,

@@ -57,7 +57,9 @@ function attending(config: Fields, layers: number): boolean[] {
       config.fail('layer_types', `'full_attention' or 'conv' for ${layers} layers`);
     return types.map((type) => type === 'full_attention');
   }
-  return Array.from({ length: layers }, (_, i) => (Array.isArray(numbers) ? numbers.includes(i) : true));
+  if (!config.has('full_attn_idxs')) return new Array<boolean>(layers).fill(true);
+  if (!Array.isArray(numbers)) config.fail('full_attn_idxs', 'a list of numbers of layers');
+  return Array.from({ length: layers }, (_, i) => numbers.includes(i));
 }
 
 /** The inner size of the MLP: two thirds of what the config says, times a factor, rounded up to a multiple. */
