@@ -12,6 +12,14 @@ export type ErrorCode =
   | 'network' // a download that broke; trying again goes on where it ended
   | 'aborted'; // the user's AbortSignal fired
 
+/** Characters that a message has at most: a few lines; what compilers and typing rules say may be longer. */
+const limits: Readonly<Partial<Record<ErrorCode, number>>> = { type: 4000, toolchain: 4000 };
+const defaultLimit = 640;
+
+/**
+ * The message is cut in its middle where it is long, and holds no control characters: what it quotes may come from a file
+ * that wants to write to a terminal.
+ */
 export class ModelcError extends Error {
   override readonly name = 'ModelcError';
   constructor(
@@ -19,6 +27,21 @@ export class ModelcError extends Error {
     message: string,
     options?: { cause?: unknown },
   ) {
-    super(message, options);
+    super(printable(cut(message, limits[code] ?? defaultLimit)), options);
   }
 }
+
+/** The first two thirds of `limit` and the end, where a message says the way out. */
+function cut(text: string, limit: number): string {
+  if (text.length <= limit) return text;
+  const head = Math.floor((limit * 2) / 3);
+  return `${text.slice(0, head)} … ${text.slice(text.length - (limit - head))}`;
+}
+
+/** `text` without control characters and marks that turn the direction of text: they become their escapes. */
+export const printable = (text: string): string =>
+  text.replace(
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );

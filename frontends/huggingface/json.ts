@@ -78,12 +78,32 @@ function floatPaths(text: string): Set<string> {
   return found;
 }
 
+/** JSON as Python writes it: NaN, Infinity and -Infinity are numbers, too. Throws ModelcError `code` that names `what`. */
 export function parseJson(text: string, what: string, code: ErrorCode): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new ModelcError(code, `${what} is not valid JSON: ${reason(cause)}`, { cause });
+    const failed = new ModelcError(code, `${what} is not valid JSON: ${reason(cause)}`, { cause });
+    if (!/NaN|Infinity/.test(text)) throw failed;
+    try {
+      return parsePythonJson(text);
+    } catch {
+      throw failed;
+    }
   }
+}
+
+/** Strings, which are passed over, or a name of a number that JSON does not have. */
+const stringOrName = /"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b/g;
+
+function parsePythonJson(text: string): unknown {
+  // A name becomes a string that no string of the text begins with.
+  let mark = '#';
+  while (text.includes(`"${mark}`)) mark += '#';
+  const marked = text.replace(stringOrName, (found) => (found.startsWith('"') ? found : `"${mark}${found}"`));
+  return JSON.parse(marked, (_, value) =>
+    typeof value === 'string' && value.startsWith(mark) ? Number(value.slice(mark.length)) : value,
+  );
 }
 
 /** Whether a file system error says that a file or folder does not exist. */
