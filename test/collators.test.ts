@@ -43,7 +43,7 @@ const tokenizer = {
   mask_token_id: 4,
   all_special_ids: [0, 1, 2, 3, 4],
   model_max_length: 512,
-  training_padding_side: 'right' as 'left' | 'right',
+  padding_side: 'right' as 'left' | 'right',
   get_vocab: () => new Map(vocabulary.map((token, id) => [token, id])),
   id_to_token: (id: number) => vocabulary[id],
 };
@@ -94,9 +94,7 @@ describe('collators that pad', () => {
       { input_ids: [2, 9, 8, 3], labels: [-100, 1, 2, -100] },
     ];
     const labels = (side: 'left' | 'right') =>
-      show(
-        new DataCollatorForTokenClassification({ tokenizer: { ...tokenizer, training_padding_side: side } })(features),
-      );
+      show(new DataCollatorForTokenClassification({ tokenizer: { ...tokenizer, padding_side: side } })(features));
     expect(labels('right').labels).toEqual([
       [-100, 5, -100, -100],
       [-100, 1, 2, -100],
@@ -273,7 +271,7 @@ describe('collators of language modelling', () => {
   test('whole words are masked or not', () => {
     for (const side of ['left', 'right'] as const) {
       const collate = new DataCollatorForWholeWordMask({
-        tokenizer: { ...tokenizer, training_padding_side: side },
+        tokenizer: { ...tokenizer, padding_side: side },
         mlm_probability: 0.5,
         seed: 1,
       });

@@ -205,11 +205,11 @@ describe('calls', () => {
     expect(() => tokenizer(['a', 'a b'])).toThrow(/padding/);
     const two = tokenizer(['a', 'a b'], { padding: true });
     expect(two.input_ids.tolist()).toEqual([
-      [1n, 0n, 3n],
+      [0n, 3n, 1n],
       [0n, 3n, 4n],
     ]);
     expect(two.attention_mask.tolist()).toEqual([
-      [0n, 1n, 1n],
+      [1n, 1n, 0n],
       [1n, 1n, 1n],
     ]);
     expect(tokenizer('a b c', { truncation: true, max_length: 2, return_tensor: false }).input_ids).toEqual([0, 3]);

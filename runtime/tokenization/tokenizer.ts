@@ -1,6 +1,5 @@
 // PreTrainedTokenizer: text to ids and back, through @huggingface/tokenizers, with the call conventions of
 // transformers.js: `tokenizer(text, { padding, truncation, … })` gives tensors, `encode` and `decode` plain ids and text.
-// Padding is on the left unless the checkpoint says otherwise, because that is what generation needs.
 import type { Tokenizer } from '@huggingface/tokenizers';
 import { ModelcError } from '../../ir/error.ts';
 import { callable } from '../callable.ts';
@@ -38,7 +37,7 @@ const specialNames = [
 ] as const;
 
 export class TextTokenizer {
-  private side: 'left' | 'right' | undefined;
+  padding_side: 'left' | 'right';
   truncation_side: 'left' | 'right';
   readonly model_max_length: number;
   readonly chat_template: string | null;
@@ -58,7 +57,7 @@ export class TextTokenizer {
     this.inner = openTokenizer(tokenizer, config, where);
     this.chatTemplates = chatTemplates;
     this.chat_template = chatTemplates.default ?? null;
-    this.side = config.padding_side === 'right' || config.padding_side === 'left' ? config.padding_side : undefined;
+    this.padding_side = config.padding_side === 'left' ? 'left' : 'right';
     this.truncation_side = config.truncation_side === 'left' ? 'left' : 'right';
     const limit = config.model_max_length;
     this.model_max_length = typeof limit === 'number' && limit < unlimited ? limit : Number.POSITIVE_INFINITY;
@@ -70,17 +69,6 @@ export class TextTokenizer {
         return text === undefined ? [] : [[name, text]];
       }),
     );
-  }
-
-  get padding_side(): 'left' | 'right' {
-    return this.side ?? 'left';
-  }
-  set padding_side(side: 'left' | 'right') {
-    this.side = side;
-  }
-  /** The side on which training pads: the right one, unless the checkpoint or somebody says otherwise. */
-  get training_padding_side(): 'left' | 'right' {
-    return this.side ?? 'right';
   }
 
   get bos_token(): string | null {
@@ -236,8 +224,11 @@ export class TextTokenizer {
 
   /** Writes tokenizer.json, tokenizer_config.json and, where the template came from one, chat_template.jinja. */
   async save_pretrained(directory: string): Promise<void> {
-    const side = this.side === undefined ? {} : { padding_side: this.side };
-    await writeTokenizer({ ...this.files, config: { ...this.files.config, ...this.specials, ...side } }, directory);
+    const { padding_side } = this;
+    await writeTokenizer(
+      { ...this.files, config: { ...this.files.config, ...this.specials, padding_side } },
+      directory,
+    );
   }
 
   private encodeOne(

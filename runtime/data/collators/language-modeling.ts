@@ -93,8 +93,7 @@ function masker(options: Exclude<LanguageModelingOptions, { mlm: false }>): Mask
       isPadding(i) || (special_tokens_mask ? Number(special_tokens_mask.data[i]) !== 0 : special.has(ids[i]));
     for (let row = 0; row < count; row++) {
       // Padding may be on the left; the words of a row count from its first token.
-      const first =
-        tokenizer.training_padding_side === 'left' ? length - listOf(rows[row].input_ids, 'input_ids').length : 0;
+      const first = tokenizer.padding_side === 'left' ? length - listOf(rows[row].input_ids, 'input_ids').length : 0;
       let chosen = false;
       for (let i = row * length; i < (row + 1) * length; i++) {
         const draw = random.uniform() < mlm_probability;

@@ -15,7 +15,7 @@ import {
   tensor,
 } from './collator.ts';
 
-export type PadTokenizer = Pick<TextTokenizer, 'pad_token_id' | 'model_max_length' | 'training_padding_side'>;
+export type PadTokenizer = Pick<TextTokenizer, 'pad_token_id' | 'model_max_length' | 'padding_side'>;
 
 export interface PaddingOptions {
   tokenizer: PadTokenizer;
@@ -186,7 +186,7 @@ export function padRows(
   return tensor(name, numbers, [rows.length, length]);
 }
 
-export const sideOf = (tokenizer: PadTokenizer): 'left' | 'right' => tokenizer.training_padding_side;
+export const sideOf = (tokenizer: PadTokenizer): 'left' | 'right' => tokenizer.padding_side;
 
 export function padId(tokenizer: PadTokenizer): number {
   if (tokenizer.pad_token_id !== null) return tokenizer.pad_token_id;
