@@ -1,6 +1,7 @@
 // One way to probe every device: what it can do at best, now. Repetitions of a benchmark stand between two probes.
 import { createCpuDevice } from '../backends/cpu/device.ts';
 import { probe as probeCpu } from '../backends/cpu/probe.ts';
+import { createNodeWebGpuDevice } from '../backends/webgpu/node.ts';
 import type { Device } from '../runtime/device.ts';
 import { type DeviceName, devices } from '../runtime/devices.ts';
 import { cudaProbes } from './cuda-probe.ts';
@@ -25,7 +26,7 @@ export async function openProber(target: DeviceName, smoke: boolean): Promise<Pr
     case 'cuda':
       return openGpu(await devices.cuda.open(), cudaProbes, smoke);
     case 'webgpu': {
-      const device = await devices.webgpu.open();
+      const device = await createNodeWebGpuDevice();
       const { vendor, architecture, description } = device.gpu.adapterInfo;
       const name = `webgpu ${vendor ? `${vendor} ${architecture}` : description}`.trim();
       return { ...(await openGpu(device, webgpuProbes, smoke)), device: name };

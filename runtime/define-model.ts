@@ -10,6 +10,11 @@ import { throwIfAborted } from './generation/decoder.ts';
 import { AutoModelForCausalLM, type LoadOptions } from './models.ts';
 import { AutoTokenizer } from './tokenization/index.ts';
 
+declare global {
+  /** That of DOM or of @types/node, with which it merges; named here for programs that have neither. */
+  interface URL {}
+}
+
 /** What a model is compiled with. Options mean what they mean to from_pretrained. */
 type CompileOptions = Pick<
   LoadOptions,

@@ -29,7 +29,9 @@ const compiledTo =
   (key, make) =>
     cachedProgram(key, make, build);
 
-export const devices = {
+export type DeviceName = 'cpu' | 'cuda' | 'webgpu';
+
+export const devices: Readonly<Record<DeviceName, DeviceRow>> = {
   cpu: {
     open: () => createCpuDevice(),
     build: compiledTo(async (program) => (await buildCpu(program)).binary),
@@ -37,9 +39,8 @@ export const devices = {
   },
   cuda: { open: () => createCudaDevice(), build: compiledTo(buildCuda), entries: onDevice },
   webgpu: { open: () => createNodeWebGpuDevice(), build: compiledByDevice, entries: onDevice },
-} as const satisfies Record<string, DeviceRow>;
+};
 
-export type DeviceName = keyof typeof devices;
 /** What runs a model: a device, or the interpreter. */
 export type TargetName = DeviceName | 'reference';
 

@@ -1,6 +1,11 @@
 // What a compiled artifact exports, as types that stand alone: this file becomes the artifact's index.d.ts, so it
 // imports nothing.
 
+declare global {
+  /** That of DOM or of @types/node, with which it merges; named here for programs that have neither. */
+  interface AbortSignal {}
+}
+
 /** Why something failed: programs branch on it, people read the message. */
 export type ErrorCode = 'type' | 'parse' | 'checkpoint' | 'input' | 'toolchain' | 'unsupported' | 'network' | 'aborted';
 
