@@ -15,7 +15,7 @@ import {
   Trainer,
   TrainingArguments,
 } from '../runtime/index.ts';
-import { tidyFolder } from '../runtime/trainer/write-folder.ts';
+import { tidyFolder } from '../runtime/write-folder.ts';
 import { examples, messageOf, newModel, newTrainer, scratch, weightsOf } from './trainer-model.ts';
 
 process.env.CC ??= 'cc -O1'; // numbers are compared here, not times
@@ -204,7 +204,7 @@ describe('what is kept', () => {
 async function writer(body: string, limit?: number) {
   const folder = scratch();
   const entry = join(folder, 'main.ts');
-  const module = join(import.meta.dirname, '../runtime/trainer/write-folder.ts');
+  const module = join(import.meta.dirname, '../runtime/write-folder.ts');
   writeFileSync(
     entry,
     `import { writeFile } from 'node:fs/promises'; import { writeFolder, writeInto } from ${JSON.stringify(module)};\n${body}`,

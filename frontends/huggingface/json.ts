@@ -1,5 +1,5 @@
 // Reading JSON files of a checkpoint folder, which come from anywhere: size-limited, with errors that name the file.
-import { readFile, stat } from 'node:fs/promises';
+import { nodeFiles } from '../../backends/node-modules.ts';
 import { type ErrorCode, ModelcError } from '../../ir/error.ts';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -13,9 +13,11 @@ const limit = 64 * 2 ** 20;
 export async function readJsonIfPresent(path: string): Promise<JsonObject | undefined> {
   let text: string;
   try {
-    const { size } = await stat(path);
-    if (size > limit)
-      throw new ModelcError('checkpoint', `${path} is ${size} bytes; a JSON file here is at most ${limit}`);
+    const { readFile, stat } = await nodeFiles();
+    const info = await stat(path);
+    if (!info.isFile()) throw new ModelcError('checkpoint', `${path} is no file; download the folder again`);
+    if (info.size > limit)
+      throw new ModelcError('checkpoint', `${path} is ${info.size} bytes; a JSON file here is at most ${limit}`);
     text = await readFile(path, 'utf8');
   } catch (cause) {
     if (cause instanceof ModelcError) throw cause;

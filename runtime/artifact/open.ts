@@ -1,6 +1,6 @@
 // Opens an artifact of any target from a folder of this machine, as the command line does. An artifact's own index.js has
 // only what its target needs.
-import { readFile } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ModelcError } from '../../ir/error.ts';
@@ -12,13 +12,19 @@ import { openCpuArtifact } from './open-cpu.ts';
 import { openCudaArtifact } from './open-cuda.ts';
 import { openWebGpuArtifact } from './open-webgpu.ts';
 import { sourceOf } from './source.ts';
+import { restoreFolder } from '../write-folder.ts';
 
-/** Whether a folder looks like one that `modelc compile` wrote. */
-export const isArtifact = (folder: string): Promise<boolean> =>
-  readFile(join(folder, manifestFile), 'utf8').then(
-    () => true,
-    () => false,
-  );
+/** Whether a folder looks like one that `modelc compile` wrote. One that a kill left without its name gets it back. */
+export async function isArtifact(folder: string): Promise<boolean> {
+  const isThere = (): Promise<boolean> =>
+    stat(join(folder, manifestFile)).then(
+      (info) => info.isFile(),
+      () => false,
+    );
+  if (await isThere()) return true;
+  await restoreFolder(folder);
+  return isThere();
+}
 
 export interface OpenOptions extends LoadOptions {
   /** What the artifact must be compiled for. */

@@ -1,8 +1,8 @@
 // Writes an artifact: compiles a checkpoint for a target, and lays code, weights and tokenizer out as format.ts says.
-// Everything is written to a folder beside the destination, which takes its name in one rename when it is complete: a
-// killed compilation leaves nothing half-written.
-import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+// Everything is written to a folder beside the destination, which takes its name when it is complete: a killed compilation
+// leaves nothing half-written.
+import { copyFile, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
@@ -12,6 +12,7 @@ import { throwIfAborted } from '../generation/decoder.ts';
 import { devices } from '../devices.ts';
 import { type LoadOptions, type OpenedModel, fitChunk, openModel } from '../models.ts';
 import { withoutBodies } from '../program-cache.ts';
+import { writeFolder } from '../write-folder.ts';
 import { type AnyManifest, type AnyTargetPart, type ArtifactTarget, formatName, formatVersion, manifestFile, printManifest } from './format.ts'; // biome-ignore format: one row
 import { builtFile } from './package-files.ts';
 import { writeCpu } from './write-cpu.ts';
@@ -83,9 +84,7 @@ export async function writeArtifact(
     onProgress?.(stage);
   };
   const opened = await openModel(source, load);
-  const draft = join(dirname(folder), `.${basename(folder)}.${process.pid}.partial`);
-  try {
-    await mkdir(draft, { recursive: true });
+  const write = async (draft: string): Promise<WrittenArtifact> => {
     const present = await readdir(source);
     const copied = copyable.filter((name) => present.includes(name));
     for (const name of copied) await copyFile(join(source, name), join(draft, name));
@@ -97,18 +96,14 @@ export async function writeArtifact(
       compile: compilerOf(opened, target, hooks),
       writeWeights: (programs) => writeWeights(opened, programs, draft),
     });
-    const sizes = await sizesOf(draft);
-    throwIfAborted(signal, 'compiling');
-    await replace(draft, folder);
-    return { folder, target, variants, ...sizes };
+    return { folder, target, variants, ...(await sizesOf(draft)) };
+  };
+  try {
+    const beforeRename = (): void => throwIfAborted(signal, 'compiling');
+    return await writeFolder(folder, write, { wayOut: 'choose another folder with -o', beforeRename });
   } catch (cause) {
     throwIfAborted(signal, 'compiling'); // an interrupt reaches the C compiler too: its failure is not the news
-    if (cause instanceof ModelcError || !(cause instanceof Error && 'code' in cause)) throw cause;
-    throw new ModelcError('input', `${folder} cannot be written: ${cause.message}; choose another folder with -o`, {
-      cause,
-    });
-  } finally {
-    await rm(draft, { recursive: true, force: true });
+    throw cause;
   }
 }
 
@@ -161,19 +156,4 @@ export async function checkDestination(folder: string, wayOut = 'choose another 
   if (!manifest.includes(`"${formatName}"`)) {
     throw new ModelcError('input', `${folder} holds files that are no modelc artifact; ${wayOut}`);
   }
-}
-
-async function replace(draft: string, folder: string): Promise<void> {
-  const old = `${draft}.old`;
-  const had = await rename(folder, old).then(
-    () => true,
-    () => false,
-  );
-  try {
-    await rename(draft, folder);
-  } catch (error) {
-    if (had) await rename(old, folder);
-    throw error;
-  }
-  await rm(old, { recursive: true, force: true });
 }

@@ -10,6 +10,7 @@ import {
   isGenerationField,
   validateParameters,
 } from './parameters.ts';
+import { writeInto, writeJson } from '../write-folder.ts';
 import { warnOnce } from './warnings.ts';
 
 /** Arguments of a call that have no place in a configuration. */
@@ -129,8 +130,6 @@ export class GenerationConfig extends Fields {
     { config_file_name = 'generation_config.json' }: { config_file_name?: string } = {},
   ): Promise<void> {
     this.validate({ strict: true });
-    const { mkdir, writeFile } = await nodeFiles();
-    await mkdir(directory, { recursive: true });
-    await writeFile(`${directory}/${config_file_name}`, `${JSON.stringify(this.to_diff_dict(), null, 2)}\n`);
+    await writeInto(directory, (partial) => writeJson(`${partial}/${config_file_name}`, this.to_diff_dict()));
   }
 }

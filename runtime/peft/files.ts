@@ -1,8 +1,8 @@
 // Adapters as files, as Python's PEFT reads and writes them: adapter_config.json and adapter_model.safetensors in a folder.
 // Both come from anywhere, so every tensor is checked against what the configuration makes of the base model.
-import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isMissing, quote, readJsonIfPresent, reason } from '../../frontends/huggingface/json.ts';
+import { isMissing, quote, readJsonIfPresent } from '../../frontends/huggingface/json.ts';
 import {
   decodeElements,
   readSafetensors,
@@ -14,6 +14,7 @@ import { isDType, isFloat } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { bytesOf } from '../host-tensor.ts';
 import type { HostTensor } from '../session.ts';
+import { writeInto, writeJson } from '../write-folder.ts';
 import type { Adapter } from './adapter.ts';
 import { LoraConfig } from './config.ts';
 import { f32Tensor } from './weights.ts';
@@ -100,7 +101,7 @@ export async function readAdapterValues(folder: string, adapter: Adapter): Promi
 }
 
 /**
- * Writes an adapter. Each file appears under its name only when it is whole, the configuration last. `base`: weights of
+ * Writes an adapter. Each file is whole or as it was. `base`: weights of
  * modules that are written beside the adapter.
  */
 export async function writeAdapter(
@@ -115,17 +116,8 @@ export async function writeAdapter(
     return [targeted.has(module) ? baseKey(module) : `base_model.model.${module}.weight`, tensor] as const;
   });
   const sources = [...new Map([...own, ...kept])].map(([name, { dtype, shape, data }]) => ({ name, dtype, shape, data: bytesOf(data) })); // biome-ignore format: one row
-  const path = join(folder, configName);
-  const partial = `${path}.${process.pid}.partial`;
-  try {
-    await mkdir(folder, { recursive: true });
-    await writeSafetensors(join(folder, weightsName), sources, { metadata: { format: 'pt' } });
-    const config = adapter.config.with({ inference_mode: true });
-    await writeFile(partial, `${JSON.stringify(config.to_dict(), null, 2)}\n`);
-    await rename(partial, path);
-  } catch (cause) {
-    await rm(partial, { force: true });
-    if (cause instanceof ModelcError) throw cause;
-    throw new ModelcError('input', `${path} cannot be written: ${reason(cause)}`, { cause });
-  }
+  await writeInto(folder, async (partial) => {
+    await writeSafetensors(join(partial, weightsName), sources, { metadata: { format: 'pt' } });
+    await writeJson(join(partial, configName), adapter.config.with({ inference_mode: true }).to_dict());
+  });
 }

@@ -2,7 +2,7 @@
 // model.safetensors, config.json and the tokenizer's files are those of a model that can be loaded;
 // optimizer.safetensors holds every other state of the program by name (`exp_avg.WEIGHT`, `step`, the loss scale, the
 // random key), scheduler.json the place in the schedule, trainer_state.json the state, training_args.json the arguments.
-import { readdir, rm, writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { trainStates } from '../../frontends/dsl/index.ts';
 import { type JsonObject, readJsonIfPresent, reason } from '../../frontends/huggingface/json.ts';
@@ -16,7 +16,7 @@ import type { SchedulePlace } from './learning-rate.ts';
 import { readModel, readStates, saveModel } from './save-model.ts';
 import type { TrainableModel } from './trainable.ts';
 import { TrainerState } from './trainer-state.ts';
-import { writeFolder, writeJson } from './write-folder.ts';
+import { removeFolder, writeFolder, writeJson } from '../write-folder.ts';
 
 const names = {
   optimizer: 'optimizer.safetensors',
@@ -116,7 +116,7 @@ export async function keepOnly(folder: string, kept: string): Promise<void> {
 
 async function remove(path: string): Promise<void> {
   try {
-    await rm(path, { recursive: true, force: true });
+    await removeFolder(path);
   } catch (cause) {
     throw new ModelcError('input', `${path}, which is to be rotated out, cannot be removed: ${reason(cause)}`, {
       cause,

@@ -14,7 +14,7 @@ import { ModelcError } from '../../ir/error.ts';
 import { bytesOf, viewOf } from '../host-tensor.ts';
 import type { HostTensor } from '../session.ts';
 import type { TrainableModel } from './trainable.ts';
-import { writeInto } from './write-folder.ts';
+import { writeInto } from '../write-folder.ts';
 
 const weightsName = 'model.safetensors';
 

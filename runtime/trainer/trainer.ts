@@ -51,7 +51,7 @@ import { countItems, runLength, TrainLoop } from './train-loop.ts';
 import { TrainerEvents } from './trainer-events.ts';
 import type { PredictionOutput, TrainerOptions, TrainOptions, TrainOutput } from './trainer-options.ts';
 import { TrainerState } from './trainer-state.ts';
-import { tidyFolder, writeInto } from './write-folder.ts';
+import { tidyFolder, writeInto } from '../write-folder.ts';
 
 export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
   readonly #collator: DataCollator;
