@@ -39,6 +39,7 @@ await build({
     vite: 'runtime/plugin/vite.ts',
     esbuild: 'runtime/plugin/esbuild.ts',
     conformance: 'runtime/conformance/main.ts',
+    'hostile-child': 'runtime/conformance/hostile/child.ts',
     bench: 'bench/main.ts',
     'data-worker': 'runtime/data/worker.ts',
   },

@@ -14,6 +14,8 @@ import {
   type LanguageModelGolden,
 } from './checks.ts';
 import { CaseReport } from './compare.ts';
+import { checkField } from './field/index.ts';
+import { checkHostile } from './hostile/index.ts';
 import { checkRecordedRun } from './recorded-run.ts';
 import { checkSentences } from './sentences.ts';
 import { targetNames } from '../devices.ts';
@@ -26,7 +28,7 @@ const width = 28;
 
 /** Why a case is not for this runner, or undefined when it is. */
 function reasonToSkip(c: Case): string | undefined {
-  if (c.layout === 'sentences') return undefined;
+  if (['sentences', 'field', 'hostile'].includes(c.layout)) return undefined;
   if (!existsSync(join(c.folder, 'golden.json'))) return 'it has no model';
   if (c.layout === 'training') return undefined;
   if (!existsSync(join(c.checkpoint, 'config.json'))) return 'it has no config.json';
@@ -40,6 +42,8 @@ function reasonToSkip(c: Case): string | undefined {
 }
 
 async function runCase(c: Case, options: SubjectOptions): Promise<CaseReport> {
+  if (c.layout === 'field') return checkField(c.folder, options);
+  if (c.layout === 'hostile') return checkHostile(c.folder);
   const report = new CaseReport();
   if (c.layout === 'training' || c.layout === 'sentences') {
     const check = c.layout === 'training' ? checkRecordedRun : checkSentences;

@@ -19,20 +19,33 @@ import { checkTraining, type TrainedTask, type TrainGolden } from './train.ts';
 
 type Load = (folder: string, options: TaskLoadOptions) => Promise<SequenceModel<LogitsOutput | SpanOutput>>;
 
-/** Kinds of hf-golden. */
-const loaders = {
-  mlm: { task: 'masked-lm', load: (...args) => AutoModelForMaskedLM.from_pretrained(...args) },
+/** Kinds of hf-golden, and how the names of their classes end. */
+export const taskLoaders = {
+  mlm: {
+    ending: 'ForMaskedLM',
+    task: 'masked-lm',
+    load: (...args) => AutoModelForMaskedLM.from_pretrained(...args),
+  },
   seqcls: {
+    ending: 'ForSequenceClassification',
     task: 'sequence-classification',
     load: (...args) => AutoModelForSequenceClassification.from_pretrained(...args),
   },
-  tokcls: { task: 'token-classification', load: (...args) => AutoModelForTokenClassification.from_pretrained(...args) },
-  qa: { task: 'question-answering', load: (...args) => AutoModelForQuestionAnswering.from_pretrained(...args) },
-} satisfies Record<string, { task: TaskName; load: Load }>;
+  tokcls: {
+    ending: 'ForTokenClassification',
+    task: 'token-classification',
+    load: (...args) => AutoModelForTokenClassification.from_pretrained(...args),
+  },
+  qa: {
+    ending: 'ForQuestionAnswering',
+    task: 'question-answering',
+    load: (...args) => AutoModelForQuestionAnswering.from_pretrained(...args),
+  },
+} satisfies Record<string, { ending: string; task: TaskName; load: Load }>;
 
-export type TaskKind = keyof typeof loaders;
+export type TaskKind = keyof typeof taskLoaders;
 export const isTaskKind = (kind: string | undefined): kind is TaskKind =>
-  kind !== undefined && Object.hasOwn(loaders, kind);
+  kind !== undefined && Object.hasOwn(taskLoaders, kind);
 
 export const supportsTask = (modelType: string | undefined): boolean =>
   modelType !== undefined && supportedEncoders.includes(modelType);
@@ -57,7 +70,7 @@ export async function checkTask(
   tensors: GoldenTensors,
   { target }: SubjectOptions,
 ): Promise<void> {
-  const { task, load }: { task: TaskName; load: Load } = loaders[golden.kind];
+  const { task, load }: { task: TaskName; load: Load } = taskLoaders[golden.kind];
   const model = await load(folder, { target });
   try {
     const columns = [...tensors].flatMap(([name, tensor]) => {
