@@ -30,7 +30,7 @@ await build({
   target: 'node20',
   format: 'esm',
   external: ['webgpu', 'node-api-headers', 'esbuild', 'vite'],
-  define: { MODELC_BUILD: JSON.stringify(`kit ${Date.now()}`) },
+  define: { MODELC_BUILD: JSON.stringify(`kit ${Date.now()}`), MODELC_VERSION: "'kit'" },
   banner: {
     js: "import { createRequire as kitRequire } from 'node:module'; const require = kitRequire(import.meta.url);",
   },

@@ -10,6 +10,7 @@ import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const dist = join(root, 'dist');
+const { version, exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
 // A digest of the compiler's sources names this build: programs that another build compiled are not reused.
 const digest = createHash('sha256');
@@ -20,7 +21,7 @@ for (const folder of ['ir', 'frontends', 'passes', 'backends', 'runtime', 'model
 
 const common = {
   absWorkingDir: root,
-  define: { MODELC_BUILD: JSON.stringify(digest.digest('hex')) },
+  define: { MODELC_BUILD: JSON.stringify(digest.digest('hex')), MODELC_VERSION: JSON.stringify(version) },
   bundle: true,
   platform: 'node',
   target: 'node20',
@@ -47,7 +48,6 @@ await build({
   splitting: true,
   chunkNames: 'chunks/[hash]',
   packages: 'external',
-  sourcemap: true,
 });
 const artifact = (target) => ({
   ...common,
@@ -70,6 +70,22 @@ chmodSync(join(dist, 'cli.js'), 0o755);
 const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
 if (existsSync(tsc)) {
   execFileSync(process.execPath, [tsc, '--project', join(root, 'tsconfig.build.json')], { stdio: 'inherit' });
+  removePrivateTypes();
 } else {
   console.error('typescript is not installed: dist/types is left out');
+}
+
+/** Leaves the declarations that an entry point names, directly or not: others, of backends for example, are of no use. */
+function removePrivateTypes() {
+  const entries = Object.values(exports).flatMap(({ types }) => (types ? [join(root, types)] : []));
+  const used = new Set([...entries, join(dist, 'types', 'runtime', 'artifact', 'api.d.ts')]);
+  for (const file of used) {
+    for (const [, path] of readFileSync(file, 'utf8').matchAll(/(?:from |import\()['"](\..*?)\.ts['"]/g)) {
+      used.add(join(dirname(file), `${path}.d.ts`));
+    }
+  }
+  for (const name of readdirSync(join(dist, 'types'), { recursive: true })) {
+    const file = join(dist, 'types', name);
+    if (name.endsWith('.d.ts') && !used.has(file)) rmSync(file);
+  }
 }

@@ -11,6 +11,9 @@ import type { DeviceName, TargetName } from '../devices.ts';
 import { exampleConfig } from './train-example.ts';
 import { exitCodes, report, tolerateClosedPipes } from './output.ts';
 
+/** Of package.json; the build puts it here. */
+declare const MODELC_VERSION: string;
+
 function parser(name: string, accepts: (value: number) => boolean): (text: string) => number {
   return (text) => {
     const value = text.trim() === '' ? Number.NaN : Number(text);
@@ -35,7 +38,7 @@ const cache = (): Option =>
 
 const program = new Command('modelc')
   .description('Compiles transformer models to native code and runs them.')
-  .version('0.1.0')
+  .version(MODELC_VERSION)
   .showHelpAfterError('(modelc --help lists commands and options)')
   .exitOverride();
 

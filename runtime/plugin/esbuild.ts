@@ -13,7 +13,7 @@ import { copyModel, importedFile, Models, modelName, outputFolder } from './outp
 const namespace = 'modelc';
 
 /** Compiles the models that an app imports. The build needs format: 'esm', bundle: true and files as output. */
-export default function modelc(): Plugin {
+export function modelc(): Plugin {
   return {
     name: 'modelc',
     setup(build) {
@@ -66,6 +66,8 @@ export default function modelc(): Plugin {
     },
   };
 }
+
+export default modelc;
 
 function checkOptions({ format, write }: BuildOptions, file: string): void {
   const needs = (option: string, why: string): never => {

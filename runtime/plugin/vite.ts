@@ -20,7 +20,7 @@ const served = '@modelc/';
 const modelsOfWorkers = new Map<string, Models>();
 
 /** Compiles the models that an app imports. */
-export default function modelc(): Plugin {
+export function modelc(): Plugin {
   let config: ResolvedConfig;
   const modelsOf: Readonly<Record<Place, Models>> = { browser: new Models(), node: new Models() };
   /** The files behind each *.model.ts. */
@@ -119,6 +119,8 @@ export default function modelc(): Plugin {
     },
   };
 }
+
+export default modelc;
 
 const placeOf = ({ config }: { config: { consumer: string } }): Place =>
   config.consumer === 'client' ? 'browser' : 'node';
