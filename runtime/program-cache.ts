@@ -1,12 +1,16 @@
 // Compiled programs on disk, by content: a warm start reads a plan and its binary instead of running the compiler. The key
 // covers everything that the program depends on, the compiler's own build included; without a build number (sources run
-// directly, as in tests) nothing is kept. An entry appears in one rename, and a damaged one counts as absent.
-import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+// directly, as in tests) nothing is kept. An entry appears in one rename and begins with a digest of its name and the rest:
+// a damaged one, or one that belongs elsewhere, counts as absent.
+import { createHash } from 'node:crypto';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { cacheFolder, isSound } from '../backends/build-cache.ts';
+import { removeLeft, soundBinary, trustedCache } from '../backends/build-cache.ts';
 import { isGrouped } from '../backends/cuda/print.ts';
+import { withNames } from '../backends/process-tag.ts';
+import { readOwn } from '../backends/trust.ts';
 import type { Program } from '../ir/program.ts';
+import { isPlainName } from './artifact/download-table.ts';
 
 declare const MODELC_BUILD: string | undefined;
 /** A digest of the compiler's sources, set by the bundler; undefined when the sources run directly. */
@@ -41,7 +45,7 @@ export async function cachedProgram(
   const name = createHash('sha256')
     .update(JSON.stringify([compilerBuild, key]))
     .digest('hex');
-  const path = join(cacheFolder(), 'programs', `${name}.json`);
+  const path = join(await trustedCache(subfolder), subfolder, `${name}.json`);
   const known = await readEntry(path);
   if (known) return known;
   const built = await compileNow();
@@ -49,10 +53,29 @@ export async function cachedProgram(
   return built;
 }
 
+const subfolder = 'programs';
+
+/** What is kept of a program: its binary is named, as the file of an entry of the cache, and never a path. */
+interface Entry {
+  readonly program: Program;
+  readonly binary: string;
+  readonly file: string;
+}
+
+const digestOf = (path: string, text: string): string =>
+  createHash('sha256')
+    .update(`${basename(path)}\n${text}`)
+    .digest('hex');
+
 async function readEntry(path: string): Promise<BuiltProgram | undefined> {
   try {
-    const entry = JSON.parse(await readFile(path, 'utf8')) as BuiltProgram;
-    return (await isSound(dirname(entry.binary), basename(entry.binary))) ? entry : undefined;
+    const text = (await readOwn(path)).toString();
+    const end = text.indexOf('\n');
+    const body = text.slice(end + 1);
+    if (text.slice(0, end) !== digestOf(path, body)) return undefined;
+    const { program, binary: entry, file } = JSON.parse(body) as Entry;
+    const binary = isPlainName(entry) && isPlainName(file) ? await soundBinary(entry, file) : undefined;
+    return binary === undefined ? undefined : { program, binary };
   } catch {
     return undefined;
   }
@@ -60,12 +83,17 @@ async function readEntry(path: string): Promise<BuiltProgram | undefined> {
 
 /** Keeping an entry is an optimisation: where it cannot be written, the next start compiles again. */
 async function writeEntry(path: string, { program, binary }: BuiltProgram): Promise<void> {
-  const temporary = `${path}.${process.pid}-${randomUUID()}`;
-  try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    await writeFile(temporary, JSON.stringify({ program: withoutBodies(program), binary }));
-    await rename(temporary, path);
-  } catch {
-    await rm(temporary, { force: true }).catch(() => {});
-  }
+  const entry: Entry = { program: withoutBodies(program), binary: basename(dirname(binary)), file: basename(binary) };
+  const body = JSON.stringify(entry);
+  await withNames(async (name) => {
+    const temporary = name(path, 'partial');
+    try {
+      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await removeLeft(dirname(path));
+      await writeFile(temporary, `${digestOf(path, body)}\n${body}`, { mode: 0o600 });
+      await rename(temporary, path);
+    } catch {
+      await rm(temporary, { force: true }).catch(() => {});
+    }
+  });
 }

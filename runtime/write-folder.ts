@@ -1,36 +1,11 @@
 // Files and folders that are there whole or not at all: they are written beside their place under another name, flushed to
-// the disk, and renamed. What a process that was killed left behind is removed, or put back, by the next one: names tell
-// who made them, `.NAME.HOST-PROCESS-NUMBER.KIND`, so that the work of others who are at it stays.
+// the disk, and renamed. What a process that was killed left behind is removed, or put back, by the next one.
 import { importInNode, nodeFiles } from '../backends/node-modules.ts';
+import { type Kind, leftovers, remove, withNames } from '../backends/process-tag.ts';
 import { isMissing, reason } from '../frontends/huggingface/json.ts';
 import { ModelcError } from '../ir/error.ts';
 
 type Files = Awaited<ReturnType<typeof nodeFiles>>;
-/** 'replaced': a whole folder that another of its name takes the place of; the others hold nothing that is wanted. */
-type Kind = 'partial' | 'replaced' | 'removed';
-
-const leftover = /^\.(.+)\.([\w-]*)-(\d+)-\d+\.(partial|replaced|removed)$/s;
-const dayMilliseconds = 24 * 60 * 60 * 1000;
-let count = 0;
-/** Tags of this thread's own work that is under way. */
-const underWay = new Set<string>();
-
-async function hostTag(): Promise<string> {
-  const { hostname } = await importInNode<typeof import('node:os')>('node:os');
-  return hostname().replace(/\W/g, '').slice(0, 16);
-}
-
-/** Runs `work` with names that belong to it. */
-async function withNames<T>(work: (name: (path: string, kind: Kind) => string) => Promise<T>): Promise<T> {
-  const { basename, dirname, join } = await importInNode<typeof import('node:path')>('node:path');
-  const tag = `${await hostTag()}-${process.pid}-${count++}`;
-  underWay.add(tag);
-  try {
-    return await work((path, kind) => join(dirname(path), `.${basename(path)}.${tag}.${kind}`));
-  } finally {
-    underWay.delete(tag);
-  }
-}
 
 const present = (files: Files, path: string): Promise<boolean> =>
   files.lstat(path).then(
@@ -89,7 +64,7 @@ export async function writeFolder<T>(
     } catch (cause) {
       throw unwritable(cause, partial, folder, wayOut);
     } finally {
-      await files.rm(partial, { recursive: true, force: true }).catch(() => undefined);
+      await remove(partial).catch(() => undefined);
     }
   });
 }
@@ -117,7 +92,7 @@ async function exchange(
     if (failure && had && (await files.rename(replaced, place).catch(() => 'taken')) === undefined) throw failure.error;
     if (had) {
       await files.rename(replaced, removed); // a part of it must never come back
-      await files.rm(removed, { recursive: true, force: true });
+      await remove(removed);
     }
     if (!failure) return;
     if (attempt === 3 || !(await present(files, place))) throw failure.error; // else another writer was first
@@ -143,11 +118,11 @@ export async function writeInto(folder: string, write: (partial: string) => Prom
       }
       await flush(files, folder);
     } catch (cause) {
-      await files.rm(partial, { recursive: true, force: true }).catch(() => undefined);
+      await remove(partial).catch(() => undefined);
       if (made !== undefined) await files.rmdir(folder).catch(() => undefined); // others may have put files there
       throw unwritable(cause, partial, folder);
     }
-    await files.rm(partial, { recursive: true, force: true }).catch(() => undefined);
+    await remove(partial).catch(() => undefined);
   });
 }
 
@@ -159,7 +134,7 @@ export async function removeFolder(folder: string): Promise<void> {
     await files.rename(folder, removed).catch((error: unknown) => {
       if (!isMissing(error)) throw error;
     });
-    await files.rm(removed, { recursive: true, force: true });
+    await remove(removed);
   });
 }
 
@@ -192,38 +167,16 @@ export async function restoreFolder(folder: string): Promise<void> {
 /** Looks after what killed processes left in `folder`, of the file or folder `only` or of all. */
 async function tidy(files: Files, folder: string, only?: string): Promise<void> {
   const { basename, join } = await importInNode<typeof import('node:path')>('node:path');
-  const names = await files.readdir(folder).catch((error: unknown) => {
+  const left = await leftovers(folder, only === undefined ? undefined : basename(only)).catch((error: unknown) => {
     if (isMissing(error)) return [];
     throw error;
   });
-  for (const name of names) {
-    const [, of, host, pid, kind] = leftover.exec(name) ?? [];
-    if (of === undefined || (only !== undefined && of !== basename(only))) continue;
-    const path = join(folder, name);
-    if (!(await isLeft(files, path, name, host, Number(pid)))) continue;
+  for (const { path, of, kind } of left) {
     const place = join(folder, of);
-    const wanted = kind === 'replaced' && !(await present(files, place));
-    const job = wanted ? files.rename(path, place) : files.rm(path, { recursive: true, force: true });
-    await job.catch((error: unknown) => {
+    const isWanted = kind === 'replaced' && !(await present(files, place));
+    await (isWanted ? files.rename(path, place) : remove(path)).catch((error: unknown) => {
       if (!isMissing(error)) throw error; // another process was first
     });
-  }
-}
-
-/** Whether the process that works on `path` is gone. */
-async function isLeft(files: Files, path: string, name: string, host: string, pid: number): Promise<boolean> {
-  if ([...underWay].some((tag) => name.includes(`.${tag}.`))) return false;
-  const info = await files.stat(path).catch(() => undefined);
-  const age = info ? Date.now() - info.mtimeMs : 0;
-  if (age > dayMilliseconds && !name.endsWith('.replaced')) return true;
-  if (host !== (await hostTag())) return false;
-  // a process of an earlier container may have had the number of this one
-  if (pid === process.pid) return age > process.uptime() * 1000 + 1000;
-  try {
-    process.kill(pid, 0);
-    return false;
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'ESRCH';
   }
 }
 

@@ -4,9 +4,9 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
-import { cachedBuild, checkBuild, findExecutable, inParallel, runCommand } from '../build-cache.ts';
+import { cachedBuild, checkBuild, type Command, findCommand, inParallel, runCommand } from '../build-cache.ts';
 
-export { cacheFolder, isSound } from '../build-cache.ts';
+export { cacheFolder } from '../build-cache.ts';
 
 export interface CompileOptions {
   /** Flags beyond those that every build gets. */
@@ -30,9 +30,7 @@ const linkFlags =
 
 const binaryName = 'kernels.node';
 
-interface Compiler {
-  readonly command: string;
-  readonly args: readonly string[];
+interface Compiler extends Command {
   /** What `--version` prints. */
   readonly version: string;
 }
@@ -95,12 +93,11 @@ function findCompiler(): Promise<Compiler> {
 }
 
 async function locateCompiler(wanted: string, searchPath: string): Promise<Compiler> {
-  const candidates = wanted ? [wanted.split(/\s+/)] : [['cc'], ['gcc'], ['clang']];
-  for (const [name, ...args] of candidates) {
-    const command = findExecutable(name, searchPath);
-    if (!command) continue;
-    const { code, output } = await runCommand(command, [...args, '--version']);
-    if (code === 0) return { command, args, version: output };
+  for (const candidate of wanted ? [wanted] : ['cc', 'gcc', 'clang']) {
+    const found = findCommand('CC', candidate, searchPath);
+    if (!found) continue;
+    const { code, output } = await runCommand(found.command, [...found.args, '--version']);
+    if (code === 0) return { ...found, version: output };
   }
   const tried = wanted ? `CC=${wanted}` : 'cc, gcc and clang on PATH';
   throw new ModelcError(

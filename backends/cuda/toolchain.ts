@@ -4,7 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { ModelcError } from '../../ir/error.ts';
-import { cachedBuild, checkBuild, findExecutable, inParallel, runCommand } from '../build-cache.ts';
+import { cachedBuild, checkBuild, type Command, findCommand, inParallel, runCommand } from '../build-cache.ts';
 import { type Architecture, architectureOf } from './target.ts';
 
 /** How source becomes an image that the driver loads. */
@@ -26,8 +26,7 @@ function codeFlags(name: Architecture['name']): string[] {
   return ['-fatbin', `-gencode=arch=${virtual},code=[${name},${virtual}]`];
 }
 
-interface Compiler {
-  readonly command: string;
+interface Compiler extends Command {
   readonly version: string;
 }
 
@@ -40,7 +39,8 @@ const toolchain = (find: () => Promise<Compiler>, optimization: readonly string[
     return cachedBuild({ sources, flags: all, compiler, form: 'gzip' }, 'kernels.cubin', async (folder, logFile) => {
       await inParallel(sources, async (source, i) => {
         await writeFile(path.join(folder, `kernels${i}.cu`), source);
-        const result = await runCommand(compiler.command, [...all, `kernels${i}.cu`, '-o', `kernels${i}.bin`], folder);
+        const args = [...all, `kernels${i}.cu`, '-o', `kernels${i}.bin`, ...compiler.args];
+        const result = await runCommand(compiler.command, args, folder);
         await checkBuild(result, `the CUDA compiler ${compiler.command}`, logFile);
       });
       await bundle(folder, sources.length, 'kernels.cubin');
@@ -115,10 +115,10 @@ async function locateNvcc(wanted: string, home: string, searchPath: string): Pro
     ? [wanted]
     : ['nvcc', ...(home ? [path.join(home, 'bin', 'nvcc')] : []), '/usr/local/cuda/bin/nvcc'];
   for (const name of candidates) {
-    const command = findExecutable(name, searchPath);
-    if (!command) continue;
-    const { code, output } = await runCommand(command, ['--version']);
-    if (code === 0) return { command, version: output };
+    const found = findCommand('NVCC', name, searchPath);
+    if (!found) continue;
+    const { code, output } = await runCommand(found.command, [...found.args, '--version']);
+    if (code === 0) return { ...found, version: output };
   }
   const tried = wanted ? `NVCC=${wanted}` : 'nvcc on PATH, in CUDA_HOME and in /usr/local/cuda';
   throw new ModelcError(
