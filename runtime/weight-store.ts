@@ -75,6 +75,9 @@ export function memoryWeights(tensors: ReadonlyMap<string, HostTensor>): WeightS
 /** What lies over what: tensors that are replaced once more must not stay in memory. */
 const overlays = new WeakMap<WeightStore, { below: WeightStore; tensors: ReadonlyMap<string, HostTensor> }>();
 
+/** Whether a store is not just what was opened or drawn. */
+export const isOverlaid = (store: WeightStore): boolean => overlays.has(store);
+
 /** Weights of which some are read from memory, in place of those below or beside them. */
 export function overlaidWeights(below: WeightStore, tensors: ReadonlyMap<string, HostTensor>): WeightStore {
   const under = overlays.get(below);

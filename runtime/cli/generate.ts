@@ -13,7 +13,7 @@ import {
   type PreTrainedModel,
   TextStreamer,
 } from '../index.ts';
-import { readAdapterConfig } from '../peft/files.ts';
+import { openAdapter } from '../peft/files.ts';
 import { peakMemoryMb } from '../peak-memory.ts';
 import { interruptSignal, note, printOut, progress } from './output.ts';
 
@@ -96,7 +96,7 @@ async function open(source: string, options: GenerateOptions) {
 /** The checkpoint that an adapter in this folder is for; undefined where the folder holds a whole model. */
 async function baseOf(folder: string): Promise<string | undefined> {
   if (existsSync(join(folder, 'config.json')) || !existsSync(join(folder, 'adapter_config.json'))) return undefined;
-  const { base_model_name_or_path: base } = await readAdapterConfig(folder);
+  const { base_model_name_or_path: base } = (await openAdapter(folder)).config;
   if (base !== null) return base;
   throw new ModelcError('input', `the adapter in ${folder} does not name its model; set base_model_name_or_path`);
 }

@@ -5,18 +5,22 @@ import type { Checkpoint } from '../../frontends/huggingface/index.ts';
 import type { SequenceTask, Traced } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Graph } from '../../ir/graph.ts';
+import { checkOptions } from '../../ir/options.ts';
 import { adapt } from '../../passes/lora.ts';
 import type { Device } from '../device.ts';
 import type { TargetName } from '../devices.ts';
 import { warnOnce } from '../generation/warnings.ts';
 import type { HostTensor } from '../session.ts';
 import type { TrainableModel } from '../trainer/trainable.ts';
-import type { WeightStore } from '../weight-store.ts';
+import { isOverlaid, type WeightStore } from '../weight-store.ts';
 import { type AdapterEffect, Adapters, type SaveOptions } from './adapters.ts';
 import { type CombineOptions, combineAdapters } from './combine.ts';
-import type { LoraConfig } from './config.ts';
-import { readAdapterConfig } from './files.ts';
+import { checkConfig, type LoraConfig } from './config.ts';
+import { openAdapter } from './files.ts';
 import { modulesOf, parameterCount } from './modules.ts';
+import type { AdapterFile } from './read-adapter.ts';
+import { replicateLayers } from './replicate.ts';
+import { type CheckpointChange, resizing } from './resize.ts';
 import { headsOf } from './targets.ts';
 import { adaptTask, adoptValues } from './train.ts';
 
@@ -36,26 +40,68 @@ export interface AdaptableModel<M> {
   readonly target: TargetName;
   readonly device?: Device;
   readonly maxPositions: number;
+  /** Whether layers can be replicated. */
+  readonly replicates?: boolean;
   /** A graph that has all modules. */
   graph(): Graph;
   /** The model that reads `tensors` in place of its weights or beside them, its graphs rewritten. */
   open(tensors: ReadonlyMap<string, HostTensor>, rewrite?: (traced: Traced) => Traced): Promise<M>;
-  /** The model whose layers are ranges of this one's. */
-  replicated(ranges: readonly (readonly [number, number])[]): AdaptableModel<M>;
 }
 
 export interface LoadAdapterOptions {
+  /** The name that the adapter gets here; 'default'. */
   adapter_name?: string;
-  /** Whether the adapter is trained when it is active. */
+  /** Whether the adapter is trained when it is active; false. */
   is_trainable?: boolean;
+  /** The folder of the adapter below the one that is named; none. */
+  subfolder?: string | null;
 }
 
+/** Options of PEFT's loading that ask for nothing with these values. */
+const unservedInLoading = {
+  config: null,
+  autocast_adapter_dtype: true,
+  ephemeral_gpu_offload: false,
+  low_cpu_mem_usage: false,
+  key_mapping: null,
+  ignore_mismatched_sizes: false,
+  torch_device: null,
+  device_map: null,
+  max_memory: null,
+  offload_folder: null,
+  offload_dir: null,
+  revision: null,
+  token: null,
+  cache_dir: null,
+  force_download: false,
+  local_files_only: false,
+  use_safetensors: true,
+} as const;
+
+/** Checks the options of a call that loads an adapter. */
+export const checkLoading = (call: string, options: LoadAdapterOptions, served: readonly string[]): void =>
+  checkOptions(call, options, served, unservedInLoading);
+
+/** Options of PEFT's calls that make an adapter, as above. */
+const unservedInMaking = { mixed: false, autocast_adapter_dtype: true, low_cpu_mem_usage: false, revision: null } as const; // biome-ignore format: one row
+
+export interface NewAdapterOptions {
+  /** Makes the initial values reproducible; without it each adapter has its own. */
+  seed?: number;
+}
+
+export const checkMaking = (call: string, options: NewAdapterOptions): void =>
+  checkOptions(call, options, ['seed'], unservedInMaking);
+
 export interface MergeOptions {
-  /** Refuses to merge where that gives NaN or infinite weights. */
+  /** Refuses to merge where that gives NaN or infinite weights; false. */
   safe_merge?: boolean;
-  /** The adapters to be merged (those that are active). */
+  /** The adapters to be merged; null (default): those that are active. */
   adapter_names?: readonly string[] | null;
 }
+
+const checkMerging = (call: string, options: MergeOptions): void =>
+  checkOptions(call, options, ['safe_merge', 'adapter_names'], { progressbar: false });
 
 /** What the pass makes of traced entries; undefined where it changes nothing. */
 export function rewriteOf({ lora }: AdapterEffect): ((traced: Traced) => Traced) | undefined {
@@ -63,25 +109,48 @@ export function rewriteOf({ lora }: AdapterEffect): ((traced: Traced) => Traced)
   return (traced) => ({ ...traced, graph: adapt(traced.graph, lora) });
 }
 
-export abstract class AdaptedModel<M extends { dispose(): void }> {
+/** The adapter that a model with adapters is made for. */
+export interface FirstAdapter {
+  readonly config: LoraConfig;
+  readonly file?: AdapterFile;
+}
+
+export abstract class AdaptedModel<M extends { dispose(): void }, S extends AdaptableModel<M> = AdaptableModel<M>> {
   /** The adapters, for training and for tests. */
   readonly adapters: Adapters;
-  protected readonly source: AdaptableModel<M>;
+  protected readonly source: S;
   protected readonly base: M;
   #bound: { readonly version: number; readonly model: Promise<M> } | undefined;
 
-  /** `config`: of the first adapter, which is then added. */
-  constructor(base: M, made: AdaptableModel<M>, config: LoraConfig) {
+  /**
+   * `sourceWith`: what the model was made of, or of its checkpoint changed. `first`: the configuration of the first
+   * adapter, which is then added, and its file, if it has one.
+   */
+  constructor(base: M, sourceWith: (change?: CheckpointChange) => S, { config, file }: FirstAdapter) {
     const { layer_replication: ranges } = config;
+    const made = sourceWith();
+    if (ranges && !made.replicates) {
+      throw new ModelcError('unsupported', 'layer_replication is served for causal language models only');
+    }
+    const resize = file && resizing(file, modulesOf(made.graph(), made), made.vocabSize);
+    if ((ranges || resize) && isOverlaid(made.weights)) {
+      throw new ModelcError(
+        'unsupported',
+        'layer_replication and resized vocabularies need a model as its folder has it, but this one was trained or changed; save it and load it again',
+      );
+    }
     this.base = base;
-    this.source = ranges ? made.replicated(ranges) : made;
+    const resized = resize ? sourceWith(resize) : made;
+    this.source = ranges
+      ? sourceWith((checkpoint) => replicateLayers(resize?.(checkpoint) ?? checkpoint, ranges))
+      : resized;
     const { modelType, vocabSize, loraTargets, weights } = this.source;
     this.adapters = new Adapters({
       modules: modulesOf(this.source.graph(), this.source),
       modelType,
       vocabSize,
       loraTargets,
-      parameterCount: parameterCount(modulesOf(made.graph())),
+      parameterCount: parameterCount(modulesOf(resized.graph())),
       read: (name) => weights.stored(name),
     });
   }
@@ -107,7 +176,9 @@ export abstract class AdaptedModel<M extends { dispose(): void }> {
   // Adapters.
 
   /** A new adapter, which is not active unless it is the first. */
-  async add_adapter(adapter_name: string, config: LoraConfig, { seed }: { seed?: number } = {}): Promise<void> {
+  async add_adapter(adapter_name: string, config: LoraConfig, options: NewAdapterOptions = {}): Promise<void> {
+    checkMaking('add_adapter()', options);
+    checkConfig('add_adapter()', config);
     this.#sameLayers(config);
     const heads = headsOf(config.task_type);
     const own = config.modules_to_save ?? [];
@@ -116,17 +187,22 @@ export abstract class AdaptedModel<M extends { dispose(): void }> {
       base_model_name_or_path: config.base_model_name_or_path ?? dir,
       ...(heads.length > 0 ? { modules_to_save: [...own, ...heads] } : {}),
     });
-    await this.adapters.add(adapter_name, complete, { seed });
+    await this.adapters.add(adapter_name, complete, options);
   }
 
-  /** The adapter of a folder, which is not active unless it is the first. */
+  /**
+   * The adapter of a folder, which is not active unless it is the first. Tensors of the base in its file take the place of
+   * the base's for all adapters, as in PEFT.
+   */
   async load_adapter(
     folder: string,
     adapter_name: string,
-    { is_trainable = false }: Pick<LoadAdapterOptions, 'is_trainable'> = {},
+    options: Omit<LoadAdapterOptions, 'adapter_name'> = {},
   ): Promise<void> {
-    this.#sameLayers(await readAdapterConfig(folder));
-    await this.adapters.load(folder, adapter_name, is_trainable);
+    checkLoading('load_adapter()', options, ['is_trainable', 'subfolder']);
+    const opened = await openAdapter(folder, options.subfolder);
+    this.#sameLayers(opened.config);
+    await this.adapters.load(opened, adapter_name, options.is_trainable ?? false);
   }
 
   #sameLayers({ layer_replication: ranges }: LoraConfig): void {
@@ -183,7 +259,9 @@ export abstract class AdaptedModel<M extends { dispose(): void }> {
   // Merging.
 
   /** Folds adapters into the weights that the model reads, until unmerge_adapter(). */
-  async merge_adapter({ safe_merge = false, adapter_names }: MergeOptions = {}): Promise<void> {
+  async merge_adapter(options: MergeOptions = {}): Promise<void> {
+    checkMerging('merge_adapter()', options);
+    const { safe_merge = false, adapter_names } = options;
     const names = adapter_names ?? this.adapters.active;
     const again = names.filter((name) => this.adapters.merged.includes(name));
     if (again.length > 0) warnOnce(`Already merged, so not merged again: ${again.join(', ')}.`);
@@ -196,7 +274,9 @@ export abstract class AdaptedModel<M extends { dispose(): void }> {
   }
 
   /** A plain model with adapters folded into its weights. This model must not be used any more. */
-  async merge_and_unload({ safe_merge = false, adapter_names }: MergeOptions = {}): Promise<M> {
+  async merge_and_unload(options: MergeOptions = {}): Promise<M> {
+    checkMerging('merge_and_unload()', options);
+    const { safe_merge = false, adapter_names } = options;
     await this.adapters.merge(adapter_names ?? this.adapters.active, safe_merge);
     this.adapters.enable(true);
     const merged = await this.#open();
@@ -219,7 +299,13 @@ export abstract class AdaptedModel<M extends { dispose(): void }> {
    * Writes adapters as Python's PEFT reads them: the one named 'default' into the folder, others into folders of their
    * names below it.
    */
-  save_pretrained(folder: string, options: SaveOptions = {}): Promise<void> {
+  async save_pretrained(folder: string, options: SaveOptions = {}): Promise<void> {
+    checkOptions('save_pretrained()', options, ['selected_adapters', 'save_embedding_layers'], {
+      safe_serialization: true,
+      is_main_process: true,
+      path_initial_model_for_weight_conversion: null,
+      push_to_hub: false,
+    });
     return this.adapters.save(folder, options);
   }
 

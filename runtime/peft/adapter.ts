@@ -1,6 +1,7 @@
 // One adapter on a model: what it changes, and the tensors that it consists of. A tensor has three names: its param in a
 // graph, which is PEFT's name of the parameter (…lora_A.default.weight); the key in adapter_model.safetensors, which lacks
 // the adapter's name (…lora_A.weight); and, for a bias of the base that is trained, the base's own name.
+import { ModelcError } from '../../ir/error.ts';
 import type { LoraTerm, LoraUse, Replacement } from '../../passes/lora.ts';
 import type { LoraConfig } from './config.ts';
 import type { MatrixModule, ModelModules } from './modules.ts';
@@ -8,7 +9,8 @@ import { patternFor } from './python-pattern.ts';
 import type { ReadWeight } from './weights.ts';
 import { type SavedModule, savedModulesOf, type TokenRows, targetsOf, tokenRowsOf, withTargets } from './targets.ts';
 
-const prefix = 'base_model.model.';
+/** What stands before the path of a module in PEFT's names. */
+export const prefix = 'base_model.model.';
 
 export interface AdapterTarget {
   readonly module: MatrixModule;
@@ -43,7 +45,7 @@ export interface Adapter {
   isTrainable: boolean;
 }
 
-const inModel = (module: string, rest: string): string => `${prefix}${module}.${rest}`;
+export const inModel = (module: string, rest: string): string => `${prefix}${module}.${rest}`;
 
 /** The names of a target's tensors. */
 function targetTensors(adapter: string, config: LoraConfig, { module, rank }: AdapterTarget): AdapterTensor[] {
@@ -106,6 +108,7 @@ export function adapterOf(
   const targets = targetsOf(config, modules).map((module) => targetOf(module, config));
   const saved = savedModulesOf(config, modules);
   const tokens = tokenRowsOf(config, modules, model.vocabSize);
+  checkTying(config, [...targets.map((t) => t.module), ...saved.flatMap((s) => modules.matrices.get(s.name) ?? [])]);
   const targeted = new Set(targets.map(({ module }) => module.name));
   const savedParameters = new Set(saved.flatMap((s) => s.parameters));
   const biases = trainedBiases(config, targets, modules).filter((b) => !savedParameters.has(b));
@@ -135,6 +138,16 @@ export function adapterOf(
   const linear = targets.filter(({ module }) => module.use === 'product');
   const fan_in_fan_out = linear.length > 0 && linear.every(({ module }) => module.fanInFanOut);
   return { name, config: config.with({ fan_in_fan_out }), targets, saved, tokens, tensors, isTrainable: !config.inference_mode }; // biome-ignore format: one row
+}
+
+/** Throws ModelcError 'unsupported' where an adapter of one of two tied tables is to be tied as well. */
+function checkTying({ ensure_weight_tying }: LoraConfig, changed: readonly MatrixModule[]): void {
+  const tied = changed.find((module) => module.isTied);
+  if (!ensure_weight_tying || !tied) return;
+  throw new ModelcError(
+    'unsupported',
+    `ensure_weight_tying is not served for ${tied.name}, which shares its weight; leave it false, or the module out`,
+  );
 }
 
 function targetOf(module: MatrixModule, config: LoraConfig): AdapterTarget {

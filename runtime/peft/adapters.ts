@@ -1,16 +1,18 @@
 // The adapters on one model: which there are, which are active or merged, and the values of their tensors. It knows weights,
 // not sessions: `effect` tells what the adapters do to a graph and to the weights that it reads.
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { quote } from '../../frontends/huggingface/json.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { LoraOptions, Replacement } from '../../passes/lora.ts';
 import { warnOnce } from '../generation/warnings.ts';
 import type { HostTensor } from '../session.ts';
 import { type AdaptedModel, type Adapter, adapterOf, indicesParam, replacementsOf, usesOf } from './adapter.ts';
 import type { LoraConfig } from './config.ts';
-import { readAdapterConfig, readAdapterValues, writeAdapter } from './files.ts';
+import { configName, type OpenedAdapter, writeAdapter } from './files.ts';
 import { initialValues } from './init.ts';
 import { checkFinite, mergedMatrices } from './merge.ts';
-import { inputEmbedding } from './targets.ts';
+import { openAdapterFile, readAdapterValues } from './read-adapter.ts';
+import { headsOf, inputEmbedding } from './targets.ts';
 import { f32Tensor, hostTensor, numbersOf, type ReadWeight } from './weights.ts';
 
 /** What adapters do: tensors in place of weights of the base or beside them, and the rewrite of the graph. */
@@ -23,9 +25,9 @@ export interface AdapterEffect {
 export const baseRows = '__base__';
 
 export interface SaveOptions {
-  /** Which adapters are written (all). */
+  /** Names of the adapters that are written; all. */
   readonly selected_adapters?: readonly string[];
-  /** Whether input and output embeddings are written with them; 'auto' (default): those that they change. */
+  /** Whether input and output embeddings are written with them; 'auto' (default): where they change them. */
   readonly save_embedding_layers?: boolean | 'auto';
 }
 
@@ -62,7 +64,7 @@ export class Adapters {
     if (adapter) return adapter;
     throw new ModelcError(
       'input',
-      `there is no adapter '${name}'; there are ${[...this.all.keys()].join(', ') || 'none'}`,
+      `there is no adapter ${quote(String(name))}; there are ${[...this.all.keys()].join(', ') || 'none'}`,
     );
   }
 
@@ -95,13 +97,17 @@ export class Adapters {
     return this.#keep(adapter, initial);
   }
 
-  /** The adapter in a folder under a name; the first one becomes active. */
-  async load(folder: string, name: string, isTrainable: boolean): Promise<Adapter> {
-    const config = (await readAdapterConfig(folder)).with({ inference_mode: !isTrainable });
-    const adapter = this.#resolve(name, config);
+  /** An adapter of a folder under a name; the first one becomes active. */
+  async load({ config, file }: OpenedAdapter, name: string, isTrainable: boolean): Promise<Adapter> {
+    const own = config.modules_to_save ?? [];
+    // As PEFT does it; heads that an adapter was saved without stay the base's.
+    const heads = headsOf(config.task_type).filter((head) => [...file.tensors.keys()].some((key) => key.includes(`.${head}.`))); // biome-ignore format: one row
+    const saved = heads.length > 0 ? { modules_to_save: [...new Set([...own, ...heads])] } : {};
+    const path = join(dirname(file.path), configName);
+    const adapter = this.#resolve(name, config.with({ ...saved, inference_mode: !isTrainable }), path);
     const { base } = await initialValues(adapter, this.read, { isRead: true });
-    const { tensors, base: saved } = await readAdapterValues(folder, adapter);
-    return this.#keep(adapter, { tensors, base: new Map([...saved, ...base]) });
+    const { tensors, base: brought } = await readAdapterValues(file, adapter, this.base.modules);
+    return this.#keep(adapter, { tensors, base: new Map([...base, ...brought]) });
   }
 
   /** An adapter whose values are given, f32 by param. */
@@ -110,10 +116,9 @@ export class Adapters {
     return this.#keep(adapter, { tensors: values(adapter), base: new Map() });
   }
 
-  #resolve(name: string, config: LoraConfig): Adapter {
-    if (!/^[^./\\\s][^./\\]*$/.test(name) || name === baseRows || name === '__proto__') {
-      throw new ModelcError('input', `'${name}' cannot be the name of an adapter; use letters, digits, - and _`);
-    }
+  /** `path`: the file that a configuration is from. */
+  #resolve(name: string, config: LoraConfig, path?: string): Adapter {
+    checkName(name);
     if (this.all.has(name)) {
       throw new ModelcError('input', `there is an adapter '${name}' already; delete it first or take another name`);
     }
@@ -125,7 +130,7 @@ export class Adapters {
       );
     }
     const { modules } = this.base;
-    const adapter = adapterOf(name, config, modules, this.base);
+    const adapter = atPath(path, () => adapterOf(name, config, modules, this.base));
     const bypassed = adapter.saved.find((saved) => modules.isBypassed(saved.name));
     if (bypassed) {
       warnOnce(
@@ -254,7 +259,8 @@ export class Adapters {
   async readValues(folder: string): Promise<Map<string, HostTensor>> {
     const values = new Map<string, HostTensor>();
     for (const adapter of this.activeAdapters) {
-      const { tensors } = await readAdapterValues(folderOf(folder, adapter.name), adapter);
+      const file = await openAdapterFile(folderOf(folder, adapter.name));
+      const { tensors } = await readAdapterValues(file, adapter, this.base.modules);
       for (const [param, tensor] of tensors) values.set(param, tensor);
     }
     return values;
@@ -293,6 +299,24 @@ export class Adapters {
       all: this.base.parameterCount + sum(own.map((t) => t.shape)),
     };
   }
+}
+
+/** What `make` gives; its errors name the file, if there is one. */
+function atPath<T>(path: string | undefined, make: () => T): T {
+  try {
+    return make();
+  } catch (cause) {
+    if (path === undefined || !(cause instanceof ModelcError)) throw cause;
+    const code = cause.code === 'input' ? 'checkpoint' : cause.code;
+    throw new ModelcError(code, `${path} does not fit this model: ${cause.message}`, { cause });
+  }
+}
+
+/** Names are parts of names of tensors, and of folders. */
+function checkName(name: unknown): asserts name is string {
+  if (typeof name === 'string' && /^[\p{L}\p{N}_][\p{L}\p{N}_ @+=-]{0,99}$/u.test(name) && name !== baseRows && name !== '__proto__') return; // biome-ignore format: one row
+  const shown = typeof name === 'string' ? quote(name) : typeof name;
+  throw new ModelcError('input', `${shown} cannot be the name of an adapter; use at most 100 letters, digits, - and _`);
 }
 
 /** Where the adapter of a name is kept below a folder. */

@@ -5,10 +5,9 @@ import type { CausalLMOutput, ForwardOptions } from '../generation/forward.ts';
 import { createModel, type GenerateResult, type PreTrainedModel } from '../generation/model.ts';
 import type { GenerateOptions } from '../generation/resolve.ts';
 import { loadModel, type ModelSource, modelOf, openSession, rewritten } from '../models.ts';
-import { AdaptedModel, type AdaptableModel, rewriteOf } from './adapted-model.ts';
+import { AdaptedModel, type AdaptableModel, type FirstAdapter, rewriteOf } from './adapted-model.ts';
 import { baseRows } from './adapters.ts';
-import type { LoraConfig } from './config.ts';
-import { replicateLayers } from './replicate.ts';
+import type { CheckpointChange } from './resize.ts';
 import { RowSession } from './row-session.ts';
 
 /** An adapter for every row of a batch; '__base__' for none. */
@@ -16,10 +15,15 @@ export interface RowAdapters {
   adapter_names?: readonly string[] | null;
 }
 
-function adaptable(source: ModelSource): AdaptableModel<PreTrainedModel> {
-  const { opened, target, device } = source;
-  const { checkpoint, model, weights, limits, options } = opened;
+interface CausalSource extends AdaptableModel<PreTrainedModel> {
+  readonly made: ModelSource;
+}
+
+function adaptable(made: ModelSource): CausalSource {
+  const { opened, target, device } = made;
+  const { checkpoint, model, weights, limits } = opened;
   return {
+    made,
     checkpoint,
     modelType: model.config.modelType,
     vocabSize: model.config.vocabSize,
@@ -30,21 +34,25 @@ function adaptable(source: ModelSource): AdaptableModel<PreTrainedModel> {
     target,
     ...(device ? { device } : {}),
     maxPositions: limits.length,
+    replicates: true,
     graph: () => opened.trace('forward').graph,
     open: (tensors, rewrite) => loadModel(rewritten(opened, tensors, rewrite), target, device),
-    replicated: (ranges) => adaptable({ ...source, opened: modelOf(replicateLayers(checkpoint, ranges), options) }),
   };
 }
 
-export class PeftModelForCausalLM extends AdaptedModel<PreTrainedModel> {
+/** What a model was made of, its checkpoint changed. */
+function changed(made: ModelSource, change: CheckpointChange): ModelSource {
+  const { checkpoint, options } = made.opened;
+  return { ...made, opened: modelOf(change(checkpoint), { ...options, dtype: null }) };
+}
+
+export class PeftModelForCausalLM extends AdaptedModel<PreTrainedModel, CausalSource> {
   /** How the model generates. */
   generation_config: PreTrainedModel['generation_config'];
   #rowBound: { readonly key: string; readonly session: RowSession; readonly model: PreTrainedModel } | undefined;
-  readonly #made: ModelSource;
 
-  constructor(model: PreTrainedModel, made: ModelSource, config: LoraConfig) {
-    super(model, adaptable(made), config);
-    this.#made = made;
+  constructor(model: PreTrainedModel, made: ModelSource, first: FirstAdapter) {
+    super(model, (change) => adaptable(change ? changed(made, change) : made), first);
     this.generation_config = model.generation_config;
   }
 
@@ -73,6 +81,9 @@ export class PeftModelForCausalLM extends AdaptedModel<PreTrainedModel> {
   }
 
   async #rowModel(names: readonly string[]): Promise<PreTrainedModel> {
+    if (!Array.isArray(names) || !names.every((name) => typeof name === 'string') || names.length === 0) {
+      throw new ModelcError('input', 'adapter_names must be a list with the name of an adapter for every row');
+    }
     const columns = [...new Set(names)].filter((name) => name !== baseRows).sort();
     for (const name of columns) {
       const { config, saved, tokens } = this.adapters.get(name);
@@ -89,10 +100,10 @@ export class PeftModelForCausalLM extends AdaptedModel<PreTrainedModel> {
     const key = `${this.adapters.version} ${columns.join()}`;
     if (this.#rowBound?.key !== key) {
       this.#rowBound?.model.dispose();
-      const { opened, target, device } = this.#made;
+      const { opened, target, device } = this.source.made;
       const effect = await this.adapters.effect(columns);
-      const changed = rewritten(opened, effect.tensors, rewriteOf(effect));
-      const session = new RowSession(await openSession(changed, target, device), columns);
+      const bound = rewritten(opened, effect.tensors, rewriteOf(effect));
+      const session = new RowSession(await openSession(bound, target, device), columns);
       const model = createModel(session, opened.info, opened.checkpoint.config, this.generation_config);
       this.#rowBound = { key, session, model };
     }

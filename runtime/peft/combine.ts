@@ -7,6 +7,7 @@
 //   dare_linear, dare_ties   with values dropped at random instead (Yu et al. 2023)
 // and …_svd: the same of the products, cut as in svd.
 import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
 import { RandomStream } from '../generation/random.ts';
 import type { HostTensor } from '../session.ts';
 import { type Adapter, tensorFor } from './adapter.ts';
@@ -21,6 +22,7 @@ export type CombinationType = Rule | 'cat' | 'svd' | `${Exclude<Rule, 'linear'>}
 const kinds: readonly CombinationType[] = ['svd', 'cat', ...rules, 'ties_svd', 'dare_linear_svd', 'dare_ties_svd', 'magnitude_prune_svd']; // biome-ignore format: one row
 
 export interface CombineOptions {
+  /** How the adapters are combined, see above; 'svd'. One adapter alone is scaled. */
   combination_type?: CombinationType;
   /** The rank of the result of …svd (the largest of the adapters'). */
   svd_rank?: number;
@@ -33,6 +35,10 @@ export interface CombineOptions {
   /** Makes what is dropped at random reproducible. */
   seed?: number;
 }
+
+const optionNames = [
+  'combination_type', 'svd_rank', 'svd_clamp', 'density', 'majority_sign_method', 'seed',
+] as const satisfies readonly (keyof CombineOptions)[]; // biome-ignore format: one table
 
 /** Adds the combination to `adapters`. Throws ModelcError 'input' where the adapters do not go together. */
 export function combineAdapters(
@@ -75,6 +81,12 @@ function check(parts: readonly Adapter[], weights: readonly number[], kind: stri
   const fail = (message: string): never => {
     throw new ModelcError('input', message);
   };
+  checkOptions('add_weighted_adapter()', options, optionNames, { svd_full_matrices: true, svd_driver: null });
+  const { svd_rank: rank, svd_clamp: clamp, majority_sign_method: method } = options;
+  if (rank !== undefined && !(Number.isSafeInteger(rank) && rank > 0)) fail(`\`svd_rank\` must be a positive integer, but is ${rank}`); // biome-ignore format: one row
+  if (clamp !== undefined && !(clamp >= 0 && clamp <= 1)) fail(`\`svd_clamp\` must be a quantile from 0 to 1, but is ${clamp}`); // biome-ignore format: one row
+  if (method !== undefined && method !== 'total' && method !== 'frequency') fail(`majority_sign_method must be 'total' or 'frequency', but is '${String(method)}'`); // biome-ignore format: one row
+  if (!weights.every(Number.isFinite)) fail('the weights of adapters must be finite numbers');
   if (!kinds.some((k) => k === kind)) fail(`combination_type must be one of ${kinds.join(', ')}, but is '${kind}'`);
   if (parts.length === 0 || parts.length !== weights.length) fail(`${parts.length} adapters need as many weights, but there are ${weights.length}`); // biome-ignore format: one row
   const whole = parts.find(({ config, saved, tokens }) => config.use_dora || config.lora_bias || saved.length > 0 || tokens.length > 0); // biome-ignore format: one row

@@ -1,104 +1,51 @@
 // Adapters as files, as Python's PEFT reads and writes them: adapter_config.json and adapter_model.safetensors in a folder.
-// Both come from anywhere, so every tensor is checked against what the configuration makes of the base model.
-import { stat } from 'node:fs/promises';
+// Reading the weights is in read-adapter.ts.
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isMissing, quote, readJsonIfPresent } from '../../frontends/huggingface/json.ts';
-import {
-  decodeElements,
-  readSafetensors,
-  readSpan,
-  type SafetensorsFile,
-  writeSafetensors,
-} from '../../frontends/huggingface/safetensors.ts';
-import { isDType, isFloat } from '../../ir/dtype.ts';
+import { quote, readJsonIfPresent } from '../../frontends/huggingface/json.ts';
+import { writeSafetensors } from '../../frontends/huggingface/safetensors.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { bytesOf } from '../host-tensor.ts';
 import type { HostTensor } from '../session.ts';
 import { writeInto, writeJson } from '../write-folder.ts';
 import type { Adapter } from './adapter.ts';
 import { LoraConfig } from './config.ts';
-import { f32Tensor } from './weights.ts';
+import { type AdapterFile, openAdapterFile, weightsName } from './read-adapter.ts';
 
-const configName = 'adapter_config.json';
-const weightsName = 'adapter_model.safetensors';
+export const configName = 'adapter_config.json';
 
-/** The configuration of the adapter in a folder. Throws ModelcError 'checkpoint', 'parse' or 'unsupported'. */
-export async function readAdapterConfig(folder: string): Promise<LoraConfig> {
-  const path = join(folder, configName);
-  const json = await readJsonIfPresent(path);
-  if (!json) throw new ModelcError('checkpoint', `${path} does not exist; name the folder of an adapter`);
-  return LoraConfig.from_json(json, path);
+/** An adapter's files, its weights still unread. */
+export interface OpenedAdapter {
+  readonly config: LoraConfig;
+  readonly file: AdapterFile;
 }
 
-async function openWeights(folder: string): Promise<SafetensorsFile> {
-  const path = join(folder, weightsName);
-  const exists = (name: string): Promise<boolean> =>
-    stat(join(folder, name)).then(
-      () => true,
-      (error: unknown) => !isMissing(error),
-    );
-  if (!(await exists(weightsName)) && (await exists('adapter_model.bin'))) {
-    throw new ModelcError(
-      'checkpoint',
-      `${folder} has its adapter only in PyTorch's pickle format; save it again as ${weightsName}`,
-    );
+/** The adapter in a folder, or in one below it. Throws ModelcError 'checkpoint', 'parse' or 'unsupported'. */
+export async function openAdapter(folder: string, subfolder?: string | null): Promise<OpenedAdapter> {
+  if (typeof folder !== 'string' || (subfolder !== undefined && subfolder !== null && typeof subfolder !== 'string')) {
+    throw new ModelcError('input', 'the folder of an adapter must be a string');
   }
-  return readSafetensors(path);
+  const dir = subfolder ? join(folder, subfolder) : folder;
+  const path = join(dir, configName);
+  const json = await readJsonIfPresent(path);
+  if (!json) throw new ModelcError('checkpoint', `${path} does not exist; ${await whereAdaptersAre(dir)}`);
+  return { config: LoraConfig.from_json(json, path), file: await openAdapterFile(dir) };
 }
 
-export interface AdapterValues {
-  /** f32, by param. */
-  readonly tensors: ReadonlyMap<string, HostTensor>;
-  /** Weights of the base that were saved with the adapter, by key without what marks them: embeddings that it changes. */
-  readonly base: ReadonlyMap<string, HostTensor>;
+/** The way out for a folder that has no adapter itself: PEFT writes those of other names than 'default' below it. */
+async function whereAdaptersAre(folder: string): Promise<string> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  const folders = entries.filter((entry) => entry.isDirectory()).slice(0, 100);
+  const found = await Promise.all(
+    folders.map(({ name }) => stat(join(folder, name, configName)).then(() => [name], () => [])),
+  ); // biome-ignore format: one row
+  const names = found.flat();
+  if (names.length === 0) return 'name the folder of an adapter';
+  return `there are adapters in the folders ${names.map((name) => quote(name)).join(', ')} below, so name one as subfolder`;
 }
 
 /** The file key of the base's own weight of a module that an adapter changes. */
 const baseKey = (module: string): string => `base_model.model.${module}.base_layer.weight`;
-
-/** The values of an adapter. Throws ModelcError 'checkpoint' where the file does not fit the base model. */
-export async function readAdapterValues(folder: string, adapter: Adapter): Promise<AdapterValues> {
-  const file = await openWeights(folder);
-  const expected = new Set(adapter.tensors.map((t) => t.key));
-  const foreign = [...file.tensors.keys()].find((key) => /\.lora_|\.token_adapter\./.test(key) && !expected.has(key));
-  if (foreign !== undefined) {
-    throw new ModelcError(
-      'checkpoint',
-      `${file.path} has the tensor ${quote(foreign)}, but ${join(folder, configName)} adapts no such module of this model; the adapter belongs to another base or configuration`,
-    );
-  }
-  const read = async (key: string, shape: readonly number[]): Promise<HostTensor> => {
-    const stored = file.tensors.get(key);
-    if (!stored) {
-      throw new ModelcError(
-        'checkpoint',
-        `${file.path} lacks the tensor ${key}; the adapter is incomplete or belongs to another base`,
-      );
-    }
-    if (stored.shape.join() !== shape.join()) {
-      throw new ModelcError(
-        'checkpoint',
-        `${file.path}: tensor ${key} has shape [${stored.shape}], but this base model needs [${shape}]; the adapter belongs to another base`,
-      );
-    }
-    if (!isDType(stored.dtype) || !isFloat(stored.dtype)) {
-      throw new ModelcError(
-        'unsupported',
-        `${file.path}: tensor ${key} is stored as ${stored.dtype}; convert it to F32, F16 or BF16`,
-      );
-    }
-    return f32Tensor(shape, decodeElements(await readSpan(stored.span), stored.dtype));
-  };
-  const tensors = new Map<string, HostTensor>();
-  for (const { param, key, shape } of adapter.tensors) tensors.set(param, await read(key, shape));
-  const base = new Map<string, HostTensor>();
-  for (const { module } of adapter.targets) {
-    const key = baseKey(module.name);
-    if (!file.tensors.has(key)) continue;
-    base.set(module.weight, await read(key, module.fanInFanOut ? [module.in, module.out] : [module.out, module.in]));
-  }
-  return { tensors, base };
-}
 
 /**
  * Writes an adapter. Each file is whole or as it was. `base`: weights of

@@ -1,9 +1,10 @@
 // Low-rank adapters: configuration, models with adapters, and their files.
-export type { LoadAdapterOptions, MergeOptions } from './adapted-model.ts';
+export type { LoadAdapterOptions, MergeOptions, NewAdapterOptions } from './adapted-model.ts';
 export type { SaveOptions } from './adapters.ts';
 export { PeftModelForCausalLM, type RowAdapters } from './causal-model.ts';
 export type { CombinationType, CombineOptions } from './combine.ts';
-export { type InitLoraWeights, LoraConfig, type LoraConfigOptions, TaskType } from './config.ts';
-export { get_peft_model, type NewAdapterOptions, PeftModel } from './model.ts';
+export { LoraConfig } from './config.ts';
+export { type InitLoraWeights, type LoraConfigOptions, TaskType } from './config-options.ts';
+export { get_peft_model, PeftModel } from './model.ts';
 export { PeftModelForSeq2SeqLM } from './seq2seq-model.ts';
 export { PeftModelForSequences } from './sequence-model.ts';

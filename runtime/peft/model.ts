@@ -6,10 +6,16 @@ import { sourceOf } from '../models.ts';
 import { seq2seqSourceOf } from '../seq2seq-models.ts';
 import type { SequenceModel } from '../sequence-model.ts';
 import { taskSourceOf } from '../task-models.ts';
-import type { LoadAdapterOptions } from './adapted-model.ts';
+import {
+  checkLoading,
+  checkMaking,
+  type FirstAdapter,
+  type LoadAdapterOptions,
+  type NewAdapterOptions,
+} from './adapted-model.ts';
 import { PeftModelForCausalLM } from './causal-model.ts';
-import type { LoraConfig } from './config.ts';
-import { readAdapterConfig } from './files.ts';
+import { checkConfig, type LoraConfig } from './config.ts';
+import { openAdapter } from './files.ts';
 import { PeftModelForSeq2SeqLM } from './seq2seq-model.ts';
 import { PeftModelForSequences } from './sequence-model.ts';
 
@@ -20,26 +26,21 @@ export type PeftModel = PeftModelForCausalLM | PeftModelForSeq2SeqLM | PeftModel
 type BaseModel = PreTrainedModel | Seq2SeqModel | SequenceModel<unknown>;
 
 /** A model without adapters yet. */
-function wrap(model: BaseModel, config: LoraConfig): PeftModel {
+function wrap(model: BaseModel, first: FirstAdapter): PeftModel {
   if (model instanceof CausalLanguageModel) {
     const source = sourceOf(model);
-    if (source) return new PeftModelForCausalLM(model, source, config);
+    if (source) return new PeftModelForCausalLM(model, source, first);
   } else if (model instanceof Seq2SeqLanguageModel) {
     const source = seq2seqSourceOf(model);
-    if (source) return new PeftModelForSeq2SeqLM(model, source, config);
+    if (source) return new PeftModelForSeq2SeqLM(model, source, first);
   } else {
     const source = taskSourceOf(model);
-    if (source) return new PeftModelForSequences(model, source, config);
+    if (source) return new PeftModelForSequences(model, source, first);
   }
   throw new ModelcError(
     'unsupported',
     'adapters need a model of from_pretrained; compiled artifacts and models with adapters take none',
   );
-}
-
-export interface NewAdapterOptions {
-  /** Makes the initial values reproducible. */
-  seed?: number;
 }
 
 /**
@@ -70,12 +71,18 @@ export async function get_peft_model(
   adapter_name = 'default',
   options: NewAdapterOptions = {},
 ): Promise<PeftModel> {
-  const peft = wrap(model, config);
+  checkConfig('get_peft_model()', config);
+  checkMaking('get_peft_model()', options);
+  const peft = wrap(model, { config });
   await peft.add_adapter(adapter_name, config, options);
   return peft;
 }
 
-/** A model with the adapter of a folder. Throws ModelcError 'checkpoint' where that belongs to another model. */
+/**
+ * A model with the adapter of a folder. Embeddings and an output layer that its file brings are the model's, and so is
+ * their number of rows. Throws ModelcError 'checkpoint' where that belongs to
+ * another model.
+ */
 async function from_pretrained(
   model: PreTrainedModel,
   folder: string,
@@ -91,13 +98,11 @@ async function from_pretrained<O>(
   folder: string,
   options?: LoadAdapterOptions,
 ): Promise<PeftModelForSequences<O>>;
-async function from_pretrained(
-  model: BaseModel,
-  folder: string,
-  { adapter_name = 'default', is_trainable = false }: LoadAdapterOptions = {},
-): Promise<PeftModel> {
-  const peft = wrap(model, await readAdapterConfig(folder));
-  await peft.load_adapter(folder, adapter_name, { is_trainable });
+async function from_pretrained(model: BaseModel, folder: string, options: LoadAdapterOptions = {}): Promise<PeftModel> {
+  checkLoading('PeftModel.from_pretrained()', options, ['adapter_name', 'is_trainable', 'subfolder']);
+  const { adapter_name = 'default', ...rest } = options;
+  const peft = wrap(model, await openAdapter(folder, rest.subfolder));
+  await peft.load_adapter(folder, adapter_name, rest);
   return peft;
 }
 

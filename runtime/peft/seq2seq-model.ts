@@ -1,12 +1,13 @@
 // Encoder-decoder models with adapters: they run on whole pairs, and generate.
-import { ModelcError } from '../../ir/error.ts';
+import { seq2seqLM } from '../../frontends/huggingface/index.ts';
 import type { GenerateResult } from '../generation/generation-model.ts';
 import type { EncoderOutputs, GenerateOptions } from '../generation/resolve.ts';
 import type { EncodeOptions, Seq2SeqModel } from '../generation/seq2seq-model.ts';
 import { graphOf, type OpenedSeq2Seq, openSeq2Seq, rewrittenSeq2Seq } from '../seq2seq-models.ts';
 import type { Seq2SeqLMOutput, SequenceInputs } from '../sequence-model.ts';
-import { AdaptedModel, type AdaptableModel } from './adapted-model.ts';
-import type { LoraConfig } from './config.ts';
+import { checkpointWeights } from '../weight-store.ts';
+import { AdaptedModel, type AdaptableModel, type FirstAdapter } from './adapted-model.ts';
+import type { CheckpointChange } from './resize.ts';
 
 function adaptable(opened: OpenedSeq2Seq): AdaptableModel<Seq2SeqModel> {
   const { checkpoint, model, weights, limits, target } = opened;
@@ -24,18 +25,21 @@ function adaptable(opened: OpenedSeq2Seq): AdaptableModel<Seq2SeqModel> {
     maxPositions: Math.min(limits.source, limits.length),
     graph: () => graphOf(opened, 'forward').graph,
     open: (tensors, rewrite) => openSeq2Seq(rewrittenSeq2Seq(opened, tensors, rewrite)),
-    replicated() {
-      throw new ModelcError('unsupported', 'layer_replication is served for causal language models only');
-    },
   };
+}
+
+/** An opened model, its checkpoint changed. */
+function changed(opened: OpenedSeq2Seq, change: CheckpointChange): OpenedSeq2Seq {
+  const { checkpoint, ...model } = seq2seqLM(change(opened.checkpoint));
+  return { ...opened, checkpoint, model, weights: checkpointWeights(checkpoint) };
 }
 
 export class PeftModelForSeq2SeqLM extends AdaptedModel<Seq2SeqModel> {
   /** How the model generates. */
   generation_config: Seq2SeqModel['generation_config'];
 
-  constructor(model: Seq2SeqModel, made: OpenedSeq2Seq, config: LoraConfig) {
-    super(model, adaptable(made), config);
+  constructor(model: Seq2SeqModel, made: OpenedSeq2Seq, first: FirstAdapter) {
+    super(model, (change) => adaptable(change ? changed(made, change) : made), first);
     this.generation_config = model.generation_config;
   }
 

@@ -1,9 +1,10 @@
 // Models that read whole sequences at once, with adapters: classifiers and other encoders.
-import { ModelcError } from '../../ir/error.ts';
+import { taskModel } from '../../frontends/huggingface/index.ts';
 import type { SequenceInputs, SequenceModel } from '../sequence-model.ts';
 import { type OpenedTask, openTask, rewrittenTask } from '../task-models.ts';
-import { AdaptedModel, type AdaptableModel } from './adapted-model.ts';
-import type { LoraConfig } from './config.ts';
+import { checkpointWeights } from '../weight-store.ts';
+import { AdaptedModel, type AdaptableModel, type FirstAdapter } from './adapted-model.ts';
+import type { CheckpointChange } from './resize.ts';
 
 function adaptable<O>(opened: OpenedTask): AdaptableModel<SequenceModel<O>> {
   const { model, limits, weights, target } = opened;
@@ -20,15 +21,18 @@ function adaptable<O>(opened: OpenedTask): AdaptableModel<SequenceModel<O>> {
     maxPositions: limits.seq,
     graph: () => model.graph('forward', limits).graph,
     open: (tensors, rewrite) => openTask(rewrittenTask(opened, tensors, rewrite)),
-    replicated() {
-      throw new ModelcError('unsupported', 'layer_replication is served for causal language models only');
-    },
   };
 }
 
+/** An opened model, its checkpoint changed. */
+function changed(opened: OpenedTask, change: CheckpointChange): OpenedTask {
+  const model = taskModel(change(opened.model.checkpoint), opened.model.name);
+  return { ...opened, model, weights: checkpointWeights(model.checkpoint) };
+}
+
 export class PeftModelForSequences<O> extends AdaptedModel<SequenceModel<O>> {
-  constructor(model: SequenceModel<O>, made: OpenedTask, config: LoraConfig) {
-    super(model, adaptable(made), config);
+  constructor(model: SequenceModel<O>, made: OpenedTask, first: FirstAdapter) {
+    super(model, (change) => adaptable(change ? changed(made, change) : made), first);
   }
 
   /** Runs the model on a batch, as without adapters. */

@@ -1,7 +1,8 @@
 // Which modules of a model an adapter changes, resolved as PEFT does: by names and ends of names, by one regular expression
 // over whole names, all linear layers, or the usual ones of the model's type.
 import { ModelcError } from '../../ir/error.ts';
-import { type LoraConfig, TaskType } from './config.ts';
+import type { LoraConfig } from './config.ts';
+import { TaskType } from './config-options.ts';
 import type { MatrixModule, ModelModules } from './modules.ts';
 import { pythonPattern } from './python-pattern.ts';
 
@@ -53,7 +54,7 @@ function layerOf(name: string, pattern: LoraConfig['layers_pattern']): number | 
     pattern === null || pattern.length === 0 ? ['[^.]*'] : typeof pattern === 'string' ? [pattern] : pattern;
   for (const p of patterns) {
     const start = p === '[^.]*' ? '.*?\\.' : '(?:.*?\\.)?';
-    const match = pythonPattern(`${start}${p}\\.(?<layer>\\d+)\\..*`).exec(name);
+    const match = pythonPattern(`${start}${p}\\.(?P<layer>\\d+)\\..*`).exec(name);
     if (match?.groups) return Number(match.groups.layer);
   }
   return undefined;
