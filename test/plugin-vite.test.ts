@@ -125,7 +125,7 @@ describe('modelc/vite', () => {
       const answers = {
         index: (await get(before)).status,
         part: await get(weights, { range: 'bytes=8-19' }),
-        tail: await get(weights, { range: 'bytes=-4' }),
+        tail: await get(weights, { range: 'bytes=100-' }),
         beyond: await get(weights, { range: 'bytes=999999999-' }),
         outside: (await get('/sub/@modelc/tiny/..%2f..%2fpackage.json')).status,
         other: (await get('/sub/@modelc/other/index.js')).status,
@@ -154,7 +154,7 @@ describe('modelc/vite', () => {
     expect(answers).toEqual({
       index: 200,
       part: { status: 206, range: `bytes 8-19/${size}`, bytes: slice(8, 20) },
-      tail: { status: 206, range: `bytes ${size - 4}-${size - 1}/${size}`, bytes: slice(size - 4) },
+      tail: { status: 206, range: `bytes 100-${size - 1}/${size}`, bytes: slice(100) },
       beyond: { status: 416, range: `bytes */${size}`, bytes: expect.any(String) },
       outside: 404,
       other: 404,

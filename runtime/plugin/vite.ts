@@ -1,14 +1,13 @@
 // modelc/vite: `import model from './my.model.ts'` in an app that Vite builds or serves. In a build the import stays one, of
 // the artifact's index.js, which is copied with its files into the output; renderChunk writes the way there from each chunk.
 // The development server answers requests for the files of the artifact itself. Either way nothing reads the weights whole.
-import { join, posix, relative, resolve } from 'node:path';
+import { posix, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import sirv, { type RequestHandler } from 'sirv';
 import type { Plugin, ResolvedConfig } from 'vite';
 import { ModelcError } from '../../ir/error.ts';
-import { isPlainName } from '../artifact/download-table.ts';
-import { compileModel, type Evaluated, isDefinition, type Place } from './compile.ts';
+import { type CompiledModel, compileModel, type Evaluated, isDefinition, type Place } from './compile.ts';
 import { copyModel, importedFile, Models, outputFolder } from './output.ts';
-import { serveFile } from './serve.ts';
 
 /** What chunks import before they are written. */
 const specifier = (name: string): string => `modelc-artifact:${name}/index.js`;
@@ -103,11 +102,12 @@ export function modelc(): Plugin {
     configureServer({ middlewares }) {
       const prefix = `${config.base}${served}`;
       middlewares.use((request, response, next) => {
-        const path = (request.url ?? '').replace(/[?#].*/, '');
-        if (!path.startsWith(prefix)) return next();
-        const [name, file = '', ...rest] = path.slice(prefix.length).split('/');
-        const model = rest.length === 0 && isPlainName(file) ? modelsOf.browser.get(name) : undefined;
-        serveFile(model && join(model.folder, file), request, response).catch(next);
+        if (!request.url?.startsWith(prefix)) return next();
+        const [name, ...rest] = request.url.slice(prefix.length).split('/');
+        request.url = `/${rest.join('/')}`;
+        const model = modelsOf.browser.get(name);
+        if (model) filesOf(model)(request, response);
+        else response.writeHead(404).end();
       });
     },
 
@@ -121,6 +121,15 @@ export function modelc(): Plugin {
 }
 
 export default modelc;
+
+const handlers = new Map<string, RequestHandler>();
+
+/** Answers with the files of an artifact, by ranges. The folder of a version never changes, so it is read once. */
+function filesOf({ folder }: CompiledModel): RequestHandler {
+  const handler = handlers.get(folder) ?? sirv(folder, { etag: true, maxAge: 0, extensions: [] });
+  handlers.set(folder, handler);
+  return handler;
+}
 
 const placeOf = ({ config }: { config: { consumer: string } }): Place =>
   config.consumer === 'client' ? 'browser' : 'node';
