@@ -9,6 +9,15 @@ static napi_value fail(napi_env env, const char *message) {
   return 0;
 }
 
+// An error with a code that programs branch on.
+static napi_value make_error(napi_env env, const char *code, const char *message) {
+  napi_value id = 0, text = 0, error = 0;
+  napi_create_string_utf8(env, code, NAPI_AUTO_LENGTH, &id);
+  napi_create_string_utf8(env, message, NAPI_AUTO_LENGTH, &text);
+  napi_create_error(env, id, text, &error);
+  return error;
+}
+
 static int get_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *out) {
   size_t given = MAX_ARGUMENTS;
   if (napi_get_cb_info(env, info, &given, out, 0, 0) == napi_ok && given >= count) return 1;

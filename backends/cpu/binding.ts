@@ -129,11 +129,15 @@ struct run {
   const struct entry *entry;
   char **addresses;
   ix *dims;
+  char *changed;        // the path of a file that is not what was mapped any more
 };
 
 static void run_execute(napi_env env, void *data) {
   struct run *r = data;
+  sigbus_unblock();
   run_plan(r->pool, r->loaded, r->entry, r->addresses, r->dims);
+  const char *path = file_changed(r->addresses, r->entry->addresses);
+  if (path && !(r->changed = strdup(path))) r->changed = strdup("");
 }
 
 static void run_delete(napi_env env, struct run *r) {
@@ -141,13 +145,16 @@ static void run_delete(napi_env env, struct run *r) {
   if (r->work) napi_delete_async_work(env, r->work);
   free(r->addresses);
   free(r->dims);
+  free(r->changed);
   free(r);
 }
 
 static void run_complete(napi_env env, napi_status status, void *data) {
   struct run *r = data;
   napi_value value = 0;
-  if (status == napi_ok) {
+  if (status == napi_ok && r->changed) {
+    napi_reject_deferred(env, r->deferred, make_error(env, changed_code, r->changed));
+  } else if (status == napi_ok) {
     napi_get_undefined(env, &value);
     napi_resolve_deferred(env, r->deferred, value);
   } else {
@@ -204,8 +211,8 @@ static napi_value js_run(napi_env env, napi_callback_info info) {
 
 NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } functions[] = {
-    {"alloc", js_alloc}, {"free", js_free}, {"map", js_map}, {"unmap", js_unmap}, {"read", js_read},
-    {"write", js_write}, {"copy", js_copy}, {"pool", js_pool}, {"closePool", js_close_pool}, {"load", js_load},
+    {"alloc", js_alloc}, {"free", js_free}, {"map", js_map}, {"unmap", js_unmap}, {"changed", js_changed},
+    {"read", js_read}, {"write", js_write}, {"copy", js_copy}, {"pool", js_pool}, {"closePool", js_close_pool}, {"load", js_load},
     {"unload", js_unload}, {"run", js_run},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
@@ -232,6 +239,7 @@ export interface NativeRuntime {
   free(address: bigint, bytes: number): void;
   map(path: string, offset: number, bytes: number): bigint;
   unmap(address: bigint, bytes: number): void;
+  changed(address: bigint): string | undefined;
   read(address: bigint, bytes: number): ArrayBuffer;
   write(address: bigint, data: Uint8Array): void;
   copy(from: bigint, fromStep: number, to: bigint, toStep: number, bytes: number, rows: number): void;
@@ -239,5 +247,6 @@ export interface NativeRuntime {
   closePool(pool: object): void;
   load(path: string, threads: number): object;
   unload(program: object): void;
+  /** Rejects with the code 'file changed' and a path where a file that is read is not what was mapped. */
   run(pool: object, program: object, entry: number, addresses: BigUint64Array, dims: BigInt64Array): Promise<void>;
 }

@@ -43,6 +43,14 @@ function openRuntime(path: string): NativeRuntime {
 
 const messageOf = (e: unknown): string => (e instanceof Error ? e.message : String(e));
 
+/** A file of weights is read from the disk as long as the model is in use. */
+const changed = (path: string, cause?: unknown): ModelcError =>
+  new ModelcError(
+    'checkpoint',
+    `${path} was cut short or written to while a model was reading it; make the file whole, then load the model again`,
+    { cause },
+  );
+
 class NativeBuffer implements Buffer {
   live = true;
   constructor(
@@ -127,7 +135,10 @@ class NativeDevice implements CpuDevice {
 
   async read(buffer: Buffer, offset: number, bytes: number): Promise<Uint8Array> {
     const b = this.range(buffer, offset, bytes);
-    return new Uint8Array(this.native.read(b.address + BigInt(offset), bytes));
+    const data = new Uint8Array(this.native.read(b.address + BigInt(offset), bytes));
+    const path = b.mapped ? this.native.changed(b.address) : undefined;
+    if (path !== undefined) throw changed(path);
+    return data;
   }
 
   copy(from: Buffer, fromStep: number, to: Buffer, toStep: number, bytes: number, rows: number): void {
@@ -158,7 +169,12 @@ class NativeDevice implements CpuDevice {
   /** Runs an entry once its turn has come. */
   run(program: object, entry: number, addresses: BigUint64Array, dims: BigInt64Array): Promise<void> {
     const { handle } = this.pool!;
-    return this.queue.add(() => this.native.run(handle, program, entry, addresses, dims));
+    return this.queue.add(() =>
+      this.native.run(handle, program, entry, addresses, dims).catch((cause: unknown) => {
+        const isChange = cause instanceof Error && 'code' in cause && cause.code === 'file changed';
+        throw isChange ? changed(cause.message, cause) : cause;
+      }),
+    );
   }
 
   unload(program: object): void {

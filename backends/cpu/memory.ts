@@ -1,5 +1,7 @@
 // Device memory, as C text of the native runtime: aligned zeroed blocks, files mapped read-only, and the functions that
-// JavaScript allocates, maps, reads, writes and copies with.
+// JavaScript allocates, maps, reads, writes and copies with. mappings.ts keeps watch over the mapped files.
+import { mappings } from './mappings.ts';
+
 export const memory = `
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +39,7 @@ static void memory_free(char *p, u64 bytes) {
   if (bytes < HUGE_PAGE) free(p);
   else munmap(p, (bytes + PAGES - 1) & ~(u64)(PAGES - 1));
 }
-`;
+${mappings}`;
 
 /** Needs the argument helpers of binding.ts. */
 export const memoryFunctions = `
@@ -65,22 +67,10 @@ static napi_value js_map(napi_env env, napi_callback_info info) {
   if (!get_arguments(env, info, 3, a) || !get_size(env, a[1], &offset) || !get_size(env, a[2], &bytes)) return 0;
   char *path = get_string(env, a[0]);
   if (!path) return 0;
-  int file = open(path, O_RDONLY | O_CLOEXEC);
+  const char *problem = 0;
+  char *p = file_map(path, offset, bytes, &problem);
   free(path);
-  if (file < 0) return fail(env, strerror(errno));
-  struct stat s;
-  int known = fstat(file, &s);
-  if (known || !S_ISREG(s.st_mode) || bytes == 0 || offset > (u64)s.st_size || bytes > (u64)s.st_size - offset) {
-    close(file);
-    return fail(env, "the span lies outside of the file");
-  }
-  u64 before = offset % (u64)sysconf(_SC_PAGESIZE);
-  char *p = mmap(0, bytes + before, PROT_READ, MAP_PRIVATE, file, (off_t)(offset - before));
-  int error = errno;
-  close(file);
-  if (p == MAP_FAILED) return fail(env, strerror(error));
-  madvise(p, bytes + before, MADV_WILLNEED);
-  return make_address(env, p + before);
+  return p ? make_address(env, p) : fail(env, problem);
 }
 
 static napi_value js_unmap(napi_env env, napi_callback_info info) {
@@ -88,9 +78,18 @@ static napi_value js_unmap(napi_env env, napi_callback_info info) {
   char *p;
   u64 bytes;
   if (!get_arguments(env, info, 2, a) || !get_address(env, a[0], &p) || !get_size(env, a[1], &bytes)) return 0;
-  u64 before = (u64)p % (u64)sysconf(_SC_PAGESIZE);
-  munmap(p - before, bytes + before);
+  file_unmap(p, bytes);
   return 0;
+}
+
+// changed(address): the path of the file that is mapped there, if it is not what was mapped any more
+static napi_value js_changed(napi_env env, napi_callback_info info) {
+  napi_value a[MAX_ARGUMENTS], result = 0;
+  char *p;
+  if (!get_arguments(env, info, 1, a) || !get_address(env, a[0], &p)) return 0;
+  const char *path = file_changed(&p, 1);
+  if (path) napi_create_string_utf8(env, path, NAPI_AUTO_LENGTH, &result);
+  return result;
 }
 
 static napi_value js_read(napi_env env, napi_callback_info info) {

@@ -146,6 +146,7 @@ static void pool_start(struct pool *p) {
   if (!p->threads) return;
   sigset_t all, old;
   sigfillset(&all);
+  sigdelset(&all, SIGBUS); // see mappings.ts
   pthread_sigmask(SIG_SETMASK, &all, &old);
   for (u32 i = 1; i < p->wanted; i++) {
     struct worker *w = malloc(sizeof *w);
