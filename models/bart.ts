@@ -136,6 +136,8 @@ class BartLayer extends Module {
 }
 
 class BartStack extends Module {
+  /** The table of the whole model, under one of its other names. */
+  readonly embed_tokens: Embedding;
   readonly embed_positions: Positions;
   readonly layers: readonly BartLayer[];
   readonly layernorm_embedding: LayerNorm | undefined;
@@ -144,11 +146,13 @@ class BartStack extends Module {
   constructor(
     readonly config: BartConfig,
     readonly isDecoder: boolean,
+    words: Embedding,
     positions: Positions,
   ) {
     super();
     const { hiddenSize: size, embeddingNorm, normBefore } = config;
     const own = isDecoder ? config.decoder : config.encoder;
+    this.embed_tokens = words;
     this.embed_positions = positions;
     this.layers = stack(own.layers, () => new BartLayer(config, own, isDecoder));
     this.layernorm_embedding = embeddingNorm === 'none' ? undefined : new LayerNorm(size);
@@ -176,7 +180,7 @@ export class BartForConditionalGeneration extends Module implements EncoderDecod
   readonly hiddenSize: number;
   readonly model;
   readonly final_logits_bias: Buffer | undefined;
-  readonly lm_head: Linear | undefined;
+  readonly lm_head: Linear;
   readonly #config: BartConfig;
 
   /** `positions` makes those of either side. */
@@ -185,13 +189,15 @@ export class BartForConditionalGeneration extends Module implements EncoderDecod
     const { vocabSize, hiddenSize, padding, isTied, hasLogitsBias } = config;
     this.#config = config;
     this.hiddenSize = hiddenSize;
+    const shared = new Embedding(vocabSize, hiddenSize, { padding });
     this.model = group({
-      shared: new Embedding(vocabSize, hiddenSize, { padding }),
-      encoder: new BartStack(config, false, positions()),
-      decoder: new BartStack(config, true, positions()),
+      shared,
+      encoder: new BartStack(config, false, shared, positions()),
+      decoder: new BartStack(config, true, shared, positions()),
     });
     this.final_logits_bias = hasLogitsBias ? new Buffer([1, vocabSize], zeros) : undefined;
-    this.lm_head = isTied ? undefined : new Linear(hiddenSize, vocabSize, { bias: false });
+    const tied = isTied ? { weight: shared.weight } : {};
+    this.lm_head = new Linear(hiddenSize, vocabSize, { bias: false, ...tied });
   }
 
   encode(inputIds: Tensor, mask: Tensor): Tensor[] {
@@ -220,7 +226,7 @@ export class BartForConditionalGeneration extends Module implements EncoderDecod
   }
 
   logits(hidden: Tensor): Tensor {
-    const logits = this.lm_head ? this.lm_head.forward(hidden) : this.model.shared.project(hidden);
+    const logits = this.lm_head.forward(hidden);
     return this.final_logits_bias ? logits.add(this.final_logits_bias.value.squeeze(0)) : logits;
   }
 }

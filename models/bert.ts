@@ -148,9 +148,8 @@ export function electraPredictions(config: BertConfig, words: Embedding): Encode
   const dense = new Linear(config.hiddenSize, config.embeddingSize);
   const norm = new LayerNorm(config.embeddingSize, { eps: config.normEps });
   const output = vocabularyOutput(config, config.embeddingSize, words);
-  const { bias, decoder = group({ bias }) } = output;
   return {
-    fields: { generator_predictions: group({ LayerNorm: norm, dense }), generator_lm_head: decoder },
+    fields: { generator_predictions: group({ LayerNorm: norm, dense }), generator_lm_head: output.decoder },
     logits: (hidden) => vocabularyScores(hidden, { dense, norm, activation: 'gelu', output }),
   };
 }

@@ -3,7 +3,7 @@
 import { dropout, Embedding, LayerNorm, Linear, Module, type Tensor } from '../frontends/dsl/index.ts';
 import { Alibi, type AlibiInputs, bloomSlopes } from './parts/alibi.ts';
 import { attend, type DecoderDropout, splitGroups } from './parts/attention.ts';
-import { Decoder, gptNames, type Layer, outputLayer, stack } from './parts/decoder.ts';
+import { Decoder, gptNames, type Layer, stack } from './parts/decoder.ts';
 import { MLP } from './parts/mlp.ts';
 
 export interface BloomConfig {
@@ -82,7 +82,7 @@ export class BloomForCausalLM extends Decoder<AlibiInputs> {
         others: { word_embeddings_layernorm, alibi },
         layers: stack(config.layers, (i) => new BloomBlock(config, i)),
         norm: new LayerNorm(hiddenSize, { eps }),
-        head: outputLayer(config),
+        isTied: config.tiedEmbeddings,
         inputs: (inputs) => ({ ...inputs, bias: alibi.forward(inputs) }),
         first: (embedded) => word_embeddings_layernorm.forward(embedded),
       },

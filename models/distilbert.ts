@@ -79,10 +79,9 @@ export function distilBertPredictions(config: EncoderConfig, words: Embedding): 
   const vocab_transform = new Linear(size, size);
   const vocab_layer_norm = new LayerNorm(size, { eps });
   const output = vocabularyOutput(config, size, words);
-  const { bias, decoder = group({ bias }) } = output;
   const parts = { dense: vocab_transform, norm: vocab_layer_norm, activation, output };
   return {
-    fields: { vocab_transform, vocab_layer_norm, vocab_projector: decoder },
+    fields: { vocab_transform, vocab_layer_norm, vocab_projector: output.decoder },
     logits: (hidden) => vocabularyScores(hidden, parts),
   };
 }

@@ -27,8 +27,9 @@ export interface EncoderConfig {
   readonly normEps: number;
   /** The token that fills rows up, if there is one: its embedding is not trained. */
   readonly padding: number | undefined;
-  /** Whether the output layer of a masked language model is the embeddings. */
+  /** Whether the output layer of a masked language model is the embeddings, and whether its bias has two names. */
   readonly tiedEmbeddings: boolean;
+  readonly tiedBias: boolean;
   /** Classes of a classifier. */
   readonly labels: number;
   readonly dropout: EncoderDropout;
@@ -92,20 +93,18 @@ export const firstPosition = (hidden: Tensor): Tensor => hidden.slice(1, 0, 1).s
 /** The output layer of a masked language model. */
 export interface VocabularyOutput {
   readonly bias: Parameter;
-  /** The layer that takes the place of embeddings and bias where the config does not tie them. */
-  readonly decoder: Linear | undefined;
-  /** States [.., size] to scores [.., vocab]. */
-  project(x: Tensor): Tensor;
+  /** States [.., size] to scores [.., vocab]: the embeddings and the bias under another name, where these are tied. */
+  readonly decoder: Linear;
 }
 
 export function vocabularyOutput(
-  { vocabSize, tiedEmbeddings }: EncoderConfig,
+  { vocabSize, tiedEmbeddings, tiedBias }: EncoderConfig,
   size: number,
   words: Embedding,
 ): VocabularyOutput {
   const bias = new Parameter([vocabSize], zeros);
-  const decoder = tiedEmbeddings ? undefined : new Linear(size, vocabSize);
-  return { bias, decoder, project: (x) => decoder?.forward(x) ?? words.project(x).add(bias.value) };
+  const weight = tiedEmbeddings ? { weight: words.weight } : {};
+  return { bias, decoder: new Linear(size, vocabSize, { ...weight, bias: tiedBias ? bias : true }) };
 }
 
 /** Scores of the vocabulary from hidden states, which a layer transforms first. */
@@ -118,5 +117,5 @@ export function vocabularyScores(
     readonly output: VocabularyOutput;
   },
 ): Tensor {
-  return head.output.project(head.norm.forward(activation(head.activation)(head.dense.forward(hidden))));
+  return head.output.decoder.forward(head.norm.forward(activation(head.activation)(head.dense.forward(hidden))));
 }

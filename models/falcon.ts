@@ -14,7 +14,7 @@ import {
 } from '../frontends/dsl/index.ts';
 import { Alibi, bloomSlopes } from './parts/alibi.ts';
 import { attend, type DecoderDropout, splitGroups } from './parts/attention.ts';
-import { Decoder, gptNames, type Layer, outputLayer, rotating, stack } from './parts/decoder.ts';
+import { Decoder, gptNames, type Layer, rotating, stack } from './parts/decoder.ts';
 import { MLP, type MLPConfig } from './parts/mlp.ts';
 
 export interface FalconConfig extends MLPConfig {
@@ -114,7 +114,7 @@ export class FalconForCausalLM extends Decoder<FalconInputs> {
         embeddings: new Embedding(config.vocabSize, config.hiddenSize),
         layers: stack(config.layers, (i) => new FalconLayer(config, i)),
         norm: new LayerNorm(config.hiddenSize, { eps: config.normEps }),
-        head: outputLayer(config),
+        isTied: config.tiedEmbeddings,
         ...(config.rope ? rotating(new RotaryEmbedding(config.rope)) : biased(config)),
       },
     );

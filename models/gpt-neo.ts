@@ -12,7 +12,7 @@ import {
   type Tensor,
 } from '../frontends/dsl/index.ts';
 import { attend, type DecoderDropout } from './parts/attention.ts';
-import { Decoder, gptNames, type Layer, outputLayer, stack } from './parts/decoder.ts';
+import { Decoder, gptNames, type Layer, stack } from './parts/decoder.ts';
 import { MLP, type MLPConfig } from './parts/mlp.ts';
 
 export interface GptNeoConfig extends MLPConfig {
@@ -91,7 +91,7 @@ export class GptNeoForCausalLM extends Decoder {
       others: { wpe },
       layers: stack(config.layers, (i) => new GptNeoBlock(config, i)),
       norm: new LayerNorm(config.hiddenSize, { eps: config.normEps }),
-      head: outputLayer(config),
+      isTied: config.tiedEmbeddings,
       inputs: (inputs) => inputs,
       first: (embedded, { positionIds }) => dropout(embedded.add(wpe.forward(positionIds)), config.dropout.embeddings),
     });

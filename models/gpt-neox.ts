@@ -12,7 +12,7 @@ import {
   type Tensor,
 } from '../frontends/dsl/index.ts';
 import { attend, type DecoderDropout, type RotaryInputs, splitGroups } from './parts/attention.ts';
-import { Decoder, outputLayer, type RotaryLayer, rotating, stack } from './parts/decoder.ts';
+import { Decoder, type RotaryLayer, rotating, stack } from './parts/decoder.ts';
 import { MLP, type MLPConfig } from './parts/mlp.ts';
 
 export interface GptNeoxConfig extends MLPConfig {
@@ -92,7 +92,7 @@ export class GptNeoxForCausalLM extends Decoder<RotaryInputs> {
       embeddings: new Embedding(config.vocabSize, config.hiddenSize),
       layers: stack(config.layers, (i) => new GptNeoxLayer(config, i)),
       norm: new LayerNorm(config.hiddenSize, { eps: config.normEps }),
-      head: outputLayer(config),
+      isTied: config.tiedEmbeddings,
       ...rotating(new RotaryEmbedding(config.rope)),
       first: (embedded) => dropout(embedded, config.dropout.embeddings),
     });

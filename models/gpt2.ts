@@ -15,7 +15,7 @@ import {
   splitHeads,
   type Tensor,
 } from '../frontends/dsl/index.ts';
-import { Decoder, gptNames, type Layer, outputLayer, stack } from './parts/decoder.ts';
+import { Decoder, gptNames, type Layer, stack } from './parts/decoder.ts';
 
 export interface Gpt2Config {
   readonly vocabSize: number;
@@ -110,7 +110,7 @@ export class Gpt2LMHeadModel extends Decoder {
       others: { wpe },
       layers: stack(config.layers, (i) => new Gpt2Block(config, i)),
       norm: new LayerNorm(hiddenSize, { eps }),
-      head: outputLayer(config),
+      isTied: config.tiedEmbeddings,
       inputs: (inputs) => inputs,
       first: (embedded, { positionIds }) => dropout(embedded.add(wpe.forward(positionIds)), config.dropout.embeddings),
     });

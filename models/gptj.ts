@@ -12,7 +12,7 @@ import {
   type Tensor,
 } from '../frontends/dsl/index.ts';
 import { attend, type DecoderDropout, type RotaryInputs } from './parts/attention.ts';
-import { Decoder, gptNames, outputLayer, type RotaryLayer, rotating, stack } from './parts/decoder.ts';
+import { Decoder, gptNames, type RotaryLayer, rotating, stack } from './parts/decoder.ts';
 import { MLP, type MLPConfig } from './parts/mlp.ts';
 
 export interface GptjConfig extends MLPConfig {
@@ -117,7 +117,8 @@ class ParallelDecoder extends Decoder<RotaryInputs> {
       embeddings: new Embedding(config.vocabSize, config.hiddenSize),
       layers: stack(config.layers, (i) => new GptjBlock(config, attn(i))),
       norm: new LayerNorm(config.hiddenSize, { eps: config.normEps }),
-      head: outputLayer(config, true),
+      isTied: config.tiedEmbeddings,
+      hasHeadBias: true,
       ...rotating(new RotaryEmbedding(config.rope)),
       first: (embedded) => dropout(embedded, config.dropout.embeddings),
     });

@@ -12,15 +12,7 @@ import {
 } from '../frontends/dsl/index.ts';
 import type { LlamaConfig } from './llama.ts';
 import { attend, type RotaryInputs } from './parts/attention.ts';
-import {
-  Decoder,
-  type DecoderNames,
-  llamaNames,
-  outputLayer,
-  type RotaryLayer,
-  rotating,
-  stack,
-} from './parts/decoder.ts';
+import { Decoder, type DecoderNames, llamaNames, type RotaryLayer, rotating, stack } from './parts/decoder.ts';
 import { GatedMLP } from './parts/mlp.ts';
 
 export interface Lfm2Config extends LlamaConfig {
@@ -120,7 +112,7 @@ export class Lfm2ForCausalLM extends Decoder<RotaryInputs> {
       embeddings: new Embedding(config.vocabSize, config.hiddenSize),
       layers: stack(config.layers, (i) => new Lfm2DecoderLayer(config, i)),
       norm: new RMSNorm(config.hiddenSize, { eps: config.normEps }),
-      head: outputLayer(config),
+      isTied: config.tiedEmbeddings,
       ...rotating(new RotaryEmbedding(config.rope)),
     });
   }

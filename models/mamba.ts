@@ -19,7 +19,7 @@ import {
   type Tensor,
   uniform,
 } from '../frontends/dsl/index.ts';
-import { Decoder, type DecoderNames, type Layer, outputLayer, stack } from './parts/decoder.ts';
+import { Decoder, type DecoderNames, type Layer, stack } from './parts/decoder.ts';
 
 export interface MambaConfig {
   readonly vocabSize: number;
@@ -146,7 +146,7 @@ export class MambaForCausalLM extends Decoder {
       embeddings: new Embedding(config.vocabSize, config.hiddenSize),
       layers: stack(config.layers, (i) => new MambaBlock(config, i)),
       norm: new RMSNorm(config.hiddenSize, { eps: config.normEps }),
-      head: outputLayer(config),
+      isTied: config.tiedEmbeddings,
       inputs: (inputs) => inputs,
     });
   }

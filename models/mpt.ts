@@ -3,7 +3,7 @@
 import { dropout, Embedding, LayerNorm, Linear, Module, splitHeads, type Tensor } from '../frontends/dsl/index.ts';
 import { Alibi, type AlibiInputs, mptSlopes } from './parts/alibi.ts';
 import { attend, type DecoderDropout } from './parts/attention.ts';
-import { Decoder, type Layer, outputLayer, stack } from './parts/decoder.ts';
+import { Decoder, type Layer, stack } from './parts/decoder.ts';
 import { MLP } from './parts/mlp.ts';
 
 export interface MptConfig {
@@ -80,7 +80,7 @@ export class MptForCausalLM extends Decoder<AlibiInputs> {
       others: { alibi },
       layers: stack(config.layers, (i) => new MptBlock(config, i)),
       norm: new LayerNorm(config.hiddenSize, { eps: config.normEps, bias: false }),
-      head: outputLayer(config),
+      isTied: config.tiedEmbeddings,
       inputs: (inputs) => ({ ...inputs, bias: alibi.forward(inputs) }),
     });
   }

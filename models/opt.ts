@@ -119,7 +119,7 @@ class OptEnd extends Module implements Norm {
 
 export class OptForCausalLM extends Decoder {
   constructor(config: OptConfig) {
-    const { vocabSize, hiddenSize, embeddingSize, tiedEmbeddings } = config;
+    const { vocabSize, hiddenSize, embeddingSize } = config;
     const isNarrow = embeddingSize !== hiddenSize;
     const embed_positions = new Embedding(config.positions + firstPosition, hiddenSize);
     const project_in = isNarrow ? new Linear(embeddingSize, hiddenSize, { bias: false }) : undefined;
@@ -134,7 +134,7 @@ export class OptForCausalLM extends Decoder {
         others: { embed_positions, project_in, ...end },
         layers: stack(config.layers, (i) => new OptDecoderLayer(config, i)),
         norm: end,
-        head: tiedEmbeddings ? undefined : new Linear(embeddingSize, vocabSize, { bias: false }),
+        isTied: config.tiedEmbeddings,
         inputs: (inputs) => inputs,
         first: (embedded, { positionIds }) =>
           (project_in?.forward(embedded) ?? embedded).add(embed_positions.forward(positionIds.add(firstPosition))),

@@ -171,8 +171,9 @@ class T5Block extends Module {
   }
 }
 
-const stackOf = (config: T5Config, count: number, isDecoder: boolean) =>
+const stackOf = (config: T5Config, count: number, isDecoder: boolean, words: Embedding) =>
   group({
+    embed_tokens: words, // under one of its other names
     block: Array.from({ length: count }, (_, i) => new T5Block(config, { isDecoder, isFirst: i === 0 })),
     final_layer_norm: new RMSNorm(config.hiddenSize, { eps: config.normEps }),
   });
@@ -182,7 +183,7 @@ export class T5ForConditionalGeneration extends Module implements EncoderDecoder
   readonly shared: Embedding;
   readonly encoder;
   readonly decoder;
-  readonly lm_head: Linear | undefined;
+  readonly lm_head: Linear;
   readonly #config: T5Config;
 
   constructor(config: T5Config) {
@@ -190,9 +191,10 @@ export class T5ForConditionalGeneration extends Module implements EncoderDecoder
     const { vocabSize, hiddenSize, layers, decoderLayers, isTied } = config;
     this.hiddenSize = hiddenSize;
     this.shared = new Embedding(vocabSize, hiddenSize);
-    this.encoder = stackOf(config, layers, false);
-    this.decoder = stackOf(config, decoderLayers, true);
-    this.lm_head = isTied ? undefined : new Linear(hiddenSize, vocabSize, { bias: false });
+    this.encoder = stackOf(config, layers, false, this.shared);
+    this.decoder = stackOf(config, decoderLayers, true, this.shared);
+    const tied = isTied ? { weight: this.shared.weight } : {};
+    this.lm_head = new Linear(hiddenSize, vocabSize, { bias: false, ...tied });
     this.#config = config;
   }
 
@@ -235,6 +237,6 @@ export class T5ForConditionalGeneration extends Module implements EncoderDecoder
   logits(hidden: Tensor): Tensor {
     const { hiddenSize, isScaled } = this.#config;
     const scaled = isScaled ? hidden.mul(hiddenSize ** -0.5) : hidden;
-    return this.lm_head ? this.lm_head.forward(scaled) : this.shared.project(scaled);
+    return this.lm_head.forward(scaled);
   }
 }

@@ -26,27 +26,20 @@ import type { Device } from './device.ts';
 import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
 import { GenerationConfig } from './generation/configuration.ts';
 import { createModel, type ModelInfo, type PreTrainedModel } from './generation/model.ts';
-import { newCheckpoint, newConfig, newWeights, type SeedOption } from './new-model.ts';
+import { checkCache, checkLoadOptions, commonLoadFields, type CommonLoadOptions } from './load-options.ts';
+import { describeNew, fittedWeights, newCheckpoint, newConfig, newWeights, type SeedOption } from './new-model.ts';
 import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import type { HostTensor, Session, SessionLimits } from './session.ts';
 import { savePretrained } from './trainer/save-model.ts';
 import { frozenAs, type TrainableModel } from './trainer/trainable.ts';
-import { checkpointWeights, overlaidWeights, type WeightStore } from './weight-store.ts';
+import { overlaidWeights, type WeightStore } from './weight-store.ts';
 
-export interface LoadOptions {
-  /** 'cpu' (default): native code; 'cuda' and 'webgpu': this machine's GPU; 'reference': the interpreter, slow and exact. */
-  target?: TargetName;
-  /** The target, under its name in transformers.js. */
-  device?: DeviceName | null;
-  /** The type to compute in. Weights are used as they are stored, so only 'auto' (default) and that type are served. */
-  dtype?: 'auto' | 'float32' | 'fp32' | 'bfloat16' | 'bf16' | 'float16' | 'fp16' | null;
+export interface LoadOptions extends CommonLoadOptions {
   /** 'dynamic' (default): the cache grows by doubling; 'static': it has max_cache_len positions from the start. */
   cache_implementation?: 'dynamic' | 'static' | null;
   /** Positions that a cache can have at most; default max_position_embeddings. */
   max_cache_len?: number | null;
-  /** Rows that can run together at most, beams included; default 8. */
-  max_batch?: number;
   /** Prompt tokens per run at most; longer prompts are read in chunks. Default 512, or what the target has memory for. */
   chunk?: number;
   /** Makes the model from config.json, in place of the architecture that its model_type names. */
@@ -79,48 +72,27 @@ const dtypeNames: Readonly<Record<string, string>> = {
   fp16: 'f16',
 };
 
-export function checkDtype(dtype: LoadOptions['dtype'], checkpoint: Checkpoint): void {
+export function checkDtype({ torch_dtype, dtype = torch_dtype }: CommonLoadOptions, checkpoint: Checkpoint): void {
   if (dtype === undefined || dtype === null || dtype === 'auto') return;
-  const wanted = dtypeNames[dtype];
+  const wanted = Object.hasOwn(dtypeNames, dtype) ? dtypeNames[dtype] : undefined;
   const stored = new Set([...checkpoint.tensors.values()].map((t) => t.dtype));
   if (wanted === undefined || [...stored].some((s) => s !== wanted)) {
     throw new ModelcError(
       'unsupported',
-      `dtype '${dtype}' is not supported for ${checkpoint.dir}, whose weights are ${[...stored].join(', ')}; leave dtype out`,
+      `dtype '${String(dtype)}' is not supported for ${checkpoint.dir}, whose weights are ${[...stored].join(', ')}; leave dtype out`,
     );
   }
 }
 
+/** Names of the options of from_pretrained that not all models have. */
+const ownFields = ['cache_implementation', 'max_cache_len', 'chunk', 'architecture'];
 /** Names of the options of from_pretrained. */
-export const loadFields: readonly string[] = [
-  'target',
-  'device',
-  'dtype',
-  'cache_implementation',
-  'max_cache_len',
-  'max_batch',
-  'chunk',
-  'architecture',
-];
+export const loadFields: readonly string[] = [...commonLoadFields, ...ownFields];
 
-function checkOptions(options: LoadOptions): void {
-  for (const name of Object.keys(options)) {
-    if (!loadFields.includes(name)) {
-      throw new ModelcError(
-        'unsupported',
-        `from_pretrained() does not support the option \`${name}\`; it takes ${loadFields.join(', ')}`,
-      );
-    }
-  }
-  const { cache_implementation: cache, architecture } = options;
-  targetOf(options.target, options.device);
-  if (cache && cache !== 'dynamic' && cache !== 'static') {
-    throw new ModelcError(
-      'unsupported',
-      `cache_implementation '${String(cache)}' is not supported; use 'dynamic' or 'static'`,
-    );
-  }
-  if (architecture !== undefined && typeof architecture !== 'function') {
+function checkOptions(options: LoadOptions, call = 'from_pretrained()'): void {
+  checkLoadOptions(call, options, ownFields);
+  checkCache(options.cache_implementation);
+  if (options.architecture !== undefined && typeof options.architecture !== 'function') {
     throw new ModelcError('input', '`architecture` must be a function from config.json to a model');
   }
 }
@@ -153,9 +125,9 @@ export async function openModel(directory: string, options: LoadOptions = {}): P
 /** The model of a checkpoint, wherever its weights are. */
 export function modelOf(checkpoint: Checkpoint, options: LoadOptions = {}): OpenedModel {
   checkOptions(options);
-  const model = causalLM(checkpoint, options.architecture);
-  checkDtype(options.dtype, checkpoint);
-  return describedModel(model, model.checkpoint, checkpointWeights(model.checkpoint), options);
+  const model = causalLM(checkpoint, options.architecture, options);
+  checkDtype(options, model.checkpoint);
+  return describedModel(model, model.checkpoint, fittedWeights(model, model.config.initializerRange), options);
 }
 
 function describedModel(
@@ -275,8 +247,8 @@ export class AutoModelForCausalLM {
     config: Readonly<Record<string, unknown>>,
     { seed, ...options }: LoadOptions & SeedOption = {},
   ): Promise<PreTrainedModel> {
-    checkOptions(options);
-    const described = describeCausalLM(config, newConfig, options.architecture);
+    checkOptions(options, 'from_config()');
+    const described = describeNew(() => describeCausalLM(config, newConfig, options.architecture));
     const weights = newWeights(described.model, described.config.initializerRange, seed);
     const opened = describedModel(described, newCheckpoint(config), weights, options);
     return loadModel(opened, targetOf(options.target, options.device));

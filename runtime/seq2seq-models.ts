@@ -18,13 +18,14 @@ import type { Device } from './device.ts';
 import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
 import { createSeq2SeqModel, type Seq2SeqModel } from './generation/seq2seq-model.ts';
 import { boundless, checkDtype, count, digestOf, generationConfigOf, type LoadOptions } from './models.ts';
-import { newCheckpoint, newConfig, newWeights, type SeedOption } from './new-model.ts';
+import { checkCache, checkLoadOptions } from './load-options.ts';
+import { describeNew, fittedWeights, newCheckpoint, newConfig, newWeights, type SeedOption } from './new-model.ts';
 import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import type { HostTensor, Session, SessionLimits } from './session.ts';
 import { savePretrained } from './trainer/save-model.ts';
 import { frozenAs, type TrainableModel } from './trainer/trainable.ts';
-import { checkpointWeights, overlaidWeights, type WeightStore } from './weight-store.ts';
+import { overlaidWeights, type WeightStore } from './weight-store.ts';
 
 /** Options of from_pretrained for models with an encoder. */
 export interface Seq2SeqLoadOptions extends Omit<LoadOptions, 'architecture'> {
@@ -32,16 +33,7 @@ export interface Seq2SeqLoadOptions extends Omit<LoadOptions, 'architecture'> {
   max_length?: number | null;
 }
 
-const fields: Readonly<Record<keyof Seq2SeqLoadOptions, true>> = {
-  target: true,
-  device: true,
-  dtype: true,
-  cache_implementation: true,
-  max_cache_len: true,
-  max_batch: true,
-  chunk: true,
-  max_length: true,
-};
+const ownFields = ['cache_implementation', 'max_cache_len', 'chunk', 'max_length'];
 
 const defaultBatch = 8;
 /** Where a model has no bound, tokens of a source and of a target. */
@@ -49,21 +41,9 @@ const defaultLength = 512;
 /** Targets begin with a token or a few. */
 const defaultChunk = 64;
 
-function checkOptions(options: Seq2SeqLoadOptions): void {
-  const unknown = Object.keys(options).find((name) => !Object.hasOwn(fields, name));
-  if (unknown !== undefined) {
-    throw new ModelcError(
-      'unsupported',
-      `from_pretrained() does not support the option \`${unknown}\` for this model; it takes ${Object.keys(fields).join(', ')}`,
-    );
-  }
-  const { cache_implementation: cache } = options;
-  if (cache && cache !== 'dynamic' && cache !== 'static') {
-    throw new ModelcError(
-      'unsupported',
-      `cache_implementation '${String(cache)}' is not supported; use 'dynamic' or 'static'`,
-    );
-  }
+function checkOptions(options: Seq2SeqLoadOptions, call = 'from_pretrained()'): void {
+  checkLoadOptions(call, options, ownFields);
+  checkCache(options.cache_implementation);
 }
 
 /** A model of a checkpoint, and what it is to be compiled for. */
@@ -103,9 +83,10 @@ export class AutoModelForSeq2SeqLM {
    */
   static async from_pretrained(directory: string, options: Seq2SeqLoadOptions = {}): Promise<Seq2SeqModel> {
     checkOptions(options);
-    const { checkpoint, ...model } = seq2seqLM(await openCheckpoint(directory));
-    checkDtype(options.dtype, checkpoint);
-    return openSeq2Seq(described(checkpoint, model, checkpointWeights(checkpoint), options));
+    const model = seq2seqLM(await openCheckpoint(directory), options);
+    checkDtype(options, model.checkpoint);
+    const weights = fittedWeights(model, model.initializerRange);
+    return openSeq2Seq(described(model.checkpoint, model, weights, options));
   }
 
   /**
@@ -116,8 +97,8 @@ export class AutoModelForSeq2SeqLM {
     config: Readonly<Record<string, unknown>>,
     { seed, ...options }: Seq2SeqLoadOptions & SeedOption = {},
   ): Promise<Seq2SeqModel> {
-    checkOptions(options);
-    const model = describeSeq2Seq(config, newConfig);
+    checkOptions(options, 'from_config()');
+    const model = describeNew(() => describeSeq2Seq(config, newConfig));
     const weights = newWeights(model.model, model.initializerRange, seed);
     return openSeq2Seq(described(newCheckpoint(config), model, weights, options));
   }

@@ -1,7 +1,7 @@
 // AutoModel and its kin for tasks: a checkpoint folder, or a config alone, to a model that reads whole sequences at once. The
 // model is compiled in this process for the CPU or a GPU, or with `target: 'reference'` interpreted; the entry with a loss
 // at its first use.
-import { type TaskEntry, type Traced, traceTask } from '../frontends/dsl/index.ts';
+import { type ProblemType, type TaskEntry, type Traced, traceTask } from '../frontends/dsl/index.ts';
 import {
   describeTask,
   openCheckpoint,
@@ -9,13 +9,15 @@ import {
   type TaskName,
   taskModel,
 } from '../frontends/huggingface/index.ts';
+import { isObject } from '../frontends/huggingface/json.ts';
 import { ModelcError } from '../ir/error.ts';
 import type { Target } from '../ir/target.ts';
 import { arenaBytes, compile } from './compiler.ts';
 import type { Device } from './device.ts';
 import { type DeviceName, devices, type TargetName, targetOf } from './devices.ts';
-import { checkDtype, count, digestOf, type LoadOptions } from './models.ts';
-import { newCheckpoint, newConfig, newWeights, type SeedOption } from './new-model.ts';
+import { checkLoadOptions, type CommonLoadOptions } from './load-options.ts';
+import { checkDtype, count, digestOf } from './models.ts';
+import { describeNew, fittedWeights, newCheckpoint, newConfig, newWeights, type SeedOption } from './new-model.ts';
 import { ProgramSession } from './program-session.ts';
 import { ReferenceSession } from './reference-session.ts';
 import {
@@ -28,25 +30,28 @@ import {
 import type { HostTensor, Session } from './session.ts';
 import { savePretrained } from './trainer/save-model.ts';
 import { frozenAs, type TrainableModel } from './trainer/trainable.ts';
-import { checkpointWeights, overlaidWeights, type WeightStore } from './weight-store.ts';
+import { overlaidWeights, type WeightStore } from './weight-store.ts';
+
+/** What a model of a task is, whatever its config.json says. */
+export interface LabelOptions {
+  /** Classes of a classifier; it is made new where the checkpoint has another number of them. */
+  num_labels?: number | null;
+  /** Their names by number, and numbers by name. */
+  id2label?: Readonly<Record<string, string>> | null;
+  label2id?: Readonly<Record<string, number>> | null;
+  /** Which loss a classifier of sequences has. */
+  problem_type?: ProblemType | null;
+}
 
 /** Options of from_pretrained for models that read whole sequences. */
-export interface TaskLoadOptions extends Pick<LoadOptions, 'target' | 'device' | 'dtype' | 'max_batch'> {
+export interface TaskLoadOptions extends CommonLoadOptions, LabelOptions {
   /** Tokens of a row at most; default what the model has positions for. */
   max_length?: number | null;
 }
 
-const fields: readonly string[] = ['target', 'device', 'dtype', 'max_batch', 'max_length'];
+const labelFields = ['num_labels', 'id2label', 'label2id', 'problem_type'] as const;
+const ownFields = ['max_length', ...labelFields];
 const defaultBatch = 8;
-
-function checkOptions(options: TaskLoadOptions): void {
-  const unknown = Object.keys(options).find((name) => !fields.includes(name));
-  if (unknown === undefined) return;
-  throw new ModelcError(
-    'unsupported',
-    `from_pretrained() does not support the option \`${unknown}\` for this model; it takes ${fields.join(', ')}`,
-  );
-}
 
 /** Upper bounds of the dims of a run. */
 export interface Limits extends Readonly<Record<string, number>> {
@@ -71,14 +76,45 @@ export async function loadTask<O>(
   name: TaskName,
   options: TaskLoadOptions = {},
 ): Promise<SequenceModel<O>> {
-  checkOptions(options);
+  checkLoadOptions('from_pretrained()', options, ownFields);
   const target = targetOf(options.target, options.device);
-  const model = taskModel(await openCheckpoint(directory), name);
-  checkDtype(options.dtype, model.checkpoint);
-  return openTask<O>({ model, limits: limitsOf(model, options), weights: checkpointWeights(model.checkpoint), target });
+  const checkpoint = await openCheckpoint(directory);
+  const model = taskModel({ ...checkpoint, config: withLabels(checkpoint.config, options) }, name, options);
+  checkDtype(options, model.checkpoint);
+  const weights = fittedWeights(model, model.initializerRange);
+  return openTask<O>({ model, limits: limitsOf(model, options), weights, target });
 }
 
 type ModelConfig = Readonly<Record<string, unknown>>;
+
+/** A config with what the options say of classes, as transformers writes it: names by number and numbers by name. */
+function withLabels(config: ModelConfig, options: LabelOptions): ModelConfig {
+  const given = Object.fromEntries(
+    labelFields.flatMap((name) => (options[name] == null ? [] : [[name, options[name]]])),
+  );
+  const { num_labels: labels, id2label: names, ...others } = given as LabelOptions;
+  if (labels == null && names == null) return { ...config, ...others };
+  const isNumber = labels == null || (Number.isSafeInteger(labels) && labels > 0 && labels <= 2 ** 20);
+  if (!isNumber) throw new ModelcError('input', `\`num_labels\` must be a positive integer, but is ${String(labels)}`);
+  const isNamed = typeof names === 'object' && names !== null && !Array.isArray(names);
+  if (names != null && !isNamed) throw new ModelcError('input', '`id2label` must be an object such as { 0: "no" }');
+  if (isNamed && labels != null && Object.keys(names).length !== labels) {
+    throw new ModelcError(
+      'input',
+      `\`num_labels\` is ${labels}, but \`id2label\` has ${Object.keys(names).length} names; leave one out`,
+    );
+  }
+  const { num_labels, ...rest } = config;
+  const known: unknown = rest.id2label;
+  const keeps = !isNamed && isObject(known) && Object.keys(known).length === labels;
+  if (keeps) return { ...rest, ...others };
+  const id2label = isNamed
+    ? names
+    : Object.fromEntries(Array.from({ length: labels ?? 0 }, (_, i) => [i, `LABEL_${i}`]));
+  const label2id =
+    others.label2id ?? Object.fromEntries(Object.entries(id2label).map(([id, name]) => [name, Number(id)]));
+  return { ...rest, ...others, id2label, label2id };
+}
 export type NewTaskOptions = TaskLoadOptions & SeedOption;
 
 /**
@@ -86,17 +122,18 @@ export type NewTaskOptions = TaskLoadOptions & SeedOption;
  * Throws ModelcError 'checkpoint' for a config that describes no model that has the task.
  */
 async function newTask<O>(
-  config: ModelConfig,
+  given: ModelConfig,
   name: TaskName,
   { seed, ...options }: NewTaskOptions,
 ): Promise<SequenceModel<O>> {
-  checkOptions(options);
+  checkLoadOptions('from_config()', options, ownFields);
   const target = targetOf(options.target, options.device);
-  const described = describeTask(config, newConfig, name);
+  const config = withLabels(given, options);
+  const described = describeNew(() => describeTask(config, newConfig, name));
   const { task, initializerRange } = described;
   const weights = newWeights(task.model, initializerRange, seed);
   const graph: TaskModel['graph'] = (entry, limits) => traceTask(task, entry, limits, weights.resolve);
-  const model: TaskModel = { ...described, checkpoint: newCheckpoint(config), graph };
+  const model: TaskModel = { ...described, checkpoint: newCheckpoint(config), fresh: new Map(), notes: [], graph };
   return openTask<O>({ model, limits: limitsOf(model, options), weights, target });
 }
 

@@ -113,7 +113,7 @@ describe('a new encoder for a task', () => {
       /^the config has model_type .gpt2./,
     );
     const bad = { ...options, chunk: 4 };
-    await expect(AutoModel.from_config(bert, bad)).rejects.toThrow(/does not support the option `chunk`/);
+    await expect(AutoModel.from_config(bert, bad)).rejects.toThrow(/from_config\(\) does not know the option `chunk`/);
   });
 });
 

@@ -128,7 +128,8 @@ async function checkpointOf(config: Readonly<Record<string, unknown>>, has: read
   writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
   let seed = 1;
   const uniform = (): number => (seed = (seed * 48271) % 2147483647) / 2147483647;
-  const { model } = describeSeq2Seq(config, 'config.json', (name) => has.includes(name));
+  const untied = has.includes('lm_head.weight');
+  const { model } = describeSeq2Seq(config, 'config.json', (name) => has.includes(name), { untied });
   const parameters = model.named();
   const tensors = [...initialValues(model, uniform, range)].map(([name, data]) => {
     const { shape } = parameters.get(name)!;

@@ -146,6 +146,17 @@ const kinds: readonly Kind[] = [
   },
 ];
 
+/** Every family with its config and the tasks that it is asked of. */
+export const smallConfigs = [
+  ...Object.entries(causal).map(([family, config]) => smallConfig(family, config, ['causal-lm'])),
+  ...Object.entries(seq2seq).map(([family, config]) => smallConfig(family, config, ['seq2seq-lm'])),
+  ...Object.entries(encoders).map(([family, config]) => smallConfig(family, config, ['encoder', ...encoderHeads])),
+];
+
+function smallConfig(model_type: string, config: JsonObject, tasks: readonly TaskName[]) {
+  return { config: { ...config, model_type } as JsonObject & { readonly model_type: string }, tasks };
+}
+
 /** Every family of decoders and of encoder-decoders, and every family of encoders with every head and loss that it has. */
 export const smallTasks: readonly SmallTask[] = kinds.flatMap(({ families, configs, tasksOf }) =>
   families.flatMap((family) => (Object.hasOwn(configs, family) ? tasksOf(family, configs[family]) : [])),

@@ -12,6 +12,20 @@ import { op, type Tensor, withScope } from './tensor.ts';
 /** Says in which dtype a weight is stored; throws ModelcError 'checkpoint' if there is none of that name and shape. */
 export type WeightResolver = (name: string, shape: readonly number[]) => DType;
 
+/** How many Parameters may still be made, and what is thrown beyond that. */
+let budget: { left: number; readonly excess: () => Error } | undefined;
+
+/** Runs `make`, which may make `limit` Parameters: what asks for more comes from outside, and could ask for ever. */
+export function withParameterLimit<T>(limit: number, excess: () => Error, make: () => T): T {
+  const outer = budget;
+  budget = { left: limit, excess };
+  try {
+    return make();
+  } finally {
+    budget = outer;
+  }
+}
+
 /** A learned tensor: a weight of the checkpoint or, where it is trained, a state in f32 that begins as that weight. */
 export class Parameter {
   #bound: { name: string; resolve: WeightResolver; isTrained: boolean } | undefined;
@@ -20,7 +34,9 @@ export class Parameter {
     readonly shape: readonly number[],
     /** Its values in a new model. */
     readonly initializer: Initializer = normal(),
-  ) {}
+  ) {
+    if (budget && --budget.left < 0) throw budget.excess();
+  }
 
   /** The weight as it is stored. */
   get stored(): Tensor {
@@ -128,6 +144,24 @@ export abstract class Module {
   }
 }
 
+/** Every path at which a model holds a Parameter, by the first of them: more than one where weights are tied. */
+export function pathsOf(model: Module): Map<string, string[]> {
+  const paths = new Map<Parameter, string[]>();
+  const visit = (value: unknown, path: string, above: readonly unknown[]): void => {
+    if (value instanceof Parameter) {
+      const known = paths.get(value) ?? [];
+      known.push(path);
+      paths.set(value, known);
+    } else if ((value instanceof Module || Array.isArray(value)) && !above.includes(value)) {
+      const fields = Array.isArray(value) ? value.entries() : Object.entries(value);
+      for (const [field, child] of fields)
+        visit(child, path === '' ? `${field}` : `${path}.${field}`, [...above, value]);
+    }
+  };
+  visit(model, '', []);
+  return new Map([...paths.values()].map((all) => [all[0], all]));
+}
+
 class Group extends Module {}
 
 /** A module that does nothing but give its fields a common path. */
@@ -141,15 +175,21 @@ export const moduleTree = (path: string, members: Members): Members =>
   path.split('.').reduceRight<Members>((inner, name) => ({ [name]: group(inner) }), members);
 
 /**
- * The initial values of all parameters by path, drawn in the order of the model's fields. `uniform` gives numbers of
- * [0, 1); two of them become a normal number (Box and Muller, 1958). `range`: transformers' initializer_range.
+ * The initial values of parameters by path, drawn in their order. `uniform` gives numbers of [0, 1); two of them become a
+ * normal number (Box and Muller, 1958). `range`: transformers' initializer_range.
  */
-export function initialValues(model: Module, uniform: () => number, range = 0.02): Map<string, Float32Array> {
+export function drawValues(
+  parameters: ReadonlyMap<string, Parameter>,
+  uniform: () => number,
+  range: number,
+): Map<string, Float32Array> {
   const normalNumber = (): number => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
   const random: InitialRandom = { uniform, normal: normalNumber, range };
-  const values = new Map<string, Float32Array>();
-  for (const [path, field] of model.named()) {
-    if (field instanceof Parameter) values.set(path, field.initializer(field.shape, random));
-  }
-  return values;
+  return new Map([...parameters].map(([path, { shape, initializer }]) => [path, initializer(shape, random)]));
+}
+
+/** The initial values of all parameters of a model, in the order of its fields. */
+export function initialValues(model: Module, uniform: () => number, range = 0.02): Map<string, Float32Array> {
+  const fields = [...model.named()].flatMap(([path, f]) => (f instanceof Parameter ? [[path, f] as const] : []));
+  return drawValues(new Map(fields), uniform, range);
 }

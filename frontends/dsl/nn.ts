@@ -11,7 +11,10 @@ import type { Rotation } from './rope.ts';
 import { op, Tensor, where } from './tensor.ts';
 
 export interface LinearOptions {
-  readonly bias?: boolean;
+  /** Whether there is a bias, or that of another layer. */
+  readonly bias?: boolean | Parameter;
+  /** The weight of another layer or a table of embeddings, which serves this one, too. */
+  readonly weight?: Parameter;
   /** The weight's values in a new model. */
   readonly initializer?: Initializer;
   /** The bias's. */
@@ -26,11 +29,11 @@ export class Linear extends Module {
   constructor(
     inFeatures: number,
     outFeatures: number,
-    { bias = true, initializer = normal(), biasInitializer = zeros }: LinearOptions = {},
+    { bias = true, weight, initializer = normal(), biasInitializer = zeros }: LinearOptions = {},
   ) {
     super();
-    this.weight = new Parameter([outFeatures, inFeatures], initializer);
-    this.bias = bias ? new Parameter([outFeatures], biasInitializer) : undefined;
+    this.weight = weight ?? new Parameter([outFeatures, inFeatures], initializer);
+    this.bias = bias === true ? new Parameter([outFeatures], biasInitializer) : bias || undefined;
   }
 
   /** x [.., in] to [.., out]. */

@@ -87,9 +87,10 @@ async function openShards(
   return tensors;
 }
 
-/** Looks up the weights that a model asks for. */
-export function weightResolver(checkpoint: Checkpoint): WeightResolver {
+/** Looks up the weights that a model asks for; those that `fresh` names are made, in f32. */
+export function weightResolver(checkpoint: Checkpoint, fresh?: ReadonlyMap<string, unknown>): WeightResolver {
   return (name, shape) => {
+    if (fresh?.has(name)) return 'f32';
     const tensor = checkpoint.tensors.get(name);
     if (!tensor) {
       throw new ModelcError(

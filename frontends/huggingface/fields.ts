@@ -3,17 +3,43 @@ import { type ActivationName, activationNames, isActivation } from '../dsl/index
 import { ModelcError } from '../../ir/error.ts';
 import { isObject, type JsonObject } from './json.ts';
 
+/** What the numbers of a config are compared with before anything of their size is made. */
+export interface Bounds {
+  /** The longest axis of a tensor. */
+  readonly size: number;
+  /** How many tensors there are. */
+  readonly parts: number;
+  /** Whose they are, for messages. */
+  readonly holder: string;
+}
+
+/** Of models without weights. */
+const newBounds: Bounds = { size: 2 ** 22, parts: 2 ** 14, holder: 'a new model' };
+/** Positions and token ids are 32-bit integers in compiled code. */
+const largest = 2 ** 31 - 1;
+const isToken = (v: unknown): v is number => Number.isSafeInteger(v) && (v as number) >= 0 && (v as number) <= largest;
+
+/** What is known of a checkpoint when its config is read. */
+export interface Beside {
+  readonly bounds?: Bounds;
+  /** Whether the weights hold an output layer of their own, whatever the config says of tying. */
+  readonly untied?: boolean;
+  /** Takes what the user should know: a warning. */
+  note?(text: string): void;
+}
+
 /** Typed access to the fields of a JSON object. A field that is null counts as absent, as in Python. */
 export class Fields {
   constructor(
     readonly json: JsonObject,
     /** File and place, for messages. */
     readonly where: string,
+    readonly beside: Beside = {},
   ) {}
 
   /** The same fields, with values for those that are absent; null stays null. */
   withDefaults(defaults: JsonObject): Fields {
-    return new Fields({ ...defaults, ...this.json }, this.where);
+    return new Fields({ ...defaults, ...this.json }, this.where, this.beside);
   }
 
   fail(name: string, expected: string): never {
@@ -30,9 +56,39 @@ export class Fields {
   has(name: string): boolean {
     return Object.hasOwn(this.json, name) && this.json[name] !== null;
   }
+  /** A number that nothing is made of: a position, a window, a choice. */
   count(name: string, fallback?: number): number {
     const is = (v: unknown): v is number => Number.isSafeInteger(v) && (v as number) > 0;
-    return this.#value(name, fallback, is, 'a positive integer');
+    return this.#upTo(largest, name, this.#value(name, fallback, is, 'a positive integer'));
+  }
+  /** What tables of the length `limit` or more are made of. */
+  upTo(limit: number, name: string, fallback?: number): number {
+    return this.#upTo(limit, name, this.count(name, fallback));
+  }
+  #upTo(limit: number, name: string, value: number): number {
+    return value <= limit ? value : this.fail(name, `at most ${limit}`);
+  }
+  /** The length of an axis of a weight, or a divisor of it. */
+  size(name: string, fallback?: number): number {
+    const value = this.count(name, fallback);
+    const { size, holder } = this.beside.bounds ?? newBounds;
+    return value <= size ? value : this.#excessive(name, value, `${holder} has no axis longer than ${size}`);
+  }
+  /** How many layers, or other parts with weights of their own, there are. */
+  parts(name: string, fallback?: number): number {
+    const value = this.count(name, fallback);
+    const { parts, holder } = this.beside.bounds ?? newBounds;
+    return value <= parts ? value : this.#excessive(name, value, `${holder} has at most ${parts} tensors`);
+  }
+  #excessive(name: string, value: number, truth: string): never {
+    throw new ModelcError(
+      'checkpoint',
+      `${this.where}: ${name} is ${value}, but ${truth}; they do not belong together`,
+    );
+  }
+  /** Whether the output layer is the table of embeddings. */
+  isTied(fallback: boolean): boolean {
+    return this.flag('tie_word_embeddings', fallback) && !this.beside.untied;
   }
   /** A positive integer; 0 for null. */
   countOrNone(name: string): number {
@@ -69,18 +125,17 @@ export class Fields {
   object(name: string): Fields | undefined {
     if (!this.has(name)) return undefined;
     const value = this.json[name];
-    return isObject(value) ? new Fields(value, `${this.where}: ${name}`) : this.fail(name, 'an object');
+    return isObject(value) ? new Fields(value, `${this.where}: ${name}`, this.beside) : this.fail(name, 'an object');
   }
-  /** A token id, or undefined. */
+  /** A token id, or undefined; -1 says that there is none, as LLaMA's first configs have it. */
   token(name: string): number | undefined {
-    const is = (v: unknown): v is number => Number.isSafeInteger(v) && (v as number) >= 0;
-    return this.has(name) ? this.#value(name, undefined, is, 'a token id') : undefined;
+    if (!this.has(name) || this.json[name] === -1) return undefined;
+    return this.#value(name, undefined, isToken, 'a token id');
   }
   /** A token id, a list of them, or undefined. */
   tokens(name: string): number | readonly number[] | undefined {
     const value = this.json[name];
     if (!Array.isArray(value)) return this.token(name);
-    const ok = value.length > 0 && value.every((v) => Number.isSafeInteger(v) && v >= 0);
-    return ok ? (value as number[]) : this.fail(name, 'a token id or a list of them');
+    return value.every(isToken) ? value : this.fail(name, 'a token id or a list of them');
   }
 }

@@ -1,10 +1,12 @@
 // Hugging Face checkpoints in: config.json and safetensors to models and weights.
 export { type Checkpoint, openCheckpoint, weightResolver } from './checkpoint.ts';
+export type { FitOptions } from './fit.ts';
 export {
   type Architecture,
   type CausalDescription,
   type CausalLM,
   causalLM,
+  type Fitted,
   describeCausalLM,
   supportedModels,
 } from './models.ts';

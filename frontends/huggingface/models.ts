@@ -12,9 +12,9 @@ import {
 import { type Checkpoint, weightResolver } from './checkpoint.ts';
 import type { Described } from './families/family.ts';
 import { families, seq2seqFamilies } from './families/index.ts';
-import { Fields } from './fields.ts';
+import { type Beside, Fields } from './fields.ts';
+import { type FitOptions, fitted, type Fit } from './fit.ts';
 import { type JsonObject, quote } from './json.ts';
-import type { StoredTensor } from './safetensors.ts';
 
 /** Makes a model from the config.json of its checkpoint. The paths of its fields are the names of the weights. */
 export type Architecture = (config: JsonObject) => CausalModel;
@@ -36,10 +36,14 @@ export interface CausalDescription {
   readonly loraTargets: readonly string[] | undefined;
 }
 
-/** A decoder-only language model that a checkpoint holds. */
-export interface CausalLM extends CausalDescription {
-  /** The checkpoint, its weights under the names that the model has for them. */
+/** What a checkpoint has for a model. */
+export interface Fitted extends Pick<Fit, 'fresh' | 'notes'> {
+  /** The checkpoint, those of its weights that the model reads, under the names that it has for them. */
   readonly checkpoint: Checkpoint;
+}
+
+/** A decoder-only language model that a checkpoint holds. */
+export interface CausalLM extends CausalDescription, Fitted {
   /** The graph of an entry; see traceCausalLM for its inputs and results. */
   graph(entry: CausalEntry, limits: CausalLimits): Traced;
 }
@@ -121,19 +125,15 @@ const knownOrOwn = (fields: Fields, architecture: Architecture | undefined): Kno
  * The model of a config.json, which `where` names in messages: the one that `architecture` makes, else the one that its
  * model_type names. Throws ModelcError 'checkpoint' for an unknown architecture or an inconsistent config.
  */
-export function describeCausalLM(config: JsonObject, where: string, architecture?: Architecture): CausalDescription {
-  const fields = new Fields(config, where);
-  return describe(fields, knownOrOwn(fields, architecture));
-}
-
-/** Checkpoints of a model without its head lack the path of that model in their names. */
-export function underPrefix(
-  tensors: ReadonlyMap<string, StoredTensor>,
-  prefix: string,
-): ReadonlyMap<string, StoredTensor> {
-  if (prefix === '' || [...tensors.keys()].some((name) => name.startsWith(`${prefix}.`))) return tensors;
-  const renamed = [...tensors].map(([name, tensor]) => [`${prefix}.${name}`, tensor] as const);
-  return new Map([...tensors, ...renamed]);
+export function describeCausalLM(
+  config: JsonObject,
+  where: string,
+  architecture?: Architecture,
+  beside: Beside = {},
+): CausalDescription & { readonly prefix: string } {
+  const fields = new Fields(config, where, beside);
+  const known = knownOrOwn(fields, architecture);
+  return { ...describe(fields, known), prefix: known.prefix };
 }
 
 /** Throws ModelcError 'unsupported' for weights that are packed. */
@@ -146,15 +146,28 @@ export function refuseQuantized(fields: Fields): void {
 }
 
 /** The model of a checkpoint. Errors are those of describeCausalLM, and 'checkpoint' for weights that do not fit it. */
-export function causalLM(checkpoint: Checkpoint, architecture?: Architecture): CausalLM {
-  const fields = new Fields(checkpoint.config, `${checkpoint.dir}/config.json`);
-  refuseQuantized(fields);
-  const known = knownOrOwn(fields, architecture);
-  const named = { ...checkpoint, tensors: underPrefix(checkpoint.tensors, known.prefix) };
-  const weights = weightResolver(named);
-  return {
-    ...describe(fields, known),
-    checkpoint: named,
-    graph: (entry, limits) => traceCausalLM(known.model, entry, limits, weights),
-  };
+export function causalLM(checkpoint: Checkpoint, architecture?: Architecture, options: FitOptions = {}): CausalLM {
+  const where = `${checkpoint.dir}/config.json`;
+  refuseQuantized(new Fields(checkpoint.config, where));
+  const { described, fit } = fitted(
+    checkpoint,
+    (beside) => describeCausalLM(checkpoint.config, where, architecture, beside),
+    ({ model, prefix }) => ({
+      model,
+      prefix,
+      isNew: (path) => !architecture && !path.startsWith(`${prefix}.`),
+      isOwn: architecture !== undefined,
+    }),
+    options,
+  );
+  const found = fittedCheckpoint(checkpoint, fit);
+  const weights = weightResolver(found.checkpoint, fit.fresh);
+  return { ...described, ...found, graph: (entry, limits) => traceCausalLM(described.model, entry, limits, weights) };
 }
+
+/** A checkpoint of the weights that a model reads. */
+export const fittedCheckpoint = (checkpoint: Checkpoint, { tensors, fresh, notes }: Fit): Fitted => ({
+  checkpoint: { ...checkpoint, tensors },
+  fresh,
+  notes,
+});

@@ -1,6 +1,7 @@
 // safetensors: a file of tensors. Layout: u64 length of a JSON header, the header {name: {dtype, shape, data_offsets}},
 // then the data, row-major and little-endian, without holes. The reader takes nothing on trust and reads only headers;
 // tensors stay spans of the file, to be mapped or streamed. https://github.com/huggingface/safetensors
+import { closeSync, openSync, readSync } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { bf16BitsToF32, type DType, dtypeInfo, f16BitsToF32 } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
@@ -47,6 +48,7 @@ const formatOf = Object.fromEntries(
 const headerLimit = 100_000_000;
 const maxRank = 64;
 const again = 'download the file again';
+const comparedBytes = 2 ** 20;
 
 export interface SafetensorsFile {
   readonly path: string;
@@ -194,6 +196,25 @@ export async function readSpan(span: FileSpan): Promise<Uint8Array> {
     return await readExactly(file, span.path, span.offset, span.bytes);
   } finally {
     await file.close();
+  }
+}
+
+/** Whether two spans hold the same bytes; stops at the first piece that differs. */
+export function sameBytes(a: FileSpan, b: FileSpan): boolean {
+  if (a.bytes !== b.bytes) return false;
+  const [one, other] = [Buffer.alloc(Math.min(a.bytes, comparedBytes)), Buffer.alloc(Math.min(a.bytes, comparedBytes))];
+  const files = [openSync(a.path, 'r'), openSync(b.path, 'r')];
+  try {
+    for (let done = 0; done < a.bytes; ) {
+      const length = Math.min(comparedBytes, a.bytes - done);
+      const read = readSync(files[0], one, 0, length, a.offset + done);
+      if (read === 0 || readSync(files[1], other, 0, read, b.offset + done) !== read) return false;
+      if (!one.subarray(0, read).equals(other.subarray(0, read))) return false;
+      done += read;
+    }
+    return true;
+  } finally {
+    for (const file of files) closeSync(file);
   }
 }
 

@@ -16,9 +16,10 @@ import {
 } from '../dsl/index.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { seq2seqFamilies } from './families/index.ts';
-import { Fields } from './fields.ts';
+import { type Beside, Fields } from './fields.ts';
+import { type FitOptions, fitted } from './fit.ts';
 import { type JsonObject, quote } from './json.ts';
-import { refuseQuantized, underPrefix } from './models.ts';
+import { type Fitted, fittedCheckpoint, refuseQuantized } from './models.ts';
 
 /** An encoder-decoder model as its config.json describes it. */
 export interface Seq2SeqDescription {
@@ -38,10 +39,7 @@ export interface Seq2SeqDescription {
 }
 
 /** An encoder-decoder model that a checkpoint holds. */
-export interface Seq2SeqLM extends Seq2SeqDescription {
-  /** The checkpoint, its weights under the names that the model has for them. */
-  readonly checkpoint: Checkpoint;
-}
+export interface Seq2SeqLM extends Seq2SeqDescription, Fitted {}
 
 /** The entries of an encoder-decoder model. */
 export type Seq2SeqGraph = TaskEntry | Seq2SeqEntry;
@@ -57,8 +55,9 @@ export function describeSeq2Seq(
   config: JsonObject,
   where: string,
   has: (weight: string) => boolean = () => false,
+  beside: Beside = {},
 ): Seq2SeqDescription {
-  const fields = new Fields(config, where);
+  const fields = new Fields(config, where, beside);
   const modelType = fields.text('model_type', '');
   if (!Object.hasOwn(seq2seqFamilies, modelType)) {
     throw new ModelcError(
@@ -89,11 +88,17 @@ const withoutPrefix = (name: string, prefix: string): string =>
   name.startsWith(`${prefix}.`) ? name.slice(prefix.length + 1) : name;
 
 /** The model of a checkpoint. Errors are those of describeSeq2Seq, and 'checkpoint' for weights that do not fit it. */
-export function seq2seqLM(checkpoint: Checkpoint): Seq2SeqLM {
-  const where = `${checkpoint.dir}/config.json`;
-  refuseQuantized(new Fields(checkpoint.config, where));
-  const described = describeSeq2Seq(checkpoint.config, where, (name) => checkpoint.tensors.has(name));
-  return { ...described, checkpoint: { ...checkpoint, tensors: underPrefix(checkpoint.tensors, described.prefix) } };
+export function seq2seqLM(checkpoint: Checkpoint, options: FitOptions = {}): Seq2SeqLM {
+  const { config, dir } = checkpoint;
+  const where = `${dir}/config.json`;
+  refuseQuantized(new Fields(config, where));
+  const { described, fit } = fitted(
+    checkpoint,
+    ({ tensors, ...beside }) => describeSeq2Seq(config, where, (name) => tensors.has(name), beside),
+    ({ model, prefix }) => ({ model, prefix, isNew: (path) => path.startsWith('lm_head.') }),
+    options,
+  );
+  return { ...described, ...fittedCheckpoint(checkpoint, fit) };
 }
 
 /** The graph of an entry of a model. */

@@ -16,11 +16,11 @@ import {
 } from '../dsl/index.ts';
 import { type Checkpoint, weightResolver } from './checkpoint.ts';
 import { encoderFamilies } from './families/index.ts';
-import { Fields } from './fields.ts';
+import { type Beside, Fields } from './fields.ts';
+import { type FitOptions, fitted } from './fit.ts';
 import { type JsonObject, quote } from './json.ts';
-import { describeCausalLM, refuseQuantized, underPrefix } from './models.ts';
+import { describeCausalLM, type Fitted, fittedCheckpoint, refuseQuantized } from './models.ts';
 import { describeSeq2Seq } from './seq2seq.ts';
-import type { StoredTensor } from './safetensors.ts';
 
 /** `encoder`: the model without a head. */
 export const taskNames = ['causal-lm', 'seq2seq-lm', 'encoder', ...encoderHeads] as const;
@@ -43,9 +43,7 @@ export interface TaskDescription {
 }
 
 /** A model of a checkpoint, for one task. */
-export interface TaskModel extends TaskDescription {
-  /** The checkpoint, its weights under the names that the model has for them. */
-  readonly checkpoint: Checkpoint;
+export interface TaskModel extends TaskDescription, Fitted {
   /** The graph of an entry; `limits` are upper bounds of the dims `batch` and `seq`. */
   graph(entry: TaskEntry, limits: Readonly<Record<string, number>>): Traced;
 }
@@ -74,10 +72,11 @@ export function describeTask(
   where: string,
   name: TaskName,
   has?: (weight: string) => boolean,
+  beside: Beside = {},
 ): TaskDescription {
-  const fields = new Fields(config, where);
+  const fields = new Fields(config, where, beside);
   if (name === 'causal-lm') {
-    const { model, loraTargets, config: about } = describeCausalLM(config, where);
+    const { model, loraTargets, prefix, config: about } = describeCausalLM(config, where, undefined, beside);
     const { modelType, vocabSize, maxPositionEmbeddings: maxPositions, initializerRange } = about;
     return {
       name,
@@ -86,12 +85,12 @@ export function describeTask(
       vocabSize,
       maxPositions,
       initializerRange,
-      prefix: '',
+      prefix,
       loraTargets,
     };
   }
   if (name === 'seq2seq-lm') {
-    const { maxPositions = Number.POSITIVE_INFINITY, ...described } = describeSeq2Seq(config, where, has);
+    const { maxPositions = Number.POSITIVE_INFINITY, ...described } = describeSeq2Seq(config, where, has, beside);
     return { ...described, name, maxPositions };
   }
   const modelType = fields.text('model_type', '');
@@ -120,31 +119,23 @@ export function describeTask(
   };
 }
 
-type Tensors = ReadonlyMap<string, StoredTensor>;
-
-/** The names that weights have in PyTorch today. Old checkpoints call the parameters of norms gamma and beta. */
-const renamed = (tensors: Tensors): Tensors =>
-  new Map([...tensors].map(([name, t]) => [name.replace(/\.gamma$/, '.weight').replace(/\.beta$/, '.bias'), t]));
-
-/** Weights of a model with a head, under the names that the model without it has for them. */
-function withoutPrefix(tensors: Tensors, prefix: string): Tensors {
-  const start = `${prefix}.`;
-  const inner = [...tensors].filter(([name]) => name.startsWith(start));
-  return inner.length === 0 ? tensors : new Map(inner.map(([name, t]) => [name.slice(start.length), t]));
-}
-
 /** The model of a checkpoint, for a task. Errors are those of describeTask, and 'checkpoint' for weights that do not fit. */
-export function taskModel(checkpoint: Checkpoint, name: TaskName): TaskModel {
-  const where = `${checkpoint.dir}/config.json`;
-  refuseQuantized(new Fields(checkpoint.config, where));
-  const described = describeTask(checkpoint.config, where, name, (weight) => checkpoint.tensors.has(weight));
-  const { modelType, prefix, task } = described;
-  const tensors = renamed(checkpoint.tensors);
-  const named: Checkpoint = {
-    ...checkpoint,
-    tensors:
-      name === 'encoder' ? withoutPrefix(tensors, encoderFamilies[modelType].prefix) : underPrefix(tensors, prefix),
-  };
-  const weights = weightResolver(named);
-  return { ...described, checkpoint: named, graph: (entry, limits) => traceTask(task, entry, limits, weights) };
+export function taskModel(checkpoint: Checkpoint, name: TaskName, options: FitOptions = {}): TaskModel {
+  const { config, dir } = checkpoint;
+  const where = `${dir}/config.json`;
+  refuseQuantized(new Fields(config, where));
+  const { described, fit } = fitted(
+    checkpoint,
+    ({ tensors, ...beside }) => describeTask(config, where, name, (weight) => tensors.has(weight), beside),
+    ({ task, modelType, prefix }) => ({
+      model: task.model,
+      prefix,
+      ...(name === 'encoder' ? { outer: encoderFamilies[modelType].prefix } : {}),
+      isNew: (path) => (prefix !== '' && !path.startsWith(`${prefix}.`)) || /^(\w+\.)?(pooler|lm_head)\./.test(path),
+    }),
+    options,
+  );
+  const found = fittedCheckpoint(checkpoint, fit);
+  const weights = weightResolver(found.checkpoint, fit.fresh);
+  return { ...described, ...found, graph: (entry, limits) => traceTask(described.task, entry, limits, weights) };
 }

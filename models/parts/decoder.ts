@@ -48,8 +48,9 @@ export interface DecoderParts<I extends CausalInputs> {
   readonly embeddings: Embedding;
   readonly layers: readonly Layer<I>[];
   readonly norm: Norm;
-  /** Without it, the output layer is the embeddings. */
-  readonly head: Linear | undefined;
+  /** Whether the weight of the output layer is the embeddings, and whether it has a bias. */
+  readonly isTied: boolean;
+  readonly hasHeadBias?: boolean;
   /** What else lies below the root. */
   readonly others?: Readonly<Record<string, Module | undefined>>;
   readonly positions?: CausalModel['positions'];
@@ -64,19 +65,23 @@ export interface DecoderParts<I extends CausalInputs> {
 export class Decoder<I extends CausalInputs = CausalInputs> extends Module implements CausalModel {
   readonly positions: CausalModel['positions'];
   readonly #parts: DecoderParts<I>;
+  readonly #head: Linear;
 
   constructor(names: DecoderNames, parts: DecoderParts<I>) {
     super();
     this.#parts = parts;
     this.positions = parts.positions;
-    const { embeddings, layers, norm, head, others } = parts;
+    const { embeddings, layers, norm, others, isTied, hasHeadBias: bias = false } = parts;
+    const { weight } = embeddings;
+    const [vocabSize, size] = weight.shape;
+    this.#head = new Linear(size, vocabSize, { bias, ...(isTied ? { weight } : {}) });
     const below = {
       [names.embeddings]: embeddings,
       ...others,
       [names.layers]: layers,
       ...(names.norm === undefined ? {} : { [names.norm]: norm }),
     };
-    Object.assign(this, moduleTree(names.root, below), { [names.head]: head });
+    Object.assign(this, moduleTree(names.root, below), { [names.head]: this.#head });
   }
 
   forward(inputs: CausalInputs): Tensor[] {
@@ -93,8 +98,8 @@ export class Decoder<I extends CausalInputs = CausalInputs> extends Module imple
   }
 
   logits(hidden: Tensor): Tensor {
-    const { head, embeddings, scaleLogits } = this.#parts;
-    const logits = head ? head.forward(hidden) : embeddings.project(hidden);
+    const { scaleLogits } = this.#parts;
+    const logits = this.#head.forward(hidden);
     return scaleLogits ? scaleLogits(logits) : logits;
   }
 }
@@ -102,12 +107,6 @@ export class Decoder<I extends CausalInputs = CausalInputs> extends Module imple
 /** Layers by number. */
 export const stack = <L>(count: number, layer: (index: number) => L): L[] =>
   Array.from({ length: count }, (_, i) => layer(i));
-
-/** The output layer of a model; none where it is tied to the embeddings. */
-export const outputLayer = (
-  { hiddenSize, vocabSize, tiedEmbeddings }: { hiddenSize: number; vocabSize: number; tiedEmbeddings: boolean },
-  bias = false,
-): Linear | undefined => (tiedEmbeddings ? undefined : new Linear(hiddenSize, vocabSize, { bias }));
 
 /** Gives layers the rotation of their positions. */
 export function rotating(rotary_emb: RotaryEmbedding) {
@@ -143,7 +142,7 @@ export class RotaryDecoder extends Decoder<RotaryInputs> {
       embeddings: new Embedding(vocabSize, hiddenSize, { scale: embeddingScale }),
       layers: stack(config.layers, (i) => parts.layer(i)),
       norm: parts.norm,
-      head: outputLayer(config),
+      isTied: config.tiedEmbeddings,
       ...rotating(new RotaryEmbedding(config.rope)),
       scaleLogits(logits) {
         const scaled = scale === 1 ? logits : logits.mul(scale);

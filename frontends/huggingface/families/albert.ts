@@ -23,11 +23,11 @@ export const albert: EncoderFamily = {
     const config = {
       ...encoderConfig,
       dropout: { ...encoderConfig.dropout, mlp: 0, sequences: classifier, tokens: classifier },
-      embeddingSize: fields.count('embedding_size', 128),
-      typeVocabSize: fields.count('type_vocab_size', 2),
+      embeddingSize: fields.size('embedding_size', 128),
+      typeVocabSize: fields.size('type_vocab_size', 2),
       countsTokens: false,
-      groups: fields.count('num_hidden_groups', 1),
-      groupLayers: fields.count('inner_group_num', 1),
+      groups: fields.parts('num_hidden_groups', 1),
+      groupLayers: fields.parts('inner_group_num', 1),
     };
     const encoder = new AlbertModel(config, { pooler: task === undefined || task === 'sequence-classification' });
     const head = headOf(config, task, {

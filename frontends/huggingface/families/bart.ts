@@ -44,9 +44,9 @@ const bartDefaults: JsonObject = {
 };
 
 function readSide(config: Fields, side: 'encoder' | 'decoder', hiddenSize: number): BartStackConfig {
-  const heads = config.count(`${side}_attention_heads`);
+  const heads = config.size(`${side}_attention_heads`);
   headSize(config, 'd_model', hiddenSize, `${side}_attention_heads`, heads);
-  return { layers: config.count(`${side}_layers`), heads, intermediateSize: config.count(`${side}_ffn_dim`) };
+  return { layers: config.parts(`${side}_layers`), heads, intermediateSize: config.size(`${side}_ffn_dim`) };
 }
 
 const family = ({ json = {}, positions, startsWithLast = false, loraTargets, ...norms }: Kind): Seq2SeqFamily => ({
@@ -55,11 +55,11 @@ const family = ({ json = {}, positions, startsWithLast = false, loraTargets, ...
   read(given, has) {
     const fields = given.withDefaults({ ...bartDefaults, ...json });
     requireValue(fields, 'share_encoder_decoder_embeddings', true);
-    const hiddenSize = fields.count('d_model');
+    const hiddenSize = fields.size('d_model');
     const padding = fields.token('pad_token_id') ?? 0;
     const maxPositions = fields.count('max_position_embeddings');
     const config: BartConfig = {
-      vocabSize: fields.count('vocab_size'),
+      vocabSize: fields.size('vocab_size'),
       hiddenSize,
       encoder: readSide(fields, 'encoder', hiddenSize),
       decoder: readSide(fields, 'decoder', hiddenSize),
@@ -67,7 +67,7 @@ const family = ({ json = {}, positions, startsWithLast = false, loraTargets, ...
       padding,
       embeddingScale: fields.flag('scale_embedding', false) ? Math.sqrt(hiddenSize) : 1,
       ...norms,
-      isTied: fields.flag('tie_word_embeddings', true),
+      isTied: fields.isTied(true),
       hasLogitsBias: has('final_logits_bias'),
       dropout: {
         residual: fields.rate('dropout', 0),

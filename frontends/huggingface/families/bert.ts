@@ -24,11 +24,11 @@ interface Member {
 
 function readBertConfig(config: Fields, labels: number, member: Member): BertConfig {
   const encoder = readEncoderConfig(config, labels, member.defaults ?? bertDefaults);
-  const embeddingSize = member.embeddingSize && config.count('embedding_size', member.embeddingSize);
+  const embeddingSize = member.embeddingSize && config.size('embedding_size', member.embeddingSize);
   return {
     ...encoder,
     embeddingSize: embeddingSize ?? encoder.hiddenSize,
-    typeVocabSize: config.count('type_vocab_size', 2),
+    typeVocabSize: config.size('type_vocab_size', 2),
     countsTokens: member.countsTokens ?? false,
   };
 }

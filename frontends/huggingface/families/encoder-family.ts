@@ -62,22 +62,23 @@ export function readEncoderConfig(
       throw new ModelcError('unsupported', `${config.where}: ${flag} is not supported for encoders; leave it out`);
     }
   }
-  const count = (field: Exclude<keyof EncoderDefaults, 'activation' | 'padding' | 'dropout'>, name: string): number =>
-    config.count(names[field] ?? name, defaults[field]);
-  const hiddenSize = count('hiddenSize', 'hidden_size');
-  const heads = count('heads', 'num_attention_heads');
+  const size = (field: 'vocabSize' | 'hiddenSize' | 'intermediateSize' | 'heads', name: string): number =>
+    config.size(names[field] ?? name, defaults[field]);
+  const hiddenSize = size('hiddenSize', 'hidden_size');
+  const heads = size('heads', 'num_attention_heads');
   headSize(config, names.hiddenSize ?? 'hidden_size', hiddenSize, names.heads ?? 'num_attention_heads', heads);
   return {
-    vocabSize: count('vocabSize', 'vocab_size'),
+    vocabSize: size('vocabSize', 'vocab_size'),
     hiddenSize,
-    intermediateSize: count('intermediateSize', 'intermediate_size'),
-    layers: count('layers', 'num_hidden_layers'),
+    intermediateSize: size('intermediateSize', 'intermediate_size'),
+    layers: config.parts(names.layers ?? 'num_hidden_layers', defaults.layers),
     heads,
-    maxPositions: config.count('max_position_embeddings', 512),
+    maxPositions: config.size('max_position_embeddings', 512),
     activation: config.activation(names.activation ?? 'hidden_act', defaults.activation),
     normEps: config.positive('layer_norm_eps', 1e-12),
     padding: Object.hasOwn(config.json, 'pad_token_id') ? config.token('pad_token_id') : defaults.padding,
-    tiedEmbeddings: config.flag('tie_word_embeddings', true),
+    tiedEmbeddings: config.isTied(true),
+    tiedBias: config.flag('tie_word_embeddings', true),
     labels,
     dropout: readDropout(config, defaults),
   };

@@ -12,7 +12,7 @@ import { decoderFamily, maxPositions, queryAndValue, readLlamaConfig, windows } 
 
 /** `count`: the name of the field that says how many experts there are. */
 function readRouting(config: Fields, { hiddenSize }: LlamaConfig, count: string): RoutingConfig {
-  const experts = config.count(count);
+  const experts = config.size(count);
   const expertsPerToken = config.count('num_experts_per_tok');
   if (expertsPerToken > experts) config.fail('num_experts_per_tok', `at most ${count} ${experts}`);
   return { hiddenSize, experts, expertsPerToken };
@@ -26,8 +26,8 @@ function qwenExperts(config: Fields, llama: LlamaConfig, hasShared: boolean) {
   const isNormalised = config.flag('norm_topk_prob', false);
   const step = config.count('decoder_sparse_step', 1);
   const { mlp_only_layers: dense = [] } = config.json;
-  const size = config.count('moe_intermediate_size');
-  const sharedSize = hasShared ? config.count('shared_expert_intermediate_size') : 0;
+  const size = config.size('moe_intermediate_size');
+  const sharedSize = hasShared ? config.size('shared_expert_intermediate_size') : 0;
   const gated = (intermediateSize: number): GatedMLP => new GatedMLP({ ...llama, intermediateSize });
   return (layer: number) =>
     (layer + 1) % step !== 0 || (Array.isArray(dense) && dense.includes(layer))
@@ -58,21 +58,21 @@ const deepseekV3: Family = {
     const config = fields.withDefaults(deepseekSizes);
     const llama = readLlamaConfig(config);
     const routing = readRouting(config, llama, 'n_routed_experts');
-    const groups = config.count('n_group', 1);
+    const groups = config.size('n_group', 1);
     if (routing.experts % groups !== 0) config.fail('n_group', `a divisor of n_routed_experts ${routing.experts}`);
-    const turnedSize = config.count('qk_rope_head_dim');
-    const plainSize = config.count('qk_nope_head_dim');
+    const turnedSize = config.size('qk_rope_head_dim');
+    const plainSize = config.size('qk_nope_head_dim');
     const model = new DeepseekV3ForCausalLM({
       ...llama,
       ...routing,
       attentionBias: llama.qkvBias,
-      queryRank: config.countOrNone('q_lora_rank'),
-      keyValueRank: config.count('kv_lora_rank'),
+      queryRank: config.has('q_lora_rank') ? config.size('q_lora_rank') : 0,
+      keyValueRank: config.size('kv_lora_rank'),
       turnedSize,
       plainSize,
-      valueSize: config.count('v_head_dim'),
-      expertSize: config.count('moe_intermediate_size'),
-      sharedExperts: config.count('n_shared_experts'),
+      valueSize: config.size('v_head_dim'),
+      expertSize: config.size('moe_intermediate_size'),
+      sharedExperts: config.size('n_shared_experts'),
       denseLayers: config.number('first_k_dense_replace', 3),
       groups,
       groupsPerToken: config.count('topk_group', 1),

@@ -27,22 +27,22 @@ function readDropout(
 }
 
 function readGptj(config: Fields): GptjConfig & { readonly positions: number } {
-  const hiddenSize = config.count('n_embd', 4096);
-  const heads = config.count('n_head', 16);
+  const hiddenSize = config.size('n_embd', 4096);
+  const heads = config.size('n_head', 16);
   const head = headSize(config, 'n_embd', hiddenSize, 'n_head', heads);
-  const dim = config.count('rotary_dim', 64);
+  const dim = config.size('rotary_dim', 64);
   if (dim > head || dim % 2 !== 0) config.fail('rotary_dim', `an even number of at most ${head}, the size of a head`);
   return {
-    vocabSize: config.count('vocab_size', 50400),
+    vocabSize: config.size('vocab_size', 50400),
     hiddenSize,
-    intermediateSize: config.count('n_inner', 4 * hiddenSize),
-    layers: config.count('n_layer', 28),
+    intermediateSize: config.size('n_inner', 4 * hiddenSize),
+    layers: config.parts('n_layer', 28),
     heads,
-    positions: config.count('n_positions', 2048),
+    positions: config.size('n_positions', 2048),
     activation: config.activation('activation_function', 'gelu_new'),
     mlpBias: true,
     normEps: config.positive('layer_norm_epsilon', 1e-5),
-    tiedEmbeddings: config.flag('tie_word_embeddings', false),
+    tiedEmbeddings: config.isTied(false),
     rope: { dim, theta: 10000, scaling: { type: 'default' } },
     dropout: readDropout(config, 'embd_pdrop', 'attn_pdrop', 'resid_pdrop'),
   };
@@ -89,24 +89,24 @@ const gptNeo: Family = {
   prefix: 'transformer',
   loraTargets: ['q_proj', 'v_proj'],
   read(config) {
-    const vocabSize = config.count('vocab_size', 50257);
-    const hiddenSize = config.count('hidden_size', 2048);
-    const heads = config.count('num_heads', 16);
+    const vocabSize = config.size('vocab_size', 50257);
+    const hiddenSize = config.size('hidden_size', 2048);
+    const heads = config.size('num_heads', 16);
     headSize(config, 'hidden_size', hiddenSize, 'num_heads', heads);
-    const layers = config.count('num_layers', 24);
+    const layers = config.parts('num_layers', 24);
     const window = config.count('window_size', 256);
-    const positions = config.count('max_position_embeddings', 2048);
+    const positions = config.size('max_position_embeddings', 2048);
     const model = new GptNeoForCausalLM({
       vocabSize,
       hiddenSize,
-      intermediateSize: config.count('intermediate_size', 4 * hiddenSize),
+      intermediateSize: config.size('intermediate_size', 4 * hiddenSize),
       layers,
       heads,
       positions,
       activation: config.activation('activation_function', 'gelu_new'),
       mlpBias: true,
       normEps: config.positive('layer_norm_epsilon', 1e-5),
-      tiedEmbeddings: config.flag('tie_word_embeddings', true),
+      tiedEmbeddings: config.isTied(true),
       windows: localLayers(config, layers).map((isLocal) => (isLocal ? window : 0)),
       dropout: readDropout(config, 'embed_dropout', 'attention_dropout', 'resid_dropout'),
     });
@@ -120,23 +120,23 @@ const gptNeox: Family = {
   read(fields) {
     const { rotary_pct = 0.25, rotary_emb_base = 10000 } = fields.json;
     const config = fields.withDefaults({ partial_rotary_factor: rotary_pct, rope_theta: rotary_emb_base });
-    const vocabSize = config.count('vocab_size', 50432);
-    const hiddenSize = config.count('hidden_size', 6144);
-    const heads = config.count('num_attention_heads', 64);
+    const vocabSize = config.size('vocab_size', 50432);
+    const hiddenSize = config.size('hidden_size', 6144);
+    const heads = config.size('num_attention_heads', 64);
     const head = headSize(config, 'hidden_size', hiddenSize, 'num_attention_heads', heads);
     const maxPositions = config.count('max_position_embeddings', 2048);
     const model = new GptNeoxForCausalLM({
       vocabSize,
       hiddenSize,
-      intermediateSize: config.count('intermediate_size', 24576),
-      layers: config.count('num_hidden_layers', 44),
+      intermediateSize: config.size('intermediate_size', 24576),
+      layers: config.parts('num_hidden_layers', 44),
       heads,
       activation: config.activation('hidden_act', 'gelu'),
       mlpBias: true,
       normEps: config.positive('layer_norm_eps', 1e-5),
       attentionBias: config.flag('attention_bias', true),
       isParallel: config.flag('use_parallel_residual', true),
-      tiedEmbeddings: config.flag('tie_word_embeddings', false),
+      tiedEmbeddings: config.isTied(false),
       rope: readRope(config, head, maxPositions),
       dropout: readDropout(config, 'hidden_dropout', 'attention_dropout', 'hidden_dropout'),
     });
@@ -158,19 +158,19 @@ const bloom: Family = {
       n_head: num_attention_heads,
       n_layer: num_hidden_layers,
     });
-    const vocabSize = config.count('vocab_size', 250880);
-    const hiddenSize = config.count('hidden_size');
-    const heads = config.count('n_head');
+    const vocabSize = config.size('vocab_size', 250880);
+    const hiddenSize = config.size('hidden_size');
+    const heads = config.size('n_head');
     headSize(config, 'hidden_size', hiddenSize, 'n_head', heads);
     const model = new BloomForCausalLM({
       vocabSize,
       hiddenSize,
-      layers: config.count('n_layer'),
+      layers: config.parts('n_layer'),
       heads,
       normEps: config.positive('layer_norm_epsilon', 1e-5),
       residualAfterNorm: config.flag('apply_residual_connection_post_layernorm', false),
       dropout: readDropout(config, undefined, 'attention_dropout', 'hidden_dropout'),
-      tiedEmbeddings: config.flag('tie_word_embeddings', true),
+      tiedEmbeddings: config.isTied(true),
     });
     return { model, vocabSize, maxPositions: config.count('seq_length', openPositions) };
   },
@@ -181,20 +181,20 @@ const mpt: Family = {
   loraTargets: ['Wqkv'],
   read(config) {
     const attention = config.object('attn_config') ?? new Fields({}, config.where);
-    const vocabSize = config.count('vocab_size', 50368);
-    const hiddenSize = config.count('d_model', 2048);
-    const heads = config.count('n_heads', 16);
+    const vocabSize = config.size('vocab_size', 50368);
+    const hiddenSize = config.size('d_model', 2048);
+    const heads = config.size('n_heads', 16);
     const head = headSize(config, 'd_model', hiddenSize, 'n_heads', heads);
     const model = new MptForCausalLM({
       vocabSize,
       hiddenSize,
-      layers: config.count('n_layers', 24),
+      layers: config.parts('n_layers', 24),
       heads,
       normEps: config.positive('layer_norm_epsilon', 1e-5),
       attentionScale: attention.positive('softmax_scale', head ** -0.5),
       clip: attention.number('clip_qkv', 0),
       dropout: readDropout(attention, undefined, 'attn_pdrop', 'attn_pdrop'),
-      tiedEmbeddings: config.flag('tie_word_embeddings', true),
+      tiedEmbeddings: config.isTied(true),
     });
     return { model, vocabSize, maxPositions: config.count('max_seq_len', 2048) };
   },
@@ -204,14 +204,14 @@ const falcon: Family = {
   prefix: 'transformer',
   loraTargets: ['query_key_value'],
   read(config) {
-    const vocabSize = config.count('vocab_size', 65024);
-    const hiddenSize = config.count('hidden_size', 4544);
-    const heads = config.count('num_attention_heads', 71);
+    const vocabSize = config.size('vocab_size', 65024);
+    const hiddenSize = config.size('hidden_size', 4544);
+    const heads = config.size('num_attention_heads', 71);
     const head = headSize(config, 'hidden_size', hiddenSize, 'num_attention_heads', heads);
     const maxPositions = config.count('max_position_embeddings', 2048);
     const isNew = config.flag('new_decoder_architecture', false);
     if (isNew) requireValue(config, 'parallel_attn', true);
-    const ownHeads = config.count('num_kv_heads', heads);
+    const ownHeads = config.size('num_kv_heads', heads);
     const kvHeads = isNew || !config.flag('multi_query', true) ? ownHeads : 1;
     if (heads % kvHeads !== 0) config.fail('num_kv_heads', `a divisor of num_attention_heads ${heads}`);
     const isTwo = isNew && config.count('num_ln_in_parallel_attn', 2) === 2;
@@ -219,8 +219,8 @@ const falcon: Family = {
     const model = new FalconForCausalLM({
       vocabSize,
       hiddenSize,
-      intermediateSize: config.count('ffn_hidden_size', 4 * hiddenSize),
-      layers: config.count('num_hidden_layers', 32),
+      intermediateSize: config.size('ffn_hidden_size', 4 * hiddenSize),
+      layers: config.parts('num_hidden_layers', 32),
       heads,
       kvHeads,
       activation: config.activation('activation', 'gelu'),
@@ -228,7 +228,7 @@ const falcon: Family = {
       mlpBias: config.flag('bias', false),
       normEps: config.positive('layer_norm_epsilon', 1e-5),
       arrangement: isTwo ? 'parallel-two' : isParallel ? 'parallel' : 'sequential',
-      tiedEmbeddings: config.flag('tie_word_embeddings', true),
+      tiedEmbeddings: config.isTied(true),
       rope: config.flag('alibi', false) ? undefined : readRope(config, head, maxPositions),
       dropout: readDropout(config, undefined, 'attention_dropout', 'hidden_dropout'),
     });
@@ -240,18 +240,18 @@ const opt: Family = {
   prefix: 'model',
   loraTargets: ['q_proj', 'v_proj'],
   read(config) {
-    const vocabSize = config.count('vocab_size', 50272);
-    const hiddenSize = config.count('hidden_size', 768);
-    const heads = config.count('num_attention_heads', 12);
+    const vocabSize = config.size('vocab_size', 50272);
+    const hiddenSize = config.size('hidden_size', 768);
+    const heads = config.size('num_attention_heads', 12);
     headSize(config, 'hidden_size', hiddenSize, 'num_attention_heads', heads);
-    const positions = config.count('max_position_embeddings', 2048);
+    const positions = config.size('max_position_embeddings', 2048);
     const normBefore = config.flag('do_layer_norm_before', true);
     const model = new OptForCausalLM({
       vocabSize,
       hiddenSize,
-      intermediateSize: config.count('ffn_dim', 3072),
-      embeddingSize: config.count('word_embed_proj_dim', hiddenSize),
-      layers: config.count('num_hidden_layers', 12),
+      intermediateSize: config.size('ffn_dim', 3072),
+      embeddingSize: config.size('word_embed_proj_dim', hiddenSize),
+      layers: config.parts('num_hidden_layers', 12),
       heads,
       positions,
       activation: config.activation('activation_function', 'relu'),
@@ -260,7 +260,7 @@ const opt: Family = {
       dropout: { probabilities: config.rate('attention_dropout', 0), residual: config.rate('dropout', 0.1) },
       lastNorm: normBefore && !config.flag('_remove_final_layer_norm', false),
       normWeights: config.flag('layer_norm_elementwise_affine', true),
-      tiedEmbeddings: config.flag('tie_word_embeddings', true),
+      tiedEmbeddings: config.isTied(true),
     });
     return { model, vocabSize, maxPositions: positions };
   },

@@ -15,21 +15,21 @@ export const gpt2: Family = {
   loraTargets: ['c_attn'],
   read(config) {
     requireValue(config, 'add_cross_attention', false);
-    const vocabSize = config.count('vocab_size', 50257);
-    const hiddenSize = config.count('n_embd', 768);
-    const layers = config.count('n_layer', 12);
-    const heads = config.count('n_head', 12);
-    const positions = config.count('n_positions', 1024);
+    const vocabSize = config.size('vocab_size', 50257);
+    const hiddenSize = config.size('n_embd', 768);
+    const layers = config.parts('n_layer', 12);
+    const heads = config.size('n_head', 12);
+    const positions = config.size('n_positions', 1024);
     const model = new Gpt2LMHeadModel({
       vocabSize,
       hiddenSize,
-      innerSize: config.count('n_inner', 4 * hiddenSize),
+      innerSize: config.size('n_inner', 4 * hiddenSize),
       layers,
       heads,
       positions,
       activation: config.activation('activation_function', 'gelu_new'),
       normEps: config.positive('layer_norm_epsilon', 1e-5),
-      tiedEmbeddings: config.flag('tie_word_embeddings', true),
+      tiedEmbeddings: config.isTied(true),
       dropout: {
         embeddings: config.rate('embd_pdrop', 0.1),
         probabilities: config.rate('attn_pdrop', 0.1),

@@ -9,19 +9,20 @@ import type { Family } from './family.ts';
 
 /** What a config of a decoder with rotary positions says, under the names that Llama gave its fields. */
 export function readLlamaConfig(config: Fields): LlamaConfig {
-  const hiddenSize = config.count('hidden_size', 4096);
-  const heads = config.count('num_attention_heads', 32);
-  const layers = config.count('num_hidden_layers', 32);
-  const kvHeads = config.count('num_key_value_heads', heads);
+  const hiddenSize = config.size('hidden_size', 4096);
+  const heads = config.size('num_attention_heads', 32);
+  const layers = config.parts('num_hidden_layers', 32);
+  const kvHeads = config.size('num_key_value_heads', heads);
   if (!config.has('head_dim') && hiddenSize % heads !== 0) {
     config.fail('hidden_size', `a multiple of num_attention_heads ${heads} when head_dim is not given`);
   }
   if (heads % kvHeads !== 0) config.fail('num_attention_heads', `a multiple of num_key_value_heads ${kvHeads}`);
-  const headDim = config.count('head_dim', Math.trunc(hiddenSize / heads));
+  const headDim = config.size('head_dim', Math.trunc(hiddenSize / heads));
   const bias = config.flag('attention_bias', false);
   return {
-    vocabSize: config.count('vocab_size', 32000),
+    vocabSize: config.size('vocab_size', 32000),
     hiddenSize,
+    // Where all layers are mixtures of experts, nothing is of this size.
     intermediateSize: config.count('intermediate_size', 11008),
     layers,
     heads,
@@ -34,7 +35,7 @@ export function readLlamaConfig(config: Fields): LlamaConfig {
     outputBias: bias,
     mlpBias: config.flag('mlp_bias', false),
     qkNorm: false,
-    tiedEmbeddings: config.flag('tie_word_embeddings', false),
+    tiedEmbeddings: config.isTied(false),
     rope: readRope(config, headDim, maxPositions(config)),
     ropeStyle: 'half',
     windows: new Array<number>(layers).fill(0),
@@ -90,6 +91,13 @@ export function decoderFamily(
   };
 }
 
+/** The first published configs say gelu, and mean its approximation. */
+function gemmaActivation({ beside, where }: Fields, { activation }: LlamaConfig): LlamaConfig['activation'] {
+  if (activation !== 'gelu') return activation;
+  beside.note?.(`${where}: hidden_act 'gelu' of a Gemma means 'gelu_pytorch_tanh', which is used`);
+  return 'gelu_pytorch_tanh';
+}
+
 /** A member of Llama's own family: `options` are those in which it departs from Llama. */
 const member = (
   defaults: JsonObject,
@@ -120,9 +128,10 @@ export const llamaFamilies: Readonly<Record<string, Family>> = {
     qkNorm: true,
     windows: qwenWindows(config, layers),
   })),
-  gemma: member({ ...gemmaSizes, hidden_act: 'gelu_pytorch_tanh', tie_word_embeddings: true }, (_, { hiddenSize }) => ({
+  gemma: member({ ...gemmaSizes, hidden_act: 'gelu_pytorch_tanh', tie_word_embeddings: true }, (config, llama) => ({
+    activation: gemmaActivation(config, llama),
     normOffset: 1,
-    embeddingScale: Math.sqrt(hiddenSize),
+    embeddingScale: Math.sqrt(llama.hiddenSize),
   })),
   granite: decoderFamily({}, (config, llama) => {
     return new LlamaForCausalLM({

@@ -9,7 +9,7 @@ export const mpnet: EncoderFamily = {
     const config = {
       ...readEncoderConfig(fields, labels, { ...bertDefaults, vocabSize: 30527 }),
       padding: mpnetPad,
-      buckets: fields.count('relative_attention_num_buckets', 32),
+      buckets: fields.size('relative_attention_num_buckets', 32),
     };
     const encoder = new MPNetModel(config, { pooler: task === undefined });
     const head = headOf(config, task, {

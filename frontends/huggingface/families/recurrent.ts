@@ -10,24 +10,24 @@ import { decoderFamily } from './llama.ts';
 const openPositions = 1 << 20;
 
 function readMamba(config: Fields): MambaConfig {
-  const hiddenSize = config.count('hidden_size', 768);
+  const hiddenSize = config.size('hidden_size', 768);
   const scheme = config.text('time_step_init_scheme', 'random');
   if (scheme !== 'random' && scheme !== 'constant') config.fail('time_step_init_scheme', "'random' or 'constant'");
   const isAuto = (config.json.time_step_rank ?? 'auto') === 'auto';
   return {
-    vocabSize: config.count('vocab_size', 50280),
+    vocabSize: config.size('vocab_size', 50280),
     hiddenSize,
-    innerSize: config.count('expand', 2) * hiddenSize,
-    stateSize: config.count('state_size', 16),
-    layers: config.count('num_hidden_layers', 32),
-    convSize: config.count('conv_kernel', 4),
+    innerSize: config.size('expand', 2) * hiddenSize,
+    stateSize: config.size('state_size', 16),
+    layers: config.parts('num_hidden_layers', 32),
+    convSize: config.size('conv_kernel', 4),
     activation: config.activation('hidden_act', 'silu'),
     normEps: config.positive('layer_norm_epsilon', 1e-5),
     bias: config.flag('use_bias', false),
     convBias: config.flag('use_conv_bias', true),
-    tiedEmbeddings: config.flag('tie_word_embeddings', true),
+    tiedEmbeddings: config.isTied(true),
     timeStep: {
-      rank: isAuto ? Math.ceil(hiddenSize / 16) : config.count('time_step_rank'),
+      rank: isAuto ? Math.ceil(hiddenSize / 16) : config.size('time_step_rank'),
       scale: config.positive('time_step_scale', 1),
       min: config.positive('time_step_min', 0.001),
       max: config.positive('time_step_max', 0.1),
@@ -68,7 +68,7 @@ function adjusted(config: Fields, size: number): number {
   const reduced = Math.trunc((2 * size) / 3);
   if (config.json.block_ffn_dim_multiplier === null) return reduced;
   const scaled = Math.trunc(config.positive('block_ffn_dim_multiplier', 1) * reduced);
-  const multiple = config.count('block_multiple_of', 256);
+  const multiple = config.size('block_multiple_of', 256);
   return multiple * Math.ceil(scaled / multiple);
 }
 
@@ -78,10 +78,10 @@ export const recurrentFamilies: Readonly<Record<string, Family>> = {
     requireValue(config, 'attention_bias', false);
     return new Lfm2ForCausalLM({
       ...llama,
-      intermediateSize: adjusted(config, config.count('block_ff_dim', llama.intermediateSize)),
+      intermediateSize: adjusted(config, config.size('block_ff_dim', llama.intermediateSize)),
       tiedEmbeddings: config.flag('tie_embedding', llama.tiedEmbeddings),
       normEps: config.positive('norm_eps', 1e-5),
-      convSize: config.count('conv_L_cache', 3),
+      convSize: config.size('conv_L_cache', 3),
       convBias: config.flag('conv_bias', false),
       attends: attending(config, llama.layers),
     });

@@ -25,26 +25,26 @@ interface T5Defaults {
 const family = ({ json, isScaled }: T5Defaults): Seq2SeqFamily => ({
   prefix: '',
   loraTargets: ['q', 'v'],
-  read(given, has) {
+  read(given) {
     const config = given.withDefaults(json);
-    const layers = config.count('num_layers');
+    const layers = config.parts('num_layers');
     const scaled = isScaled(config);
     const pad = config.token('pad_token_id') ?? 0;
-    const vocabSize = config.count('vocab_size');
+    const vocabSize = config.size('vocab_size');
     const model = new T5ForConditionalGeneration({
       vocabSize,
-      hiddenSize: config.count('d_model'),
-      intermediateSize: config.count('d_ff'),
-      heads: config.count('num_heads'),
-      headSize: config.count('d_kv'),
+      hiddenSize: config.size('d_model'),
+      intermediateSize: config.size('d_ff'),
+      heads: config.size('num_heads'),
+      headSize: config.size('d_kv'),
       layers,
-      decoderLayers: config.count('num_decoder_layers', layers),
-      buckets: config.count('relative_attention_num_buckets', 32),
-      maxDistance: config.count('relative_attention_max_distance', 128),
+      decoderLayers: config.parts('num_decoder_layers', layers),
+      buckets: config.size('relative_attention_num_buckets', 32),
+      maxDistance: config.upTo(2 ** 16, 'relative_attention_max_distance', 128),
       normEps: config.positive('layer_norm_epsilon', 1e-6),
       ...feedForwardOf(config),
-      // Since 5.0, transformers writes that weights are tied even where it has kept an output layer of its own.
-      isTied: scaled || !has('lm_head.weight'),
+      // Whatever the config says: transformers ties unless the weights hold an output layer of their own.
+      isTied: !config.beside.untied,
       isScaled: scaled,
       dropout: config.rate('dropout_rate', 0.1),
     });
