@@ -70,7 +70,7 @@ async function openShards(
     if (typeof file !== 'string' || !/^[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors$/.test(file)) {
       throw new ModelcError(
         'checkpoint',
-        `${indexPath} keeps tensor ${quote(name)} in ${quote(String(file))}; a shard is a .safetensors file in the same folder`,
+        `${indexPath} keeps tensor ${quote(name)} in ${quote(typeof file === 'string' ? file : JSON.stringify(file))}; a shard is a .safetensors file in the same folder`,
       );
     }
     const shard = shards.get(file) ?? (await readSafetensors(join(dir, file))).tensors;
@@ -83,6 +83,18 @@ async function openShards(
       );
     }
     tensors.set(name, tensor);
+  }
+  for (const [file, shard] of shards) {
+    for (const [name, tensor] of shard) {
+      // What the index does not place is there all the same, and transformers reads it.
+      if (!tensors.has(name)) tensors.set(name, tensor);
+      else if (tensors.get(name) !== tensor && !Object.hasOwn(map, name)) {
+        throw new ModelcError(
+          'checkpoint',
+          `${join(dir, file)} and another shard have tensor ${quote(name)}, and ${indexPath} does not say which to read`,
+        );
+      }
+    }
   }
   return tensors;
 }

@@ -19,6 +19,15 @@ const newBounds: Bounds = { size: 2 ** 22, parts: 2 ** 14, holder: 'a new model'
 const largest = 2 ** 31 - 1;
 const isToken = (v: unknown): v is number => Number.isSafeInteger(v) && (v as number) >= 0 && (v as number) <= largest;
 
+/** A value as JSON; configs that come from programs may hold what JSON cannot. */
+function textOf(value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return String(value);
+  }
+}
+
 /** What is known of a checkpoint when its config is read. */
 export interface Beside {
   readonly bounds?: Bounds;
@@ -43,7 +52,7 @@ export class Fields {
   }
 
   fail(name: string, expected: string): never {
-    const found = JSON.stringify(this.json[name]) ?? 'nothing';
+    const found = textOf(this.json[name]) ?? 'nothing';
     const shown = found.length > 80 ? `${found.slice(0, 80)}…` : found;
     throw new ModelcError('checkpoint', `${this.where}: ${name} must be ${expected}, found ${shown}`);
   }

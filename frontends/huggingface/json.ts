@@ -26,12 +26,15 @@ export async function readJsonIfPresent(path: string): Promise<JsonObject | unde
   }
   const value = parseJson(text, path, 'parse');
   if (!isObject(value)) throw new ModelcError('parse', `${path} must hold a JSON object`);
-  floats.set(value, floatPaths(text));
+  if (isDeep(text)) {
+    throw new ModelcError('parse', `${path} is nested more than ${maxDepth} levels deep; download it again`);
+  }
+  sources.set(value, text);
   return value;
 }
 
-/** Where objects that were read have numbers that were written as floats although they are whole: 1.0. */
-const floats = new WeakMap<JsonObject, ReadonlySet<string>>();
+/** The text of objects that were read: it tells whole numbers that were written as floats, 1.0, from others. */
+const sources = new WeakMap<JsonObject, string>();
 
 /** Fields of configs that are floats for Python, in objects that were not read from a file. */
 const floatNames =
@@ -42,10 +45,12 @@ const floatNames =
  * `original`, which was read from a file, had as floats are written as floats.
  */
 export function jsonText(value: JsonObject, original: JsonObject = value): string {
-  const known = floats.get(original);
+  const source = sources.get(original);
+  const known = source === undefined ? undefined : floatPaths(source);
   const write = (v: unknown, path: string, indent: string): string => {
     const isFloat = known ? known.has(path) : floatNames.test(path);
     if (typeof v === 'number' && Number.isInteger(v) && isFloat) return Math.abs(v) < 1e21 ? `${v}.0` : String(v);
+    if (typeof v === 'number' && !Number.isFinite(v)) return String(v); // as Python writes and reads it
     if (typeof v !== 'object' || v === null) return JSON.stringify(v) ?? 'null';
     const inner = `${indent}  `;
     const items = Array.isArray(v)
@@ -57,6 +62,23 @@ export function jsonText(value: JsonObject, original: JsonObject = value): strin
     return items.length === 0 ? open + close : `${open}\n${inner}${items.join(`,\n${inner}`)}\n${indent}${close}`;
   };
   return `${write(value, '', '')}\n`;
+}
+
+/** Levels of nesting; transformers' own files have about five. */
+const maxDepth = 200;
+
+/** Whether a valid JSON text has more levels than that. */
+function isDeep(text: string): boolean {
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i];
+    if (c === '"') {
+      while (text[++i] !== '"') if (text[i] === '\\') i++;
+    } else if (c === '{' || c === '[') {
+      if (++depth > maxDepth) return true;
+    } else if (c === '}' || c === ']') depth--;
+  }
+  return false;
 }
 
 /** The paths ('/rope_scaling/factor') of whole numbers of a valid JSON text that have a point or an exponent. */
@@ -100,8 +122,7 @@ const stringOrName = /"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b/g;
 
 function parsePythonJson(text: string): unknown {
   // A name becomes a string that no string of the text begins with.
-  let mark = '#';
-  while (text.includes(`"${mark}`)) mark += '#';
+  const mark = '#'.repeat([...text.matchAll(/"(#+)/g)].reduce((most, [, run]) => Math.max(most, run.length), 0) + 1);
   const marked = text.replace(stringOrName, (found) => (found.startsWith('"') ? found : `"${mark}${found}"`));
   return JSON.parse(marked, (_, value) =>
     typeof value === 'string' && value.startsWith(mark) ? Number(value.slice(mark.length)) : value,

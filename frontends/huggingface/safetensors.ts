@@ -1,7 +1,7 @@
 // safetensors: a file of tensors. Layout: u64 length of a JSON header, the header {name: {dtype, shape, data_offsets}},
 // then the data, row-major and little-endian, without holes. The reader takes nothing on trust and reads only headers;
 // tensors stay spans of the file, to be mapped or streamed. https://github.com/huggingface/safetensors
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { bf16BitsToF32, type DType, dtypeInfo, f16BitsToF32 } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
@@ -88,9 +88,15 @@ export async function readSafetensors(path: string): Promise<SafetensorsFile> {
 }
 
 async function openFile(path: string): Promise<FileHandle> {
+  let file: FileHandle | undefined;
   try {
-    return await open(path, 'r');
+    // A pipe that nobody writes to would be waited for.
+    file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    if ((await file.stat()).isFile()) return file;
+    throw new ModelcError('checkpoint', `${path} is no file; download it again`);
   } catch (cause) {
+    await file?.close();
+    if (cause instanceof ModelcError) throw cause;
     const what = isMissing(cause)
       ? 'does not exist; check the folder or download it'
       : `cannot be opened: ${reason(cause)}`;
