@@ -15,9 +15,13 @@ export interface DimVar {
  * coefficient, in sorted order, without zeros. `min` and `max` bound the value.
  */
 export interface Dim {
+  /** Coefficients by monomial: `batch*seq` is the product of two variables, `` the constant. */
   readonly terms: ReadonlyMap<string, number>;
+  /** The declared variables that occur, by name. */
   readonly vars: ReadonlyMap<string, DimVar>;
+  /** The least value within the bounds of the variables. */
   readonly min: number;
+  /** The largest value within the bounds of the variables. */
   readonly max: number;
 }
 
@@ -112,6 +116,7 @@ export function dimMul(x: DimLike, y: DimLike): Dim {
   return build(terms, mergeVars(a, b));
 }
 
+/** x - y. Throws ModelcError 'type' where the two hold variables of one name and different bounds. */
 export const dimSub = (x: DimLike, y: DimLike): Dim => dimAdd(x, dimMul(y, -1));
 export const dimProduct = (dims: readonly DimLike[]): Dim => dims.reduce<Dim>((p, d) => dimMul(p, d), dim(1));
 

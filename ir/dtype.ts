@@ -2,6 +2,10 @@
 // binary32, both to nearest, ties to even.
 
 export const dtypes = ['f32', 'f16', 'bf16', 'i64', 'i32', 'i8', 'u8', 'u32', 'bool'] as const;
+/**
+ * A scalar type. Computation is in f32; f16 and bf16 are for weights, caches and products; i8 and u8 for packed
+ * weights.
+ */
 export type DType = (typeof dtypes)[number];
 
 interface DTypeInfo {

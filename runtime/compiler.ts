@@ -11,7 +11,9 @@ import type { CacheSpec } from '../passes/cache-layout.ts';
 import { fuse } from '../passes/fuse.ts';
 import { type PassHooks, type PassOptions, passes, runPasses } from '../passes/pipeline.ts';
 
+/** How a model is compiled. */
 export interface CompileOptions {
+  /** How keys and values lie in memory; default: growing, in f32. */
   readonly cache?: CacheSpec;
   /** What products of f32 values are computed in, and what a backward pass computes anew. */
   readonly training?: Pick<PassOptions, 'compute' | 'checkpointing'>;

@@ -39,6 +39,7 @@ export const geluTanh = (x: Tensor): Tensor => {
     .mul(Math.sqrt(2 / Math.PI));
   return x.mul(0.5).mul(inner.tanh().add(1));
 };
+/** x * sigmoid(1.702 x), CLIP's approximation of gelu. */
 export const quickGelu = (x: Tensor): Tensor => x.mul(sigmoid(x.mul(1.702)));
 const hardSwish = (x: Tensor): Tensor => x.mul(x.add(3).clamp(0, 6)).div(6);
 const laplace = (x: Tensor): Tensor =>
@@ -74,8 +75,11 @@ const activations = {
   tanh: (x) => x.tanh(),
 } satisfies Record<string, (x: Tensor) => Tensor>;
 
+/** A name that `activation` knows: those of transformers' ACT2FN. */
 export type ActivationName = keyof typeof activations;
+/** All names that `activation` knows. */
 export const activationNames = Object.keys(activations) as ActivationName[];
+/** Whether `activation` knows a name. */
 export const isActivation = (name: string): name is ActivationName => Object.hasOwn(activations, name);
 
 /** The activation of that name. Throws ModelcError 'input' for an unknown one. */

@@ -4,26 +4,37 @@ import { ModelcError } from '../../ir/error.ts';
 import { checkOption, type Optimizer, type OptimizerInputs, type OptimizerState, stored } from './optimizers.ts';
 import { scalar, type Tensor } from './tensor.ts';
 
+/** Options of Adafactor: names and defaults are those of transformers. */
 export interface AdafactorOptions {
-  /** Added to the squared gradient; the least root mean square that a parameter is taken to have. */
+  /**
+   * What is added to the squared gradient, and the least root mean square that a parameter is taken to have ([1e-30,
+   * 1e-3]).
+   */
   readonly eps?: readonly [number, number];
+  /** The largest root mean square of an update: larger ones are scaled down to it (1). */
   readonly clip_threshold?: number;
-  /** The second moment of step t is averaged with the factor 1 - t^decay_rate. */
+  /** The second moment of step t is averaged with the factor 1 - t^decay_rate (-0.8). */
   readonly decay_rate?: number;
-  /** Averages the updates; null: no first moment. */
+  /** The factor by which updates are averaged, from 0 to 1; null, the default: no first moment. */
   readonly beta1?: number | null;
+  /** The share of a parameter that a step of rate 1 takes away (0). */
   readonly weight_decay?: number;
-  /** Whether the learning rate is multiplied by the root mean square of the parameter. */
+  /** Whether the learning rate is multiplied by the root mean square of the parameter (true). */
   readonly scale_parameter?: boolean;
-  /** Whether the learning rate is min(0.01, 1/√t) in place of the given one. */
+  /** Whether the learning rate is min(0.01, 1/√t) in place of the given one (true). */
   readonly relative_step?: boolean;
-  /** Whether that begins with 1e-6 t in place of 0.01. */
+  /** Whether that begins with 1e-6 t in place of 0.01 (false). Needs `relative_step`. */
   readonly warmup_init?: boolean;
 }
 
 /** The square root of the mean of all squares. */
 const rootMeanSquare = (x: Tensor): Tensor => x.square().mean().sqrt();
 
+/**
+ * Adafactor (Shazeer and Stern 2018), with the defaults of transformers.optimization.Adafactor. States:
+ * `exp_avg_sq_row` and `exp_avg_sq_col` for tensors of two axes and more, `exp_avg_sq` for others, and `exp_avg` with
+ * `beta1`. Throws ModelcError 'input' for values out of bounds, and for `warmup_init` without `relative_step`.
+ */
 export function Adafactor(options: AdafactorOptions = {}): Optimizer {
   const { eps = [1e-30, 1e-3], clip_threshold = 1, decay_rate = -0.8, beta1 = null, weight_decay = 0 } = options;
   const { scale_parameter = true, relative_step = true, warmup_init = false } = options;

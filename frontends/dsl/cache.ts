@@ -8,11 +8,13 @@ import { carriedPrefix } from '../../ir/program.ts';
 import { op, sizeOf, type Tensor } from './tensor.ts';
 import type { Tracer } from './trace.ts';
 
+/** The dims of a cache in one run. */
 export interface CacheDims {
   /** Positions that the memory has room for; the runtime's choice. */
   readonly capacity: Dim;
   /** Positions written before this run, and by it. */
   readonly past: Dim;
+  /** Positions that this run writes. */
   readonly seq: DimLike;
 }
 
@@ -47,6 +49,9 @@ export class NoCache implements Cache {
   }
 }
 
+/**
+ * The cache of a traced graph: keys, values and what layers carry are states, which the runtime keeps from run to run.
+ */
 export class KVCache implements Cache {
   /** past + seq. */
   readonly length: Dim;

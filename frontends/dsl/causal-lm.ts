@@ -12,13 +12,17 @@ import { samplingParameters } from './sampling-inputs.ts';
 import type { Tensor } from './tensor.ts';
 import { type Traced, trace } from './trace.ts';
 
+/** What a decoder is given in a run. */
 export interface CausalInputs {
+  /** Token ids, i32 [batch, seq]. */
   readonly inputIds: Tensor;
+  /** The position of each token in its row, i32 [batch, seq]: 0 is the first that is no padding. */
   readonly positionIds: Tensor;
   /** Which of the new tokens are no padding, bool [batch, seq]. */
   readonly attentionMask: Tensor;
   /** Keys that may be attended to, bool [batch, length]: of this run, and of the cache. */
   readonly mask: Tensor;
+  /** Keys, values and states of earlier tokens. */
   readonly cache: Cache;
 }
 
@@ -37,13 +41,18 @@ export interface CausalModel extends Module {
   logits(hidden: Tensor): Tensor;
 }
 
+/** The entry points that traceCausalLM makes. */
 export const causalEntries = ['prefill', 'decode', 'decode_sample', 'forward'] as const;
+/** One of causalEntries. */
 export type CausalEntry = (typeof causalEntries)[number];
 
 /** Upper bounds of the dims: rows, positions in the cache, and new positions per run. */
 export interface CausalLimits {
+  /** Rows that run together, at most. */
   readonly maxBatch: number;
+  /** Positions that a row has in the cache, at most: prompt and continuation. */
   readonly maxLength: number;
+  /** New positions of a row in one run, at most: longer prompts are read in several. */
   readonly chunk: number;
 }
 

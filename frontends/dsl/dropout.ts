@@ -25,6 +25,7 @@ export function withDropout<T>(declare: () => Tensor, body: () => T): T {
   }
 }
 
+/** Whether dropout is active: inside of withDropout. */
 export const isDropping = (): boolean => current !== undefined;
 
 /** Odd, so that the places of a model have keys of their own. */
@@ -47,7 +48,10 @@ export function dropout(x: Tensor, rate: number): Tensor {
   return where(bits.ge(dropped), x.mul(1 / (1 - rate)), 0);
 }
 
-/** Dropout as a layer. */
+/**
+ * Dropout as a layer: `new Dropout(0.1)` zeroes a tenth of the elements in training. Throws ModelcError 'input' for a
+ * rate below 0, or of 1 and more, when it runs.
+ */
 export class Dropout extends Module {
   readonly #rate: number;
 
@@ -56,6 +60,7 @@ export class Dropout extends Module {
     this.#rate = rate;
   }
 
+  /** x of any shape, dropped in training; x itself elsewhere. */
   forward(x: Tensor): Tensor {
     return dropout(x, this.#rate);
   }

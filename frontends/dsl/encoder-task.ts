@@ -6,6 +6,7 @@ import { group, type Module, type Parameter } from './module.ts';
 import { type SequenceInput, type SequenceTask, type Tensors, tensorOf } from './sequence-task.ts';
 import type { Tensor } from './tensor.ts';
 
+/** What an encoder is given in a run. */
 export interface EncoderInputs {
   /** i32 [batch, seq] */
   readonly inputIds: Tensor;
@@ -15,6 +16,7 @@ export interface EncoderInputs {
   readonly tokenTypes: Tensor | undefined;
 }
 
+/** A stack of layers that sees whole sequences: what a model implements to be an encoder. */
 export interface Encoder extends Module {
   /** Whether it reads token types. */
   readonly hasTokenTypes: boolean;
@@ -32,26 +34,36 @@ export interface EncoderHead {
   logits(hidden: Tensor): Tensor;
 }
 
+/** The tasks that encoders have heads for. */
 export const encoderHeads = [
   'masked-lm',
   'sequence-classification',
   'token-classification',
   'question-answering',
 ] as const;
+/** One of encoderHeads. */
 export type EncoderHeadName = (typeof encoderHeads)[number];
 
 /** What the numbers that a sequence classifier gives mean, under the names of transformers. */
 export const problemTypes = ['regression', 'single_label_classification', 'multi_label_classification'] as const;
+/** One of problemTypes. */
 export type ProblemType = (typeof problemTypes)[number];
 
+/** What encoderHeadTask makes a task of. */
 export interface EncoderTaskOptions {
   /** The name of the encoder's field, with which all names of its weights begin. */
   readonly prefix: string;
+  /** The stack below the head. */
   readonly encoder: Encoder;
+  /** What the head is for, which decides labels and loss. */
   readonly kind: EncoderHeadName;
+  /** What computes logits from the last hidden states. */
   readonly head: EncoderHead;
-  /** Of sequence classification. */
+  /** How many classes there are, or numbers that a regression gives. Only sequence classification reads it. */
   readonly labels: number;
+  /**
+   * What a sequence classifier's numbers mean; default 'regression' for one label, else 'single_label_classification'.
+   */
   readonly problemType?: ProblemType | undefined;
 }
 

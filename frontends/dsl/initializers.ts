@@ -16,11 +16,14 @@ export type Initializer = (shape: readonly number[], random: InitialRandom) => F
 
 const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
+/** Every element is `value`. */
 export const filled =
   (value: number): Initializer =>
   (shape) =>
     new Float32Array(sizeOf(shape)).fill(value);
+/** Every element is 0. */
 export const zeros: Initializer = filled(0);
+/** Every element is 1. */
 export const ones: Initializer = filled(1);
 
 /** The values of `initializer`, but for row `row` of a matrix, which is 0. */

@@ -6,10 +6,11 @@ import { concat, full, op, sizeOf, type Tensor, where } from './tensor.ts';
 /** Labels with this value are not looked at. */
 export const ignoredLabel = -100;
 
+/** Options of losses over classes. */
 export interface LossOptions {
   /** f32 scalar: what the sum is divided by; without it, the number of labels that count. */
   readonly numItems?: Tensor | undefined;
-  /** The share of the target that is spread over all classes. */
+  /** The share of the target that is spread evenly over all classes (0): label smoothing. */
   readonly smoothing?: number;
 }
 

@@ -31,6 +31,7 @@ export class Parameter {
   #bound: { name: string; resolve: WeightResolver; isTrained: boolean } | undefined;
 
   constructor(
+    /** Sizes of the axes. */
     readonly shape: readonly number[],
     /** Its values in a new model. */
     readonly initializer: Initializer = normal(),
@@ -69,10 +70,13 @@ export class Constant {
   #name: string | undefined;
 
   constructor(
+    /** The values, row-major, f32. */
     readonly data: Float32Array,
+    /** Sizes of the axes; default: one axis. */
     readonly shape: readonly number[] = [data.length],
   ) {}
 
+  /** The table as a tensor of the graph, f32. Throws ModelcError 'input' outside of trace(). */
   get value(): Tensor {
     if (this.#name === undefined) {
       throw new ModelcError('input', 'a Constant was used outside trace(), or is no field of the model');
@@ -80,6 +84,7 @@ export class Constant {
     return op('param', [], { name: this.#name, kind: 'constant', dtype: 'f32', shape: this.shape.map((d) => dim(d)) });
   }
 
+  /** For trace(): the name that this table has in the graph, until it is bound again. */
   bind(name: string): void {
     this.#name = name;
   }

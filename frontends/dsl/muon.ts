@@ -6,12 +6,19 @@ import { ModelcError } from '../../ir/error.ts';
 import { average, checkOption, decayed, type Optimizer, stored, type Trained } from './optimizers.ts';
 import type { Tensor } from './tensor.ts';
 
+/** Options of Muon: names and defaults are those of torch.optim.Muon. */
 export interface MuonOptions {
+  /** The share of a parameter that a step of rate 1 takes away, apart from the gradient (0.1). */
   readonly weight_decay?: number;
+  /** The factor by which gradients are averaged (0.95). */
   readonly momentum?: number;
+  /** Whether a step looks one gradient ahead (true). */
   readonly nesterov?: boolean;
+  /** The coefficients a, b and c of the iteration X ← a X + (b A + c A²) X with A = X Xᵀ ([3.4445, -4.775, 2.0315]). */
   readonly ns_coefficients?: readonly [number, number, number];
+  /** The least norm that a matrix is divided by before the iteration (1e-7). */
   readonly eps?: number;
+  /** How often the iteration is made, less than 100 (5). */
   readonly ns_steps?: number;
   /** How the shape scales the rate: √max(1, rows/columns), or so that the update has the size that AdamW's has. */
   readonly adjust_lr_fn?: 'original' | 'match_rms_adamw' | null;
@@ -26,6 +33,11 @@ function sizesOf({ name, shape }: Trained): [number, number] {
   );
 }
 
+/**
+ * Muon (Jordan et al. 2024) as torch.optim.Muon has it, for matrices: its state is `momentum_buffer`. Throws
+ * ModelcError 'input' for values out of bounds and, when it is asked for its state, for a parameter that is no matrix:
+ * put it into a group of parameterGroups with another optimizer.
+ */
 export function Muon(options: MuonOptions = {}): Optimizer {
   const { weight_decay = 0.1, momentum = 0.95, nesterov = true, eps = 1e-7, ns_steps = 5 } = options;
   const [a, b, c] = options.ns_coefficients ?? [3.4445, -4.775, 2.0315];

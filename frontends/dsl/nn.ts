@@ -10,20 +10,28 @@ import { Module, Parameter } from './module.ts';
 import type { Rotation } from './rope.ts';
 import { op, Tensor, where } from './tensor.ts';
 
+/** Options of Linear. */
 export interface LinearOptions {
   /** Whether there is a bias, or that of another layer. */
   readonly bias?: boolean | Parameter;
   /** The weight of another layer or a table of embeddings, which serves this one, too. */
   readonly weight?: Parameter;
-  /** The weight's values in a new model. */
+  /** The weight's values in a new model (normal()). */
   readonly initializer?: Initializer;
-  /** The bias's. */
+  /** The bias's values in a new model (zeros). */
   readonly biasInitializer?: Initializer;
 }
 
-/** y = x Wᵀ + b, W [out, in]. */
+/**
+ * y = x Wᵀ + b: torch.nn.Linear. W is [out, in], as PyTorch stores it.
+ *
+ *     const up = new Linear(64, 256, { bias: false });
+ *     up.forward(x); // [batch, seq, 64] to [batch, seq, 256]
+ */
 export class Linear extends Module {
+  /** [out, in] */
   readonly weight: Parameter;
+  /** [out]; undefined with `bias: false`. */
   readonly bias: Parameter | undefined;
 
   constructor(
@@ -36,7 +44,7 @@ export class Linear extends Module {
     this.bias = bias === true ? new Parameter([outFeatures], biasInitializer) : bias || undefined;
   }
 
-  /** x [.., in] to [.., out]. */
+  /** x f32 [.., in] to f32 [.., out]. Throws ModelcError 'type' where the last axis of x is not `in`. */
   forward(x: Tensor): Tensor {
     return this.scope(() => {
       const contract = [[x.rank - 1], [1]] as const;
@@ -48,7 +56,9 @@ export class Linear extends Module {
 
 /** y = x W + b, W [in, out]: the linear layer of GPT-2's checkpoints. */
 export class Conv1D extends Module {
+  /** [in, out] */
   readonly weight: Parameter;
+  /** [out] */
   readonly bias: Parameter;
 
   constructor(inFeatures: number, outFeatures: number, { initializer = normal() }: { initializer?: Initializer } = {}) {
@@ -67,14 +77,22 @@ export class Conv1D extends Module {
   }
 }
 
+/** Options of Embedding. */
 export interface EmbeddingOptions {
+  /** What rows are multiplied by (1), rounded to the dtype of the table, as Gemma does. */
   readonly scale?: number;
   /** A row that stands for nothing: looking it up teaches it nothing, and it is 0 in a new model. */
   readonly padding?: number | undefined;
 }
 
-/** Rows of a table [count, size], times `scale` if given, which is rounded to the dtype of the table. */
+/**
+ * Rows of a table [count, size]: torch.nn.Embedding.
+ *
+ *     const tokens = new Embedding(32000, 64);
+ *     tokens.forward(inputIds); // i32 [batch, seq] to f32 [batch, seq, 64]
+ */
 export class Embedding extends Module {
+  /** [count, size] */
   readonly weight: Parameter;
   readonly #scale: number;
   readonly #padding: number | undefined;
@@ -108,11 +126,16 @@ export class Embedding extends Module {
 
 /** A layer that norms the last axis. */
 export interface Norm extends Module {
+  /** x f32 [.., size] to its normed values, of the same shape. */
   forward(x: Tensor): Tensor;
 }
 
-/** x * rsqrt(mean(x²) + eps) * (weight + offset) over the last axis. */
+/**
+ * x * rsqrt(mean(x²) + eps) * (weight + offset) over the last axis (Zhang and Sennrich 2019), the norm of Llama and its
+ * kin. `eps` is 1e-6 and `offset` 0 by default; Gemma's is 1.
+ */
 export class RMSNorm extends Module implements Norm {
+  /** [size] */
   readonly weight: Parameter;
   readonly #eps: number;
   readonly #offset: number;
@@ -131,9 +154,14 @@ export class RMSNorm extends Module implements Norm {
   }
 }
 
-/** (x - mean) * rsqrt(var + eps) * weight + bias over the last axis. */
+/**
+ * (x - mean) * rsqrt(var + eps) * weight + bias over the last axis: torch.nn.LayerNorm (Ba et al. 2016). `eps` is 1e-5
+ * by default.
+ */
 export class LayerNorm extends Module implements Norm {
+  /** [size]; undefined with `affine: false`. */
   readonly weight: Parameter | undefined;
+  /** [size]; undefined with `affine: false` or `bias: false`. */
   readonly bias: Parameter | undefined;
   readonly #eps: number;
 
@@ -160,6 +188,7 @@ export class LayerNorm extends Module implements Norm {
 export const rope = (x: Tensor, { cos, sin }: Rotation, style: 'half' | 'interleaved' = 'half'): Tensor =>
   op('rope', [x, cos, sin], { style });
 
+/** What attention does besides products and softmax. */
 export interface AttentionOptions {
   /** Factor of the scores; default head size^-½. */
   scale?: number;
@@ -179,7 +208,14 @@ export interface AttentionOptions {
   dropout?: number;
 }
 
-/** Scaled dot-product attention: q [B, H, S, D], k [B, G, T, D], v [B, G, T, E], H a multiple of G. Gives [B, H, S, E]. */
+/**
+ * Scaled dot-product attention (Vaswani et al. 2017): q [B, H, S, D], k [B, G, T, D], v [B, G, T, E], H a multiple of
+ * G: query head h reads head ⌊h G / H⌋ of keys and values. Gives f32 [B, H, S, E]. Throws ModelcError 'type' for other
+ * shapes.
+ *
+ *     const [keys, values] = cache.update(layer, rope(k, rotation), v);
+ *     const mixed = mergeHeads(attention(rope(q, rotation), keys, values, { mask }));
+ */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
   const operands = (['mask', 'bias', 'sinks'] as const).filter((name) => options[name] !== undefined);
   const attended = op('attention', [q, k, v, ...operands.map((name) => options[name]!)], {

@@ -8,18 +8,25 @@ import { full, scalar, type Tensor, where } from './tensor.ts';
 
 /** The parameter that an optimizer is asked about. */
 export interface Trained {
+  /** Its path in the model. */
   readonly name: string;
+  /** Sizes of its axes. */
   readonly shape: readonly Dim[];
 }
 
 /** f32 values that an optimizer keeps from step to step, all `initial` before the first. */
 export interface OptimizerState {
+  /** Sizes of its axes. */
   readonly shape: readonly Dim[];
+  /** What all its values are before the first step. */
   readonly initial: number;
 }
 
+/** What an optimizer is given of one parameter in one step. */
 export interface OptimizerInputs {
+  /** The path of the parameter in the model. */
   readonly name: string;
+  /** Its value before the step. */
   readonly parameter: Tensor;
   /** f32, of the parameter's shape. */
   readonly gradient: Tensor;
@@ -31,14 +38,19 @@ export interface OptimizerInputs {
   readonly step: Tensor;
 }
 
+/** What one step makes of a parameter. */
 export interface OptimizerOutputs {
+  /** Its value after the step, in its own dtype. */
   readonly parameter: Tensor;
+  /** The values of all states after the step, f32. */
   readonly states: Readonly<Record<string, Tensor>>;
 }
 
+/** How parameters follow their gradients: AdamW(), SGD(), … give one, and an object with these two functions is one. */
 export interface Optimizer {
   /** What is kept for a parameter, by name. Throws ModelcError 'input' for a shape that the optimizer does not serve. */
   state(parameter: Trained): Readonly<Record<string, OptimizerState>>;
+  /** Traces one step of one parameter. No step looks at another parameter. */
   update(inputs: OptimizerInputs): OptimizerOutputs;
 }
 
@@ -80,13 +92,22 @@ function oneMinusPower(base: number, step: Tensor): Tensor {
 
 const like = ({ shape }: Trained, initial = 0): OptimizerState => ({ shape, initial });
 
+/** Options of AdamW: names and defaults are those of torch.optim.AdamW. */
 export interface AdamWOptions {
+  /** The factors by which gradients and their squares are averaged, from 0 to less than 1 ([0.9, 0.999]). */
   readonly betas?: readonly [number, number];
+  /** What the root of the second moment is added to, so that no step is divided by 0 (1e-8). */
   readonly eps?: number;
+  /** The share of a parameter that a step of rate 1 takes away, apart from the gradient (0.01). */
   readonly weight_decay?: number;
 }
 
-/** Decoupled weight decay (Loshchilov and Hutter 2019). */
+/**
+ * Adam with decoupled weight decay (Loshchilov and Hutter 2019): torch.optim.AdamW. States: `exp_avg`, `exp_avg_sq`.
+ * Throws ModelcError 'input' for values out of bounds.
+ *
+ *     const optimizer = AdamW({ betas: [0.9, 0.95], weight_decay: 0.1 });
+ */
 export function AdamW({ betas = [0.9, 0.999], eps = 1e-8, weight_decay = 0.01 }: AdamWOptions = {}): Optimizer {
   const [beta1, beta2] = betas;
   checkOption('AdamW', 'betas[0]', beta1, 0, 1);
@@ -107,13 +128,22 @@ export function AdamW({ betas = [0.9, 0.999], eps = 1e-8, weight_decay = 0.01 }:
   };
 }
 
+/** Options of SGD: names and defaults are those of torch.optim.SGD. */
 export interface SGDOptions {
+  /** What the buffer of earlier gradients is multiplied by in each step; 0, the default: there is no buffer. */
   readonly momentum?: number;
+  /** The share of a gradient that does not enter the buffer (0). */
   readonly dampening?: number;
+  /** What parameters are multiplied by and added to their gradients (0). */
   readonly weight_decay?: number;
+  /** Whether a step looks one gradient ahead (false). */
   readonly nesterov?: boolean;
 }
 
+/**
+ * Gradient descent with momentum: torch.optim.SGD. State, with momentum: `momentum_buffer`. Throws ModelcError 'input'
+ * for values out of bounds, and for `nesterov` without momentum or with dampening.
+ */
 export function SGD(options: SGDOptions = {}): Optimizer {
   const { momentum = 0, dampening = 0, weight_decay = 0, nesterov = false } = options;
   checkOption('SGD', 'momentum', momentum);
@@ -138,14 +168,24 @@ export function SGD(options: SGDOptions = {}): Optimizer {
   };
 }
 
+/** Options of RMSprop: names and defaults are those of torch.optim.RMSprop. */
 export interface RMSpropOptions {
+  /** The factor by which squares of gradients are averaged (0.99). */
   readonly alpha?: number;
+  /** What the root of that average is added to (1e-8). */
   readonly eps?: number;
+  /** What parameters are multiplied by and added to their gradients (0). */
   readonly weight_decay?: number;
+  /** What the buffer of earlier steps is multiplied by; 0, the default: there is no buffer. */
   readonly momentum?: number;
+  /** Whether gradients are divided by their deviation in place of their root mean square (false). */
   readonly centered?: boolean;
 }
 
+/**
+ * Gradients divided by the root of the average of their squares: torch.optim.RMSprop. States: `square_avg`, and
+ * `momentum_buffer` and `grad_avg` where they are used. Throws ModelcError 'input' for values out of bounds.
+ */
 export function RMSprop(options: RMSpropOptions = {}): Optimizer {
   const { alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0, centered = false } = options;
   checkOption('RMSprop', 'alpha', alpha);
@@ -179,13 +219,22 @@ export function RMSprop(options: RMSpropOptions = {}): Optimizer {
   };
 }
 
+/** Options of Adagrad: names and defaults are those of torch.optim.Adagrad. */
 export interface AdagradOptions {
+  /** Step t has the learning rate divided by 1 + (t - 1) * lr_decay (0). */
   readonly lr_decay?: number;
+  /** What parameters are multiplied by and added to their gradients (0). */
   readonly weight_decay?: number;
+  /** What the sum of squares begins with (0). */
   readonly initial_accumulator_value?: number;
+  /** What the root of the sum is added to (1e-10). */
   readonly eps?: number;
 }
 
+/**
+ * Gradients divided by the root of the sum of all their squares (Duchi et al. 2011): torch.optim.Adagrad. State: `sum`.
+ * Throws ModelcError 'input' for values out of bounds.
+ */
 export function Adagrad(options: AdagradOptions = {}): Optimizer {
   const { lr_decay = 0, weight_decay = 0, initial_accumulator_value = 0, eps = 1e-10 } = options;
   checkOption('Adagrad', 'lr_decay', lr_decay);
@@ -205,12 +254,21 @@ export function Adagrad(options: AdagradOptions = {}): Optimizer {
   };
 }
 
+/** Options of Lion. */
 export interface LionOptions {
+  /**
+   * The factors by which the gradient and the momentum are mixed: in the step, and in the momentum that is kept ([0.9,
+   * 0.99]).
+   */
   readonly betas?: readonly [number, number];
+  /** The share of a parameter that a step of rate 1 takes away, apart from the gradient (0). */
   readonly weight_decay?: number;
 }
 
-/** The sign of an interpolated momentum (Chen et al. 2023). */
+/**
+ * The sign of an interpolated momentum (Chen et al. 2023), as bitsandbytes has it. State: `exp_avg`. Throws ModelcError
+ * 'input' for values out of bounds.
+ */
 export function Lion({ betas = [0.9, 0.99], weight_decay = 0 }: LionOptions = {}): Optimizer {
   const [beta1, beta2] = betas;
   checkOption('Lion', 'betas[0]', beta1, 0, 1);
@@ -229,9 +287,11 @@ export function Lion({ betas = [0.9, 0.99], weight_decay = 0 }: LionOptions = {}
   };
 }
 
+/** Parameters that are updated alike. */
 export interface ParameterGroup {
   /** Whether a parameter of this name belongs to the group. */
   includes(name: string): boolean;
+  /** What updates them. */
   readonly optimizer: Optimizer;
   /** What the learning rate is multiplied by in this group (1). */
   readonly learning_rate_scale?: number;

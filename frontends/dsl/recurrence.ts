@@ -8,11 +8,14 @@ import { concat, full, op, type Tensor } from './tensor.ts';
 
 /** Every channel by itself: y[t] = bias + sum over k of weight[channel, 0, k] * x[t - size + 1 + k]; 0 before the first. */
 export class CausalConv1d extends Module {
+  /** [channels, 1, size] */
   readonly weight: Parameter;
+  /** [channels]; undefined with `bias: false`. */
   readonly bias: Parameter | undefined;
 
   constructor(
     channels: number,
+    /** How many positions a result looks at, its own included. */
     readonly size: number,
     { bias = true }: { bias?: boolean } = {},
   ) {

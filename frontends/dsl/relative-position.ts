@@ -5,11 +5,15 @@ import type { Initializer } from './initializers.ts';
 import { Constant, Module, Parameter } from './module.ts';
 import { arange, sizeOf, type Tensor } from './tensor.ts';
 
+/** The table of a RelativePositionBias. */
 export interface RelativePositionOptions {
+  /** Rows of the table. */
   readonly buckets: number;
+  /** Attention heads, each with a column of its own. */
   readonly heads: number;
   /** Keys behind the query have buckets of their own. */
   readonly bidirectional: boolean;
+  /** The distance from which on all share one bucket (128). */
   readonly maxDistance?: number;
   /** The values of the table in a new model. */
   readonly initializer?: Initializer;
@@ -33,6 +37,7 @@ export function relativeBucket(
 
 /** A learned number for every bucket and head. */
 export class RelativePositionBias extends Module {
+  /** [buckets, heads] */
   readonly weight: Parameter;
   /** The bucket of every distance from -limit to limit, beyond which they are all alike. */
   readonly buckets: Constant;

@@ -6,6 +6,10 @@ import { ModelcError } from '../../ir/error.ts';
 import { Constant, Module } from './module.ts';
 import { scalar, sizeOf, type Tensor, where } from './tensor.ts';
 
+/**
+ * How frequencies are changed for longer sequences than a model was trained on: the kinds of `rope_type` in Hugging
+ * Face configs, with their parameters.
+ */
 export type RopeScaling =
   | { readonly type: 'default' }
   | { readonly type: 'linear'; readonly factor: number }
@@ -36,14 +40,18 @@ export type RopeScaling =
       readonly longFactor: readonly number[];
       readonly attentionFactor: number;
     };
+/** A value of `rope_type`. */
 export type RopeType = RopeScaling['type'];
+/** All values of `rope_type` that are served. */
 export const ropeTypes: readonly RopeType[] = ['default', 'linear', 'dynamic', 'yarn', 'llama3', 'longrope'];
 
+/** What a RotaryEmbedding is made of. */
 export interface RopeOptions {
   /** Size of the rotated part of a head, even. */
   readonly dim: number;
   /** The base of the geometric sequence of wavelengths (rope_theta). */
   readonly theta: number;
+  /** { type: 'default' } where frequencies stay as they are. */
   readonly scaling: RopeScaling;
 }
 
@@ -119,12 +127,20 @@ export function ropeFrequencies(options: RopeOptions, length = 0): Float32Array 
 
 /** What `rope` takes: cosines and sines [B, S, dim / 2] of the angles. */
 export interface Rotation {
+  /** f32 [batch, seq, dim / 2] */
   readonly cos: Tensor;
+  /** f32 [batch, seq, dim / 2] */
   readonly sin: Tensor;
 }
 
-/** Positions to the cosines and sines that `rope` takes. */
+/**
+ * Positions to the cosines and sines that `rope` takes (Su et al. 2021).
+ *
+ *     const rotary = new RotaryEmbedding({ dim: 16, theta: 10000, scaling: { type: 'default' } });
+ *     const rotation = rotary.forward(positionIds, cache.length);
+ */
 export class RotaryEmbedding extends Module {
+  /** Angles per position, [dim / 2]. */
   readonly inv_freq: Constant;
   /** longrope: the frequencies of long sequences. */
   readonly long_inv_freq: Constant | undefined;
@@ -177,7 +193,7 @@ export class RotaryEmbedding extends Module {
     }
   }
 
-  /** positions [B, S] of a sequence of `length` positions. */
+  /** Positions i32 [B, S], in sequences of `length` positions, which dynamic and longrope look at. */
   forward(positions: Tensor, length: DimLike): Rotation {
     return this.scope(() => {
       const angles = positions.cast('f32').unsqueeze(-1).mul(this.#frequencies(length));

@@ -23,12 +23,15 @@ export interface Memory {
   readonly mask: Tensor;
 }
 
+/** What the decoder of an encoder-decoder is given in a run. */
 export interface DecoderInputs {
   /** i32 [batch, seq]: the last `seq` of the `cache.length` positions so far. */
   readonly inputIds: Tensor;
   /** Positions of the target that may be attended to, bool [batch, cache.length]. */
   readonly mask: Tensor;
+  /** Keys and values of earlier positions of the target. */
   readonly cache: Cache;
+  /** What the encoder made of the source. */
   readonly memory: Memory;
 }
 
@@ -92,13 +95,18 @@ export function seq2seqTask(model: EncoderDecoder, target: Omit<ShiftedColumn, '
 
 /** The entries of generation. */
 export const seq2seqEntries = ['encode', 'memory', 'prefill', 'decode', 'decode_sample'] as const;
+/** One of seq2seqEntries. */
 export type Seq2SeqEntry = (typeof seq2seqEntries)[number];
 
 /** Upper bounds of the dims: rows, tokens of the source, positions of the target, and new ones of them per run. */
 export interface Seq2SeqLimits {
+  /** Rows that run together, at most. */
   readonly maxBatch: number;
+  /** Tokens of a source, at most. */
   readonly maxSource: number;
+  /** Positions of a target, at most. */
   readonly maxLength: number;
+  /** New positions of a target in one run, at most. */
   readonly chunk: number;
 }
 

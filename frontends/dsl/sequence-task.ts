@@ -10,8 +10,11 @@ import type { Module, WeightResolver } from './module.ts';
 import { arange, type Tensor } from './tensor.ts';
 import { type Traced, type Tracer, trace } from './trace.ts';
 
+/** A column of a batch that a task reads. */
 export interface SequenceInput {
+  /** Its name, as in transformers: `input_ids`, `attention_mask`, `labels`, … */
   readonly name: string;
+  /** What its elements are. */
   readonly dtype: DType;
   /** Sizes, or the names of dims that a run chooses: 'batch', 'seq', … */
   readonly axes: readonly (string | number)[];
@@ -26,16 +29,22 @@ export interface SequenceInput {
  * for labels that do not count.
  */
 export interface ShiftedColumn {
+  /** The column that it is made of. */
   readonly from: string;
+  /** The token that comes first in a row; 'last': the row's last label that is no padding. */
   readonly start: number | 'last';
+  /** The token that stands for labels of -100. */
   readonly pad: number;
 }
 
+/** Tensors by name. */
 export type Tensors = Readonly<Record<string, Tensor>>;
 
+/** A model and what it is run and trained for. */
 export interface SequenceTask {
   /** Whose parameters are used; their paths are the names of the weights. */
   readonly model: Module;
+  /** The columns that it reads, without labels. */
   readonly inputs: readonly SequenceInput[];
   /** The labels of a batch; none where a model has no loss. */
   readonly labels: readonly SequenceInput[];
@@ -109,6 +118,7 @@ export function declareColumns(
 
 /** What a task is run for: its outputs, or those and the `loss` beside labels. */
 export const taskEntries = ['forward', 'evaluate'] as const;
+/** One of taskEntries. */
 export type TaskEntry = (typeof taskEntries)[number];
 
 /** The graph of an entry; `limits` as declareColumns has them. */

@@ -11,6 +11,7 @@ import type { Node, OpName } from '../../ir/graph.ts';
 import { make, setOrigin, typeText } from '../../ir/graph.ts';
 import type { Attrs } from '../../ir/ops/attrs.ts';
 
+/** An operand: a tensor, or a number that takes the dtype of the other operand. */
 export type TensorLike = Tensor | number;
 type CompareDirection = Attrs['compare']['direction'];
 type ReduceOp = Attrs['reduce']['op'];
@@ -107,15 +108,28 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
   return parts.length === 1 ? parts[0] : op('concat', parts, { axis: parts[0].axis(axis) });
 }
 
+/**
+ * An array in the graph that is being traced: no numbers yet, but their dtype and shape. Methods give new tensors,
+ * whose shapes and dtypes are checked at once: ModelcError 'type' says what does not fit. Operands are broadcast as in
+ * NumPy and promoted as in PyTorch.
+ *
+ *     const y = x.mul(2).add(bias).softmax(-1); // x f32 [batch, seq, n], bias f32 [n]
+ */
 export class Tensor {
-  constructor(readonly node: Node) {}
+  constructor(
+    /** The node of the graph. */
+    readonly node: Node,
+  ) {}
 
+  /** What its elements are. */
   get dtype(): DType {
     return this.node.type.dtype;
   }
+  /** Sizes of its axes; those that a run chooses are symbolic. */
   get shape(): readonly Dim[] {
     return this.node.type.shape;
   }
+  /** How many axes it has. */
   get rank(): number {
     return this.shape.length;
   }
@@ -130,14 +144,17 @@ export class Tensor {
   }
 
   // Elementwise.
+  /** this + other */
   add(other: TensorLike): Tensor {
     return op('add', unify(this, other), {});
   }
+  /** this - other */
   sub(other: TensorLike): Tensor {
     return typeof other === 'number'
       ? this.add(-other)
       : this.add(other.dtype === 'bool' ? other.cast('i32').neg() : other.neg());
   }
+  /** this * other, element by element. */
   mul(other: TensorLike): Tensor {
     return op('mul', unify(this, other), {});
   }
@@ -146,24 +163,31 @@ export class Tensor {
     const dtype = promote(this.dtype, other instanceof Tensor ? other.dtype : this.dtype);
     return op('div', unify(this, other, isFloat(dtype) ? dtype : 'f32'), {});
   }
+  /** The remainder of truncated division, which has the sign of this tensor: C's fmod. */
   rem(other: TensorLike): Tensor {
     return op('rem', unify(this, other), {});
   }
+  /** this to the power of `other`. */
   pow(other: TensorLike): Tensor {
     return op('pow', unify(this, other), {});
   }
+  /** The larger of two elements; NaN where one is NaN. */
   maximum(other: TensorLike): Tensor {
     return op('max', unify(this, other), {});
   }
+  /** The smaller of two elements; NaN where one is NaN. */
   minimum(other: TensorLike): Tensor {
     return op('min', unify(this, other), {});
   }
+  /** -this */
   neg(): Tensor {
     return op('neg', [this], {});
   }
+  /** The absolute value. */
   abs(): Tensor {
     return this.maximum(this.neg());
   }
+  /** To the next integer below. */
   floor(): Tensor {
     return op('floor', [this], {});
   }
@@ -171,36 +195,50 @@ export class Tensor {
   round(): Tensor {
     return op('round', [this], {});
   }
+  /** e to the power of this. */
   exp(): Tensor {
     return op('exp', [this], {});
   }
+  /** The natural logarithm. */
   log(): Tensor {
     return op('log', [this], {});
   }
+  /** The sine of radians. */
   sin(): Tensor {
     return op('sin', [this], {});
   }
+  /** The cosine of radians. */
   cos(): Tensor {
     return op('cos', [this], {});
   }
+  /** The hyperbolic tangent. */
   tanh(): Tensor {
     return op('tanh', [this], {});
   }
+  /** The error function, 2/√π times the integral of e^(-t²) from 0 to this. */
   erf(): Tensor {
     return op('erf', [this], {});
   }
+  /** The square root. */
   sqrt(): Tensor {
     return op('sqrt', [this], {});
   }
+  /** 1 / √this */
   rsqrt(): Tensor {
     return op('rsqrt', [this], {});
   }
+  /** this * this */
   square(): Tensor {
     return this.mul(this);
   }
+  /** min where it is less, max where it is more. */
   clamp(min: number, max: number): Tensor {
     return this.maximum(min).minimum(max);
   }
+  /**
+   * The values in another dtype: rounded to the nearest, ties to even; towards 0 from floats to integers; not 0 is
+   * true.
+   */
   cast(dtype: DType): Tensor {
     return dtype === this.dtype ? this : op('cast', [this], { dtype });
   }
@@ -213,30 +251,39 @@ export class Tensor {
   private compare(direction: CompareDirection, other: TensorLike): Tensor {
     return op('compare', unify(this, other), { direction });
   }
+  /** this = other, bool. */
   eq(other: TensorLike): Tensor {
     return this.compare('eq', other);
   }
+  /** this ≠ other, bool. */
   ne(other: TensorLike): Tensor {
     return this.compare('ne', other);
   }
+  /** this < other, bool. */
   lt(other: TensorLike): Tensor {
     return this.compare('lt', other);
   }
+  /** this ≤ other, bool. */
   le(other: TensorLike): Tensor {
     return this.compare('le', other);
   }
+  /** this > other, bool. */
   gt(other: TensorLike): Tensor {
     return this.compare('gt', other);
   }
+  /** this ≥ other, bool. */
   ge(other: TensorLike): Tensor {
     return this.compare('ge', other);
   }
+  /** Whether both hold: bools, or the bits of integers. */
   and(other: Tensor): Tensor {
     return op('and', unify(this, other), {});
   }
+  /** Whether one holds or both: bools, or the bits of integers. */
   or(other: Tensor): Tensor {
     return op('or', unify(this, other), {});
   }
+  /** Whether it does not hold: true where an element is 0 or false. */
   not(): Tensor {
     return this.eq(0);
   }
@@ -269,6 +316,10 @@ export class Tensor {
     return this.permute(this.shape.map((_, i) => (i === x ? y : i === y ? x : i)));
   }
 
+  /**
+   * Repeats axes of size 1, and the whole along new axes at the left, to a shape. Throws ModelcError 'type' where
+   * another axis would change.
+   */
   broadcastTo(sizes: readonly DimLike[]): Tensor {
     const shape = sizes.map(dim);
     if (shapeEquals(shape, this.shape)) return this;
@@ -330,30 +381,38 @@ export class Tensor {
     const reduced = op('reduce', [this], { op: kind, axes: list, acc });
     return keepdim ? reduced.reshape(this.shape.map((d, i) => (list.includes(i) ? 1 : d))) : reduced;
   }
+  /** The sum over `axes` (all); `keepdim` leaves them as axes of size 1. Floats add up in f32. */
   sum(axes?: number | readonly number[], keepdim = false): Tensor {
     return this.reduce('add', axes, keepdim);
   }
+  /** The largest over `axes` (all); `keepdim` leaves them as axes of size 1. */
   max(axes?: number | readonly number[], keepdim = false): Tensor {
     return this.reduce('max', axes, keepdim);
   }
+  /** The smallest over `axes` (all); `keepdim` leaves them as axes of size 1. */
   min(axes?: number | readonly number[], keepdim = false): Tensor {
     return this.reduce('min', axes, keepdim);
   }
+  /** Of bools: whether all hold over `axes` (all); `keepdim` leaves them as axes of size 1. */
   all(axes?: number | readonly number[], keepdim = false): Tensor {
     return this.reduce('and', axes, keepdim);
   }
+  /** Of bools: whether any holds over `axes` (all); `keepdim` leaves them as axes of size 1. */
   any(axes?: number | readonly number[], keepdim = false): Tensor {
     return this.reduce('or', axes, keepdim);
   }
+  /** The mean over `axes` (all), in f32 for integers; `keepdim` leaves them as axes of size 1. */
   mean(axes?: number | readonly number[], keepdim = false): Tensor {
     const list = (typeof axes === 'number' ? [axes] : (axes ?? this.shape.map((_, i) => i))).map((a) => this.axis(a));
     const count = dimProduct(list.map((a) => this.shape[a]));
     const total = (isFloat(this.dtype) ? this : this.cast('f32')).sum(list, keepdim);
     return total.div(dimConst(count) ?? sizeOf(count).cast(total.dtype));
   }
+  /** Sums of the elements up to each one along an axis. */
   cumsum(axis: number): Tensor {
     return op('scan', [this], { op: 'add', axis: this.axis(axis), exclusive: false, reverse: false });
   }
+  /** e^x over the sum of e^x along an axis (the last). */
   softmax(axis = -1): Tensor {
     return op('softmax', [this], { axis: this.axis(axis) });
   }

@@ -9,12 +9,15 @@ import { isOp, roots, topologicalOrder } from '../../ir/graph.ts';
 import { Constant, type Module, type WeightResolver } from './module.ts';
 import { op, type Tensor } from './tensor.ts';
 
+/** What trace() gives. */
 export interface Traced {
+  /** The computation. */
   readonly graph: Graph;
   /** Data of the graph's 'constant' params. */
   readonly constants: ReadonlyMap<string, Float32Array>;
 }
 
+/** Declares what a graph takes, keeps and gives. */
 export interface Tracer {
   /** Declares a dimension that every run chooses within inclusive bounds. */
   dim(name: string, min: number, max: number): Dim;

@@ -16,10 +16,14 @@ import type { SequenceInput, SequenceTask, Tensors } from './sequence-task.ts';
 import { arange, scalar, type Tensor, where } from './tensor.ts';
 import { type Traced, type Tracer, trace } from './trace.ts';
 
+/** The entry points that traceTraining makes. */
 export const trainEntries = ['train', 'accumulate', 'train_accumulated', 'evaluate'] as const;
+/** One of trainEntries. */
 export type TrainEntry = (typeof trainEntries)[number];
 
+/** How a step of training is made. */
 export interface TrainStepOptions {
+  /** What turns gradients into new parameters. */
   readonly optimizer: Optimizer;
   /** Upper bounds of the dims that the task's inputs name: { batch: 8, seq: 512 }. */
   readonly dims: Readonly<Record<string, number>>;
@@ -61,6 +65,7 @@ export const trainStates = {
 
 /** A training program before it is compiled. */
 export interface Training {
+  /** The graph of every entry that was asked for. */
   readonly entries: Readonly<Partial<Record<TrainEntry, Traced>>>;
   /** What a batch consists of: the inputs of the task, then its labels. */
   readonly columns: readonly SequenceInput[];
@@ -72,6 +77,7 @@ export interface Training {
   readonly countsItems: boolean;
   /** What states other than parameters are filled with at first, where that is not 0. */
   readonly initial: ReadonlyMap<string, number>;
+  /** What products round their operands to. */
   readonly compute: 'f32' | 'bf16' | 'f16';
 }
 

@@ -11,7 +11,9 @@ export type ErrorCode = 'type' | 'parse' | 'checkpoint' | 'input' | 'toolchain' 
 
 /** Everything that an artifact throws on purpose. */
 export declare class ModelcError extends Error {
+  /** Tells it from other errors where `instanceof` cannot, as between an app and a worker. */
   readonly name: 'ModelcError';
+  /** What kind of failure it is. */
   readonly code: ErrorCode;
   private constructor();
 }
@@ -20,9 +22,11 @@ export declare class ModelcError extends Error {
 export interface GenerateOptions {
   /** Tokens to add at most. */
   max_new_tokens?: number;
+  /** Tokens to add at least: no token ends the text before (0). */
   min_new_tokens?: number;
   /** Sample instead of taking the most likely token (default: the model's generation_config.json, else false). */
   do_sample?: boolean;
+  /** What logits are divided by before sampling: below 1 sharpens, above 1 flattens (1). */
   temperature?: number;
   /** Sample among the k most likely tokens; 0 means all. */
   top_k?: number;
@@ -30,8 +34,11 @@ export interface GenerateOptions {
   top_p?: number;
   /** Sample among tokens at least this fraction as likely as the most likely one. */
   min_p?: number;
+  /** Above 1 discourages tokens that are there already, below 1 encourages them (1). */
   repetition_penalty?: number;
+  /** No sequence of so many tokens comes twice; 0, the default: any may. */
   no_repeat_ngram_size?: number;
+  /** Generation ends with one of these tokens (default: those of the model). */
   eos_token_id?: number | number[];
   /** Generation ends when one of these texts appears. */
   stop_strings?: string | string[];
@@ -45,18 +52,29 @@ export interface GenerateOptions {
   signal?: AbortSignal;
 }
 
+/** What a generation has written. */
 export interface GenerateOutput {
   /** Prompt and continuation. */
   text: string;
+  /** The continuation alone. */
   new_text: string;
   /** Token ids of prompt and continuation. */
   ids: number[];
+  /** Token ids of the continuation. */
   new_ids: number[];
 }
 
 /** A generation under way: iterate over pieces of text as they come, or await the whole. */
 export interface Generation extends AsyncIterable<string>, PromiseLike<GenerateOutput> {}
 
+/**
+ * A compiled model.
+ *
+ *     import model from './model/index.js'
+ *
+ *     for await (const piece of model.generate('Once upon a time', { max_new_tokens: 100 })) console.log(piece)
+ *     const { text } = await model.generate('Once upon a time')
+ */
 export interface Model {
   /**
    * Loads the model now rather than at its first use, with the options and errors of the function `load`. A model that
@@ -86,8 +104,9 @@ export interface FileProgress {
   file: string;
   /** 0 to 100. */
   progress: number;
-  /** Bytes. */
+  /** Bytes that are here. */
   loaded: number;
+  /** Bytes of the file, or of all files. */
   total: number;
   /** Where the piece came from; local files count as cache. */
   from: 'network' | 'cache';
@@ -95,14 +114,20 @@ export interface FileProgress {
 
 /** Something that does not stop loading, such as a cache that is full. */
 export interface ProgressWarning {
+  /** Tells it from reports of progress. */
   status: 'warning';
+  /** The artifact: the name of its folder. */
   name: string;
+  /** The file that it is about. */
   file: string;
+  /** A sentence for people. */
   message: string;
 }
 
+/** What progress_callback is told: `status` says which of the two it is. */
 export type ProgressInfo = FileProgress | ProgressWarning;
 
+/** Options of `load`. */
 export interface LoadOptions {
   /** Called as loading goes on. */
   progress_callback?: (info: ProgressInfo) => void;
