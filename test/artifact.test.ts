@@ -1,13 +1,14 @@
 // An artifact is whole: from an empty folder, with no node_modules and no compiler, a program imports it, streams text
 // that equals the in-process model's, and type-checks against it.
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { writeArtifact } from '../runtime/artifact/write.ts';
 import { AutoModelForCausalLM, AutoTokenizer } from '../runtime/index.ts';
 import { example, modelc, type Result, root } from './command.ts';
+import { editManifest } from './manifest.ts';
 
 let scratch = '';
 let artifact = '';
@@ -104,7 +105,10 @@ describe('an artifact', () => {
       ],
       failures: [
         ['aborted', 'loading was aborted by its signal'],
-        ['unsupported', 'load() does not support the option `progress`; it takes progress_callback, signal, cache'],
+        [
+          'unsupported',
+          'load() does not support the option `progress`; it takes progress_callback, signal, cache, verify',
+        ],
         ['checkpoint'],
       ],
       ids: true,
@@ -155,36 +159,41 @@ describe('an artifact', () => {
     rmSync(join(scratch, 'app', 'user.ts'));
   });
 
-  test('refuses a machine that does not fit, and damage, with a typed error', () => {
+  test('refuses a machine that does not fit, and damage, with a typed error', async () => {
     const source = `
       import { load, ModelcError } from './broken/index.js';
       await load().then(() => console.log('loaded'), (e) => console.log(e instanceof ModelcError, e.code, e.message));
     `;
     const broken = join(scratch, 'app', 'broken');
-    const attempt = (damage: () => void): string => {
+    const attempt = async (damage: () => void | Promise<void>): Promise<string> => {
       rmSync(broken, { recursive: true, force: true });
       cpSync(artifact, broken, { recursive: true });
-      damage();
+      await damage();
       return run(source).stdout;
     };
-    const edit = (change: (manifest: Record<string, unknown>) => object): void => {
-      const path = join(broken, 'program.json');
-      writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, 'utf8')))));
-    };
+    const edit = (change: (manifest: Record<string, unknown>) => object): Promise<void> => editManifest(broken, change);
     const requires = { platform: 'plan9', arch: 'mips', nodeMajor: 20, isa: 'avx512' };
     const foreign = (m: Record<string, unknown>): object[] =>
       (m.variants as object[]).map((variant) => ({ ...variant, requires }));
-    expect(attempt(() => edit((m) => ({ ...m, variants: foreign(m) })))).toMatch(
+    expect(await attempt(() => edit((m) => ({ ...m, variants: foreign(m) })))).toMatch(
       /^true unsupported .*plan9 on mips.*modelc compile/,
     );
-    expect(attempt(() => edit((m) => ({ ...m, variants: [] })))).toMatch(/^true unsupported /);
-    expect(attempt(() => edit((m) => ({ ...m, target: 'webgpu' })))).toMatch(/^true parse .*program\.json is damaged/);
-    expect(attempt(() => edit((m) => ({ ...m, weights: ['../x'] })))).toMatch(/^true parse .*program\.json is damaged/);
-    expect(attempt(() => edit((m) => ({ ...m, version: 99 })))).toMatch(/^true unsupported .*99/);
-    expect(attempt(() => writeFileSync(join(broken, 'program.json'), '{'))).toMatch(/^true parse .*program\.json/);
+    expect(await attempt(() => edit((m) => ({ ...m, variants: [] })))).toMatch(/^true unsupported /);
+    expect(await attempt(() => edit((m) => ({ ...m, target: 'webgpu' })))).toMatch(
+      /^true parse .*program\.json is damaged/,
+    );
+    expect(await attempt(() => edit((m) => ({ ...m, weights: ['../x'] })))).toMatch(
+      /^true parse .*program\.json is damaged/,
+    );
+    expect(await attempt(() => edit((m) => ({ ...m, version: 99 })))).toMatch(/^true unsupported .*99/);
+    expect(await attempt(() => writeFileSync(join(broken, 'program.json'), '{'))).toMatch(
+      /^true parse .*program\.json/,
+    );
     const [weights] = readdirSync(artifact).filter((n) => n.startsWith('weights-'));
-    expect(attempt(() => rmSync(join(broken, weights)))).toMatch(new RegExp(`^true checkpoint .*${weights}`));
-    expect(attempt(() => writeFileSync(join(broken, weights), 'x'))).toMatch(/^true checkpoint .*truncated/);
+    expect(await attempt(() => rmSync(join(broken, weights)))).toMatch(new RegExp(`^true checkpoint .*${weights}`));
+    expect(await attempt(() => writeFileSync(join(broken, weights), 'x'))).toMatch(
+      /^true checkpoint .*has 1 bytes and had \d+; copy the artifact again/,
+    );
     rmSync(broken, { recursive: true, force: true });
   });
 

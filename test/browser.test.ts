@@ -79,7 +79,7 @@ describe.skipIf(noBrowser !== '')(`the page of examples/web-chat${noBrowser}`, (
     const model = join(folder, 'model');
     const { status, stderr } = modelc(['compile', checkpoint, '--target', 'webgpu', '-o', model]);
     expect(status, stderr).toBe(0);
-    modelBytes = rechunk(model, 2 ** 16, ['subgroups']); // what the software adapter has
+    modelBytes = await rechunk(model, 2 ** 16, ['subgroups']); // what the software adapter has
     golden = await goldenText();
     mkdirSync(pictures, { recursive: true });
     await site.open(folder);

@@ -1,10 +1,11 @@
 // What tests of pages share: headless Chromium with WebGPU on its software adapter, and a site whose traffic is counted
 // and whose connections can be made to break.
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import type { RequestListener, Server } from 'node:http';
 import { join } from 'node:path';
 import { type Browser, chromium } from 'playwright-core';
+import { editManifest } from './manifest.ts';
 import type { DownloadTable } from '../runtime/artifact/download-table.ts';
 import { listen, serveFolder } from '../examples/web-chat/server.ts';
 
@@ -23,7 +24,7 @@ export const launch = ({ webgpu }: { webgpu: boolean }): Promise<Browser> =>
  * Makes the chunks of an artifact smaller, so that even a tiny model has many. Gives the number of bytes that a browser
  * whose adapter has `features` downloads in chunks: all but the code of the variants that it does not run.
  */
-export function rechunk(artifact: string, chunkBytes: number, features: readonly string[]): number {
+export async function rechunk(artifact: string, chunkBytes: number, features: readonly string[]): Promise<number> {
   const path = join(artifact, 'program.json');
   const manifest = JSON.parse(readFileSync(path, 'utf8')) as {
     weights: DownloadTable;
@@ -37,7 +38,7 @@ export function rechunk(artifact: string, chunkBytes: number, features: readonly
     });
     return { name, bytes: bytes.length, digests };
   });
-  writeFileSync(path, JSON.stringify({ ...manifest, weights: { ...manifest.weights, chunkBytes, files } }));
+  await editManifest(artifact, (m) => ({ ...m, weights: { ...manifest.weights, chunkBytes, files } }));
   const { variants } = manifest;
   const used = variants.find(({ requires }) => requires.features.every((f) => features.includes(f)))?.code;
   const unused = new Set(variants.map(({ code }) => code).filter((code) => code !== used));

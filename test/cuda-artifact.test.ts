@@ -10,6 +10,7 @@ import { writeArtifact } from '../runtime/artifact/write.ts';
 import { AutoModelForCausalLM, AutoTokenizer } from '../runtime/index.ts';
 import { example, modelc, type Result, root } from './command.ts';
 import { emulatedDriver } from './cuda-device.ts';
+import { editManifest } from './manifest.ts';
 
 const realCompiler = await hasNvcc();
 const scratch = mkdtempSync(join(tmpdir(), 'modelc-cuda-artifact-'));
@@ -98,7 +99,7 @@ describe('a cuda artifact', () => {
     expect(JSON.parse(stdout).ids).toEqual(await inProcess());
   }, 60_000);
 
-  test('says what a machine lacks, and the way out', () => {
+  test('says what a machine lacks, and the way out', async () => {
     expect(failure({ MODELC_CUDA_DRIVER: join(app, 'libcuda.so.1') })).toMatchObject({
       code: 'unsupported',
       message: expect.stringMatching(/^no NVIDIA driver found \(.*\); install one or use the target cpu$/),
@@ -118,7 +119,14 @@ describe('a cuda artifact', () => {
     const text = readFileSync(manifest, 'utf8');
     writeFileSync(manifest, text.replace(/"memoryBytes":\d+/, '"memoryBytes":"all"'));
     expect(failure({})).toMatchObject({ code: 'parse', message: expect.stringMatching(/is damaged/) });
-    writeFileSync(manifest, text.replaceAll(/"platform":"\w+"/g, '"platform":"sunos"'));
+    writeFileSync(manifest, text);
+    await editManifest(join(app, 'empty'), ({ variants, ...m }) => ({
+      ...m,
+      variants: (variants as { requires: object }[]).map((v) => ({
+        ...v,
+        requires: { ...v.requires, platform: 'sunos' },
+      })),
+    }));
     expect(failure({})).toMatchObject({ code: 'unsupported', message: expect.stringMatching(/needs sunos on/) });
   }, 60_000);
 

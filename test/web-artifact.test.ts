@@ -10,6 +10,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { WebGpuDevice } from '../backends/webgpu/device.ts';
 import { openGpu } from '../backends/webgpu/gpu.ts';
 import type { FileProgress, ProgressInfo } from '../runtime/artifact/api.ts';
+import { sealed } from '../runtime/artifact/digest.ts';
 import { type Manifest, parseManifest, printManifest } from '../runtime/artifact/format.ts';
 import { openWebGpuArtifact } from '../runtime/artifact/open-webgpu.ts';
 import { sourceOf } from '../runtime/artifact/source.ts';
@@ -53,19 +54,23 @@ describe('the folder', () => {
     expect(others.reduce((n, name) => n + statSync(join(artifact, name)).size, 0)).toBeLessThan(2_000_000);
   });
 
-  test('program.json has a program once, whatever number of variants share it', () => {
+  test('program.json has a program once, whatever number of variants share it', async () => {
     const text = readFileSync(join(artifact, 'program.json'), 'utf8');
-    const manifest = parseManifest(text, 'program.json') as Manifest<'webgpu'>;
+    const manifest = (await parseManifest(text, 'program.json')) as Manifest<'webgpu'>;
     const [base] = manifest.variants.slice(-1);
     const target = { language: 'wgsl', features: ['fast'] };
     const two = { ...manifest, variants: [{ ...base, name: 'fast', program: { ...base.program, target } }, base] };
-    const shared = printManifest(two);
+    const shared = await printManifest(two);
     expect(shared.length).toBeLessThan(text.length + 500);
-    const read = parseManifest(shared, 'program.json').variants.map((v) => v.program);
+    const read = (await parseManifest(shared, 'program.json')).variants.map((v) => v.program);
     expect(read).toEqual(two.variants.map((v) => v.program));
     const astray = JSON.parse(shared);
     astray.variants[0].program = 2;
-    expect(() => parseManifest(JSON.stringify(astray), 'program.json')).toThrow(/program\.json is damaged/);
+    const damaged = { code: 'parse', message: expect.stringMatching(/^program\.json is damaged/) };
+    await expect(parseManifest(await sealed(JSON.stringify(astray)), 'program.json')).rejects.toMatchObject(damaged);
+    const flipped = shared.replace('"chunk"', '"chunl"');
+    await expect(parseManifest(flipped, 'program.json')).rejects.toMatchObject(damaged);
+    expect(flipped).not.toBe(shared);
   });
 
   test('index.js imports nothing', () => {
@@ -132,7 +137,7 @@ describe.skipIf(missing)('in Node', () => {
 
 /** The artifact on a server, with its least demanding variant only, its files in small chunks. */
 async function serve(): Promise<{ server: FileServer; manifest: Manifest<'webgpu'> }> {
-  const manifest = parseManifest(readFileSync(join(artifact, 'program.json'), 'utf8'), 'program.json');
+  const manifest = await parseManifest(readFileSync(join(artifact, 'program.json'), 'utf8'), 'program.json');
   if (manifest.target !== 'webgpu') throw new Error('the artifact is for another target');
   const variants = manifest.variants.slice(-1);
   const { files, spans } = manifest.weights;

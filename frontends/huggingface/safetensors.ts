@@ -1,6 +1,7 @@
 // safetensors: a file of tensors. Layout: u64 length of a JSON header, the header {name: {dtype, shape, data_offsets}},
 // then the data, row-major and little-endian, without holes. The reader takes nothing on trust and reads only headers;
 // tensors stay spans of the file, to be mapped or streamed. https://github.com/huggingface/safetensors
+import { createHash, type Hash } from 'node:crypto';
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { bf16BitsToF32, type DType, dtypeInfo, f16BitsToF32 } from '../../ir/dtype.ts';
@@ -85,6 +86,12 @@ export async function readSafetensors(path: string): Promise<SafetensorsFile> {
   } finally {
     await file.close();
   }
+}
+
+/** The header of a file and the number in front of it: all bytes that no tensor has. */
+export async function readHeader(path: string): Promise<Uint8Array> {
+  const [length] = new BigUint64Array(Uint8Array.from(await readSpan({ path, offset: 0, bytes: 8 })).buffer);
+  return readSpan({ path, offset: 0, bytes: 8 + Number(length) });
 }
 
 async function openFile(path: string): Promise<FileHandle> {
@@ -270,22 +277,29 @@ export interface TensorSource {
   readonly data: Uint8Array | FileSpan;
 }
 
+export interface SafetensorsOptions {
+  readonly align?: number;
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly hasDigest?: boolean;
+}
+
 const piece = 16 * 2 ** 20;
 
 /**
  * Writes a file whose data starts at a multiple of `align`. Tensors whose size is a multiple of it come first and so are
  * all aligned; the others follow by falling element size, so each is aligned to its elements. The file appears under its
- * name only when it is whole.
+ * name only when it is whole. With `hasDigest`, the metadata has the SHA-256 of the data as `data_sha256`.
  */
 export async function writeSafetensors(
   path: string,
   tensors: Iterable<TensorSource>,
-  { align = 64, metadata = { format: 'pt' } }: { align?: number; metadata?: Readonly<Record<string, string>> } = {},
+  { align = 64, metadata = { format: 'pt' }, hasDigest = false }: SafetensorsOptions = {},
 ): Promise<void> {
   const bytesOf = (t: TensorSource): number => t.shape.reduce((n, d) => n * d, dtypeInfo[t.dtype].bytes);
   const rank = (t: TensorSource): number => (bytesOf(t) % align === 0 ? Number.MAX_VALUE : dtypeInfo[t.dtype].bytes);
   const ordered = [...tensors].sort((a, b) => rank(b) - rank(a));
-  const entries: [string, unknown][] = [['__metadata__', metadata]];
+  const unknown = '0'.repeat(64);
+  const entries: [string, unknown][] = [['__metadata__', hasDigest ? { ...metadata, data_sha256: unknown } : metadata]];
   const names = new Set<string>(['__metadata__']);
   let end = 0;
   for (const t of ordered) {
@@ -311,8 +325,10 @@ export async function writeSafetensors(
   try {
     const file = await open(partial, 'w');
     try {
+      const hash = hasDigest ? createHash('sha256') : undefined;
       await file.writeFile(header);
-      for (const t of ordered) await writeData(file, t.data);
+      for (const t of ordered) await writeData(file, t.data, hash);
+      if (hash) await file.write(hash.digest('hex'), header.indexOf(unknown));
     } finally {
       await file.close();
     }
@@ -324,13 +340,14 @@ export async function writeSafetensors(
   }
 }
 
-async function writeData(file: FileHandle, data: Uint8Array | FileSpan): Promise<void> {
-  if (data instanceof Uint8Array) {
-    await file.writeFile(data);
-    return;
-  }
+async function writeData(file: FileHandle, data: Uint8Array | FileSpan, hash?: Hash): Promise<void> {
+  const write = async (bytes: Uint8Array): Promise<void> => {
+    hash?.update(bytes);
+    await file.writeFile(bytes);
+  };
+  if (data instanceof Uint8Array) return write(data);
   for (let done = 0; done < data.bytes; done += piece) {
     const bytes = Math.min(piece, data.bytes - done);
-    await file.writeFile(await readSpan({ path: data.path, offset: data.offset + done, bytes }));
+    await write(await readSpan({ path: data.path, offset: data.offset + done, bytes }));
   }
 }

@@ -135,6 +135,11 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /** Keep downloaded weights in the browser's storage (default true), so that the next load() need not fetch them. */
   cache?: boolean;
+  /**
+   * Compare all data of weights in local files with their digests, which takes as long as reading them (default false).
+   * Code, tables and lengths are compared in any case; so is all that is downloaded.
+   */
+  verify?: boolean;
 }
 
 /**

@@ -4,6 +4,7 @@
 import { ModelcError } from '../../ir/error.ts';
 import type { FileProgress, ProgressInfo } from './api.ts';
 import type { ChunkStore } from './chunk-store.ts';
+import { sha256 } from './digest.ts';
 import type { DownloadFile, DownloadTable } from './download-table.ts';
 import { retrying } from './retry.ts';
 import type { Source } from './source.ts';
@@ -204,8 +205,3 @@ export class Download {
 
 const sizeOf = ({ chunkBytes }: DownloadTable, { bytes }: DownloadFile, index: number): number =>
   Math.min(chunkBytes, bytes - index * chunkBytes);
-
-async function sha256(bytes: Uint8Array): Promise<string> {
-  const digest = await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>);
-  return Array.from(new Uint8Array(digest), (b) => b.toString(16).padStart(2, '0')).join('');
-}

@@ -1,6 +1,6 @@
 // What an artifact folder holds, shared by writers and loaders. program.json, the manifest, names everything else:
 //   index.js, index.d.ts, package.json   the module that programs import, and its types
-//   program.json                         this file: programs, what each requires, and where weights are
+//   program.json                         this file: programs, what each requires, where weights are, digests of all files
 //   kernels.VARIANT.*                    the code of each program: native code or GPU code and its source, or WGSL
 //   runtime.node                         native memory and threads (cpu), or the binding to the driver (cuda)
 //   weights-NNNNN-of-NNNNN.safetensors   the weights as the kernels read them, at multiples of 64 bytes
@@ -9,10 +9,11 @@
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { ModelInfo } from '../generation/model.ts';
+import { type FileRecord, isFileRecords, isSealed, sealed } from './digest.ts';
 import { type DownloadTable, isCount, isObject, isPlainName, parseDownload } from './download-table.ts';
 
 export const formatName = 'modelc-artifact';
-export const formatVersion = 2;
+export const formatVersion = 3;
 export const manifestFile = 'program.json';
 export const runtimeFile = 'runtime.node';
 
@@ -65,12 +66,16 @@ export interface Manifest<T extends ArtifactTarget> extends TargetPart<T> {
   readonly format: typeof formatName;
   readonly version: typeof formatVersion;
   readonly model: ModelInfo;
+  /** All other files. */
+  readonly files: readonly FileRecord[];
 }
 export type AnyManifest = { [T in ArtifactTarget]: Manifest<T> }[ArtifactTarget];
 export type AnyTargetPart = { [T in ArtifactTarget]: TargetPart<T> }[ArtifactTarget];
 
 export const kernelsFile = (variant: string, extension: 'node' | 'c.gz' | 'cubin' | 'cu.gz' | 'wgsl'): string =>
   `kernels.${variant}.${extension}`;
+
+export const isWeights = (name: string): boolean => name.endsWith('.safetensors');
 
 /** Positions of a cache that every use needs at least. */
 export const someLength = 256;
@@ -105,18 +110,18 @@ const checks: {
 const isTarget = (name: unknown): name is ArtifactTarget => typeof name === 'string' && Object.hasOwn(checks, name);
 
 /** The text of a manifest. Variants whose programs differ in nothing but their target share one in it. */
-export function printManifest({ variants, ...rest }: AnyManifest): string {
+export function printManifest({ variants, ...rest }: AnyManifest): Promise<string> {
   const programs: string[] = [];
   const shared = variants.map(({ program: { target, ...program }, ...variant }) => {
     const text = JSON.stringify(program);
     const known = programs.indexOf(text);
     return { ...variant, target, program: known < 0 ? programs.push(text) - 1 : known };
   });
-  return `${JSON.stringify({ ...rest, variants: shared }).slice(0, -1)},"programs":[${programs.join()}]}`;
+  return sealed(`${JSON.stringify({ ...rest, variants: shared }).slice(0, -1)},"programs":[${programs.join()}]}`);
 }
 
 /** Reads the text of a manifest. Throws ModelcError 'parse' if it is not what a writer of this version makes. */
-export function parseManifest(text: string, path: string): AnyManifest {
+export async function parseManifest(text: string, path: string): Promise<AnyManifest> {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -135,7 +140,7 @@ export function parseManifest(text: string, path: string): AnyManifest {
       `${path} has format version ${JSON.stringify(value.version)}, this runtime reads ${formatVersion}; compile the artifact again`,
     );
   }
-  const { target, model, variants, programs, weights, ...rest } = value;
+  const { target, model, variants, programs, weights, files, digest: _, ...rest } = value;
   if (typeof target === 'string' && !isTarget(target)) {
     throw new ModelcError(
       'unsupported',
@@ -156,12 +161,15 @@ export function parseManifest(text: string, path: string): AnyManifest {
   const complete =
     isTarget(target) &&
     isObject(model) &&
+    isFileRecords(files) &&
     Array.isArray(variants) &&
     variants.every(isVariant) &&
     checks[target].weights(weights);
-  if (!complete) throw new ModelcError('parse', `${path} is damaged; compile the artifact again`);
+  // a page that is not secure has no digests, and is told so before anything else is done
+  const isWhole = complete && (!globalThis.crypto?.subtle || (await isSealed(text)));
+  if (!isWhole) throw new ModelcError('parse', `${path} is damaged; compile the artifact again`);
   const whole = variants.map((v) => ({ ...v, program: { ...(programs as object[])[v.program], target: v.target } }));
-  return { ...rest, target, model, weights, variants: whole } as unknown as AnyManifest;
+  return { ...rest, target, model, weights, files, variants: whole } as unknown as AnyManifest;
 }
 
 /** Why a machine cannot run a variant, and what helps. */

@@ -101,7 +101,12 @@ export function lazyModel(open: (options: api.LoadOptions) => Promise<TextModel>
   };
 }
 
-const optionNames: Record<keyof api.LoadOptions, true> = { progress_callback: true, signal: true, cache: true };
+const optionNames: Record<keyof api.LoadOptions, true> = {
+  progress_callback: true,
+  signal: true,
+  cache: true,
+  verify: true,
+};
 
 function checkOptions(options: api.LoadOptions): void {
   for (const name of Object.keys(options)) {

@@ -1,10 +1,11 @@
 // The weights of an artifact that lies in a folder of this machine: spans of its files, which the device maps or reads.
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { readSafetensors } from '../../frontends/huggingface/safetensors.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { PlanTensor } from '../../ir/program.ts';
 import type { FileSpan } from '../device.ts';
 import { throwIfAborted } from '../generation/decoder.ts';
+import type { LocalFiles } from './local-files.ts';
 import type { FileProgress, LoadOptions } from './api.ts';
 
 export interface LocalWeights {
@@ -16,10 +17,11 @@ export interface LocalWeights {
 
 /** Reads the headers of weight files, and reports progress: a file whose header was read counts as loaded. */
 export async function openWeights(
-  folder: string,
+  whole: LocalFiles,
   names: readonly string[],
   options: LoadOptions,
 ): Promise<LocalWeights> {
+  const { folder } = whole;
   const report = (status: FileProgress['status'], file: string, total: number, loaded: number): void =>
     options.progress_callback?.({
       status,
@@ -30,7 +32,8 @@ export async function openWeights(
       total,
       from: 'cache',
     });
-  const files = await Promise.all(names.map((name) => readSafetensors(join(folder, name))));
+  if (options.verify) await whole.verify(() => throwIfAborted(options.signal, 'loading'));
+  const files = await Promise.all(names.map(async (name) => readSafetensors(await whole.path(name))));
   const sizes = files.map(({ tensors }) => [...tensors.values()].reduce((n, { span }) => n + span.bytes, 0));
   names.forEach((file, i) => report('initiate', file, sizes[i], 0));
   names.forEach((file, i) => report('done', file, sizes[i], sizes[i]));

@@ -4,6 +4,7 @@ import { ModelcError } from '../../ir/error.ts';
 import type * as api from './api.ts';
 import { type AnyManifest, type ArtifactTarget, type Manifest, manifestFile, parseManifest } from './format.ts';
 import { lazyModel, type TextModel } from './lazy-model.ts';
+import { LocalFiles } from './local-files.ts';
 import { retrying } from './retry.ts';
 import { type Source, sourceOf } from './source.ts';
 
@@ -27,6 +28,9 @@ export function artifactModule<T extends ArtifactTarget>(
         `${source.where} mixes artifacts for ${target} and ${manifest.target}; compile it again`,
       );
     }
+    // the code that runs here is a file of the artifact, too; a page has its own ways to be sure of it
+    if (source.isLocal && url.endsWith('/index.js'))
+      await new LocalFiles(source.where, manifest.files).path('index.js');
     return open(source, manifest, options);
   };
   return {

@@ -1,6 +1,5 @@
 // Opens a cpu artifact: checks that this machine fits, picks the best instruction set that both have, and binds the program
 // to its weights and prebuilt code. Needs no compiler and no npm package outside of the bundle.
-import { join } from 'node:path';
 import { createCpuDevice } from '../../backends/cpu/device.ts';
 import { hostIsas, hostTarget, isas } from '../../backends/cpu/target.ts';
 import { ProgramSession } from '../program-session.ts';
@@ -8,6 +7,7 @@ import type { LoadOptions } from './api.ts';
 import { chooseVariant, type Manifest, type Misfit, type Requires, runtimeFile } from './format.ts';
 import { compileHere, hostMisfit } from './host.ts';
 import type { TextModel } from './lazy-model.ts';
+import { LocalFiles } from './local-files.ts';
 import { openWeights } from './local-weights.ts';
 import { openTextModel } from './text-model.ts';
 import type { Source } from './source.ts';
@@ -19,15 +19,21 @@ export async function openCpuArtifact(
   options: LoadOptions = {},
 ): Promise<TextModel> {
   const folder = source.where;
+  const files = new LocalFiles(folder, manifest.files);
   const { program, code, requires } = chooseVariant(manifest.variants, folder, misfitOf);
   const row = isas.find((r) => r.name === requires.isa)!;
-  const weights = await openWeights(folder, manifest.weights, options);
+  const weights = await openWeights(files, manifest.weights, options);
   const device = await createCpuDevice({
     target: { ...hostTarget(), features: [row.name], vectorBytes: row.vectorBytes },
-    runtime: join(folder, runtimeFile),
+    runtime: await files.path(runtimeFile),
   });
-  const session = await ProgramSession.open({ program, device, binary: join(folder, code), weight: weights.weight });
-  const opened = await openTextModel(session, manifest.model, folder, (name) => source.text(name));
+  const session = await ProgramSession.open({
+    program,
+    device,
+    binary: await files.path(code),
+    weight: weights.weight,
+  });
+  const opened = await openTextModel(session, manifest.model, folder, (name) => files.text(name));
   weights.ready();
   return opened;
 }

@@ -1,12 +1,12 @@
 // Opens a cuda artifact: checks that this machine and its GPU fit, picks the program for the GPU's architecture, and binds
 // it to its weights and prebuilt code. Needs the NVIDIA driver; no compiler, and no npm package outside of the bundle.
-import { join } from 'node:path';
 import { type CudaDevice, createCudaDevice } from '../../backends/cuda/device.ts';
 import { ProgramSession } from '../program-session.ts';
 import type { LoadOptions } from './api.ts';
 import { chooseVariant, type Manifest, type Misfit, type Requires, runtimeFile } from './format.ts';
 import { compileHere, hostMisfit } from './host.ts';
 import type { TextModel } from './lazy-model.ts';
+import { LocalFiles } from './local-files.ts';
 import { openWeights } from './local-weights.ts';
 import type { Source } from './source.ts';
 import { openTextModel } from './text-model.ts';
@@ -21,14 +21,20 @@ export async function openCudaArtifact(
   options: LoadOptions = {},
 ): Promise<TextModel> {
   const folder = source.where;
+  const files = new LocalFiles(folder, manifest.files);
   chooseVariant(manifest.variants, folder, hostMisfit);
-  const device = await createCudaDevice({ binding: join(folder, runtimeFile) });
+  const device = await createCudaDevice({ binding: await files.path(runtimeFile) });
   const forGpu = manifest.variants.filter(({ requires }) => requires.architecture === device.target.features[0]);
   const variants = forGpu.length > 0 ? forGpu : manifest.variants;
   const { program, code } = chooseVariant(variants, folder, (requires) => misfitOf(requires, device));
-  const weights = await openWeights(folder, manifest.weights, options);
-  const session = await ProgramSession.open({ program, device, binary: join(folder, code), weight: weights.weight });
-  const opened = await openTextModel(session, manifest.model, folder, (name) => source.text(name));
+  const weights = await openWeights(files, manifest.weights, options);
+  const session = await ProgramSession.open({
+    program,
+    device,
+    binary: await files.path(code),
+    weight: weights.weight,
+  });
+  const opened = await openTextModel(session, manifest.model, folder, (name) => files.text(name));
   weights.ready();
   return opened;
 }

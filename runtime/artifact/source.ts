@@ -23,44 +23,71 @@ export const sourceOf = (url: URL): Source => (url.protocol === 'file:' ? new Fo
 
 const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
+type Handle = Awaited<ReturnType<Awaited<ReturnType<typeof nodeFiles>>['open']>>;
+
+/**
+ * Opens a file in a folder of this machine for `use`. Throws ModelcError 'checkpoint' where it cannot be read or is no
+ * file: neither a pipe nor a device may hold the reader.
+ */
+export async function openLocal<T>(
+  folder: string,
+  name: string,
+  use: (file: Handle, size: number) => Promise<T>,
+): Promise<T> {
+  const path = `${folder}/${name}`;
+  const { open, constants } = await nodeFiles();
+  try {
+    const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    try {
+      const info = await file.stat();
+      if (!info.isFile()) throw new Error('it is no file');
+      return await use(file, info.size);
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    if (cause instanceof ModelcError) throw cause;
+    throw new ModelcError(
+      'checkpoint',
+      `${path} cannot be read (${reason(cause)}); copy the artifact again, or compile it again`,
+      { cause },
+    );
+  }
+}
+
+const isAbsent = (error: unknown): boolean =>
+  error instanceof ModelcError &&
+  error.cause instanceof Error &&
+  'code' in error.cause &&
+  error.cause.code === 'ENOENT';
+
 class FolderSource implements Source {
   readonly where: string;
   readonly isLocal = true;
 
-  constructor(private readonly url: URL) {
+  constructor(url: URL) {
     this.where = decodeURIComponent(url.pathname).replace(/\/$/, '');
   }
 
-  async text(file: string): Promise<string | undefined> {
+  async text(name: string): Promise<string | undefined> {
     try {
-      return await (await nodeFiles()).readFile(new URL(file, this.url), 'utf8');
+      return await openLocal(this.where, name, (file) => file.readFile('utf8'));
     } catch (cause) {
-      if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
-      throw new ModelcError('checkpoint', `${this.where}/${file} cannot be read: ${reason(cause)}`, { cause });
+      if (isAbsent(cause)) return undefined;
+      throw cause;
     }
   }
 
-  async read(file: string, offset: number, bytes: number): Promise<Uint8Array> {
-    const out = new Uint8Array(bytes);
-    try {
-      const handle = await (await nodeFiles()).open(new URL(file, this.url));
-      try {
-        for (let at = 0; at < bytes; ) {
-          const { bytesRead } = await handle.read(out, at, bytes - at, offset + at);
-          if (bytesRead === 0) throw new Error(`it ends before byte ${offset + bytes}`);
-          at += bytesRead;
-        }
-      } finally {
-        await handle.close();
+  async read(name: string, offset: number, bytes: number): Promise<Uint8Array> {
+    return openLocal(this.where, name, async (file) => {
+      const out = new Uint8Array(bytes);
+      for (let at = 0; at < bytes; ) {
+        const { bytesRead } = await file.read(out, at, bytes - at, offset + at);
+        if (bytesRead === 0) throw new Error(`it ends before byte ${offset + bytes}`);
+        at += bytesRead;
       }
-    } catch (cause) {
-      throw new ModelcError(
-        'checkpoint',
-        `${this.where}/${file} cannot be read (${reason(cause)}); compile the artifact again`,
-        { cause },
-      );
-    }
-    return out;
+      return out;
+    });
   }
 
   close(): void {}

@@ -37,7 +37,7 @@ export async function writeWeights(
       const data = await store.source(weight);
       tensors.push({ name: weight.name, dtype: weight.dtype, shape: shapeOf(weight), data });
     }
-    await writeSafetensors(join(draft, files[i]), tensors);
+    await writeSafetensors(join(draft, files[i]), tensors, { hasDigest: true });
   }
   return files;
 }

@@ -3,6 +3,7 @@
 // leaves nothing half-written.
 import { copyFile, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { readHeader } from '../../frontends/huggingface/safetensors.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
@@ -13,7 +14,8 @@ import { devices } from '../devices.ts';
 import { type LoadOptions, type OpenedModel, fitChunk, openModel } from '../models.ts';
 import { withoutBodies } from '../program-cache.ts';
 import { writeFolder } from '../write-folder.ts';
-import { type AnyManifest, type AnyTargetPart, type ArtifactTarget, formatName, formatVersion, manifestFile, printManifest } from './format.ts'; // biome-ignore format: one row
+import { type FileRecord, sha256 } from './digest.ts';
+import { type AnyManifest, type AnyTargetPart, type ArtifactTarget, formatName, formatVersion, isWeights, manifestFile, printManifest } from './format.ts'; // biome-ignore format: one row
 import { builtFile } from './package-files.ts';
 import { writeCpu } from './write-cpu.ts';
 import { writeCuda } from './write-cuda.ts';
@@ -112,12 +114,26 @@ export async function layOut(target: ArtifactTarget, job: WriteJob): Promise<str
   const { draft, opened } = job;
   const part = await writers[target](job);
   const variants = part.variants.map((v) => ({ ...v, program: withoutBodies(v.program) }));
-  const manifest = { format: formatName, version: formatVersion, model: opened.info, ...part, variants };
-  await writeFile(join(draft, manifestFile), printManifest(manifest as AnyManifest));
   await writeFile(join(draft, 'package.json'), '{ "type": "module", "main": "index.js", "types": "index.d.ts" }\n');
   await copyFile(builtFile(`artifact/${target}.js`), join(draft, 'index.js'));
   await copyFile(builtFile('types/runtime/artifact/api.d.ts'), join(draft, 'index.d.ts'));
+  const files = await recordsOf(draft);
+  const manifest = { format: formatName, version: formatVersion, model: opened.info, files, ...part, variants };
+  await writeFile(join(draft, manifestFile), await printManifest(manifest as AnyManifest));
   return variants.map((v) => v.name);
+}
+
+/** The files of a folder as they are; see FileRecord. */
+async function recordsOf(folder: string): Promise<FileRecord[]> {
+  const names = (await readdir(folder)).sort();
+  return Promise.all(
+    names.map(async (name) => {
+      const path = join(folder, name);
+      const { size } = await stat(path);
+      const data = isWeights(name) ? await readHeader(path) : await readFile(path);
+      return { name, bytes: size, digest: await sha256(data) };
+    }),
+  );
 }
 
 /** Compiles the entries that generation needs; `forward` is for evaluation and not part of an artifact. */
