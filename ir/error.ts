@@ -27,7 +27,8 @@ export class ModelcError extends Error {
     message: string,
     options?: { cause?: unknown },
   ) {
-    super(printable(cut(message, limits[code] ?? defaultLimit)), options);
+    const limit = limits[code] ?? defaultLimit;
+    super(cut(printable(cut(message, limit)), limit), options); // escapes are longer than what they stand for
   }
 }
 

@@ -26,9 +26,6 @@ export async function readJsonIfPresent(path: string): Promise<JsonObject | unde
   }
   const value = parseJson(text, path, 'parse');
   if (!isObject(value)) throw new ModelcError('parse', `${path} must hold a JSON object`);
-  if (isDeep(text)) {
-    throw new ModelcError('parse', `${path} is nested more than ${maxDepth} levels deep; download it again`);
-  }
   sources.set(value, text);
   return value;
 }
@@ -85,7 +82,7 @@ function isDeep(text: string): boolean {
 function floatPaths(text: string): Set<string> {
   const found = new Set<string>();
   const open: { key: string | number }[] = [];
-  const tokens = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[{}[\],:]/g;
+  const tokens = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*|[{}[\],:]/g;
   let last = '';
   for (const [token] of text.matchAll(tokens)) {
     const top = open[open.length - 1];
@@ -104,21 +101,24 @@ function floatPaths(text: string): Set<string> {
 
 /** JSON as Python writes it: NaN, Infinity and -Infinity are numbers, too. Throws ModelcError `code` that names `what`. */
 export function parseJson(text: string, what: string, code: ErrorCode): unknown {
+  let value: unknown;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(text);
   } catch (cause) {
     const failed = new ModelcError(code, `${what} is not valid JSON: ${reason(cause)}`, { cause });
     if (!/NaN|Infinity/.test(text)) throw failed;
     try {
-      return parsePythonJson(text);
+      value = parsePythonJson(text);
     } catch {
       throw failed;
     }
   }
+  if (isDeep(text)) throw new ModelcError(code, `${what} is nested more than ${maxDepth} levels deep`);
+  return value;
 }
 
 /** Strings, which are passed over, or a name of a number that JSON does not have. */
-const stringOrName = /"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b/g;
+const stringOrName = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\b(?:NaN|Infinity)\b/g;
 
 function parsePythonJson(text: string): unknown {
   // A name becomes a string that no string of the text begins with.
