@@ -21,8 +21,10 @@ const defaultLimit = 640;
  * that wants to write to a terminal.
  */
 export class ModelcError extends Error {
+  /** Tells it from other errors where `instanceof` cannot. */
   override readonly name = 'ModelcError';
   constructor(
+    /** What kind of failure it is: programs branch on it. */
     readonly code: ErrorCode,
     message: string,
     options?: { cause?: unknown },

@@ -21,6 +21,7 @@ type CompileOptions = Pick<
   'cache_implementation' | 'max_cache_len' | 'max_batch' | 'chunk' | 'architecture'
 >;
 
+/** What defineModel takes. */
 export interface ModelDefinition extends CompileOptions {
   /** The folder of a checkpoint; a relative path starts at the file that holds the definition. */
   checkpoint: string | URL;

@@ -35,6 +35,7 @@ import { savePretrained } from './trainer/save-model.ts';
 import { frozenAs, type TrainableModel } from './trainer/trainable.ts';
 import { overlaidWeights, type WeightStore } from './weight-store.ts';
 
+/** Options of AutoModelForCausalLM.from_pretrained. */
 export interface LoadOptions extends CommonLoadOptions {
   /** 'dynamic' (default): the cache grows by doubling; 'static': it has max_cache_len positions from the start. */
   cache_implementation?: 'dynamic' | 'static' | null;
@@ -230,6 +231,12 @@ export function rewritten(
 }
 
 // biome-ignore lint/complexity/noStaticOnlyClass: the name and form that users of transformers know
+/**
+ * Decoders, which continue texts.
+ *
+ *     const model = await AutoModelForCausalLM.from_pretrained('FOLDER')
+ *     const ids = await model.generate({ ...tokenizer('Once upon a time'), max_new_tokens: 20 })
+ */
 export class AutoModelForCausalLM {
   /**
    * The model of a checkpoint folder. Throws ModelcError 'checkpoint' or 'parse' when its files do not fit together,

@@ -13,16 +13,23 @@ export type Column = Tensor | readonly (number | bigint)[] | readonly (readonly 
 
 /** Columns by name, and what to give besides the logits. */
 export interface SequenceInputs {
+  /** Token ids [batch, length]. */
   input_ids: Column;
+  /** 1 for real tokens, 0 for padding, [batch, length] (all 1). */
   attention_mask?: Column | null;
+  /** Which text of a pair a token is of, [batch, length] (all 0). Only where the encoder has token types. */
   token_type_ids?: Column | null;
   /** Of models with a decoder: what it reads; made of the labels where it is absent. */
   decoder_input_ids?: Column | null;
+  /** 1 for real tokens of the target, 0 for padding, [batch, length] (all 1). */
   decoder_attention_mask?: Column | null;
   /** Given labels, the output has a `loss`. */
   labels?: Column | null;
+  /** Of question answering: where the answers start, [batch]; with `end_positions` the result has a loss. */
   start_positions?: Column | null;
+  /** Of question answering: where the answers end, [batch]. */
   end_positions?: Column | null;
+  /** Whether the result has hidden states (false). */
   output_hidden_states?: boolean;
 }
 
@@ -34,11 +41,16 @@ interface CommonOutput extends LossOutput {
   /** The embeddings, then each layer's output: [batch, length, hidden]. */
   hidden_states?: Tensor<'float32'>[];
 }
+/** What a model with a head gives. */
 export interface LogitsOutput extends CommonOutput {
+  /** [batch, length, vocab or classes], or of sequence classification [batch, classes]. */
   logits: Tensor<'float32'>;
 }
+/** What a model that finds answers gives. */
 export interface SpanOutput extends CommonOutput {
+  /** Scores of each token as the answer's first, [batch, length]. */
   start_logits: Tensor<'float32'>;
+  /** Scores of each token as the answer's last, [batch, length]. */
   end_logits: Tensor<'float32'>;
 }
 /** Of models with an encoder and a decoder. */
@@ -49,10 +61,14 @@ export interface Seq2SeqLMOutput extends LossOutput {
   encoder_last_hidden_state: Tensor<'float32'>;
   /** The embeddings, then each layer's output, of either side. */
   encoder_hidden_states?: Tensor<'float32'>[];
+  /** The embeddings of the target, then each layer's output, each [batch, length, hidden]. */
   decoder_hidden_states?: Tensor<'float32'>[];
 }
+/** What an encoder without a head gives. */
 export interface EncoderOutput extends CommonOutput {
+  /** [batch, length, hidden] */
   last_hidden_state: Tensor<'float32'>;
+  /** What stands for the whole sequence, [batch, hidden], where the model has such a layer. */
   pooler_output?: Tensor<'float32'>;
 }
 

@@ -115,6 +115,7 @@ function withLabels(config: ModelConfig, options: LabelOptions): ModelConfig {
     others.label2id ?? Object.fromEntries(Object.entries(id2label).map(([id, name]) => [name, Number(id)]));
   return { ...rest, ...others, id2label, label2id };
 }
+/** Options of from_config. */
 export type NewTaskOptions = TaskLoadOptions & SeedOption;
 
 /**
@@ -242,9 +243,13 @@ async function openCompiled(opened: OpenedTask, target: DeviceName): Promise<Ses
 // biome-ignore-start lint/complexity/noStaticOnlyClass: the names and forms that users of transformers know
 /** The model without a head: `last_hidden_state`, and `pooler_output` where it has one. */
 export class AutoModel {
+  /**
+   * The model of a checkpoint folder. Throws ModelcError 'checkpoint' or 'parse' for files that do not fit together.
+   */
   static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<EncoderOutput>> {
     return loadTask(directory, 'encoder', options);
   }
+  /** A new model of a config.json, its weights drawn at random. */
   static from_config(config: ModelConfig, options: NewTaskOptions = {}): Promise<SequenceModel<EncoderOutput>> {
     return newTask(config, 'encoder', options);
   }
@@ -252,9 +257,13 @@ export class AutoModel {
 
 /** Scores of the vocabulary for every position: `logits` [batch, length, vocab]. */
 export class AutoModelForMaskedLM {
+  /**
+   * The model of a checkpoint folder. Throws ModelcError 'checkpoint' or 'parse' for files that do not fit together.
+   */
   static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<LogitsOutput>> {
     return loadTask(directory, 'masked-lm', options);
   }
+  /** A new model of a config.json, its weights drawn at random. */
   static from_config(config: ModelConfig, options: NewTaskOptions = {}): Promise<SequenceModel<LogitsOutput>> {
     return newTask(config, 'masked-lm', options);
   }
@@ -262,9 +271,13 @@ export class AutoModelForMaskedLM {
 
 /** Scores of classes for every sequence: `logits` [batch, classes]. */
 export class AutoModelForSequenceClassification {
+  /**
+   * The model of a checkpoint folder. Throws ModelcError 'checkpoint' or 'parse' for files that do not fit together.
+   */
   static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<LogitsOutput>> {
     return loadTask(directory, 'sequence-classification', options);
   }
+  /** A new model of a config.json, its weights drawn at random. */
   static from_config(config: ModelConfig, options: NewTaskOptions = {}): Promise<SequenceModel<LogitsOutput>> {
     return newTask(config, 'sequence-classification', options);
   }
@@ -272,9 +285,13 @@ export class AutoModelForSequenceClassification {
 
 /** Scores of classes for every position: `logits` [batch, length, classes]. */
 export class AutoModelForTokenClassification {
+  /**
+   * The model of a checkpoint folder. Throws ModelcError 'checkpoint' or 'parse' for files that do not fit together.
+   */
   static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<LogitsOutput>> {
     return loadTask(directory, 'token-classification', options);
   }
+  /** A new model of a config.json, its weights drawn at random. */
   static from_config(config: ModelConfig, options: NewTaskOptions = {}): Promise<SequenceModel<LogitsOutput>> {
     return newTask(config, 'token-classification', options);
   }
@@ -282,9 +299,13 @@ export class AutoModelForTokenClassification {
 
 /** Scores of where an answer starts and ends: `start_logits` and `end_logits` [batch, length]. */
 export class AutoModelForQuestionAnswering {
+  /**
+   * The model of a checkpoint folder. Throws ModelcError 'checkpoint' or 'parse' for files that do not fit together.
+   */
   static from_pretrained(directory: string, options: TaskLoadOptions = {}): Promise<SequenceModel<SpanOutput>> {
     return loadTask(directory, 'question-answering', options);
   }
+  /** A new model of a config.json, its weights drawn at random. */
   static from_config(config: ModelConfig, options: NewTaskOptions = {}): Promise<SequenceModel<SpanOutput>> {
     return newTask(config, 'question-answering', options);
   }

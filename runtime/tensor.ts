@@ -2,17 +2,28 @@
 // row-major in host memory. int64 holds token ids; float32 holds logits; bool holds masks.
 import { ModelcError } from '../ir/error.ts';
 
+/** The arrays that hold elements of each type. */
 export interface TensorDataTypes {
+  /** IEEE 754 binary32. */
   float32: Float32Array;
+  /** IEEE 754 binary64. */
   float64: Float64Array;
+  /** The bits of IEEE 754 binary16. */
   float16: Uint16Array;
+  /** Token ids. */
   int64: BigInt64Array;
+  /** Signed, 32 bits. */
   int32: Int32Array;
+  /** Unsigned, 32 bits. */
   uint32: Uint32Array;
+  /** Signed, 8 bits. */
   int8: Int8Array;
+  /** Unsigned, 8 bits. */
   uint8: Uint8Array;
+  /** 0 or 1. */
   bool: Uint8Array;
 }
+/** A type of elements. */
 export type TensorTypeName = keyof TensorDataTypes;
 
 /** Nested arrays of numbers; int64 elements are bigints. */
@@ -21,9 +32,17 @@ export type NestedList = number | bigint | NestedList[];
 /** What one axis of `slice` takes: everything, one index (the axis disappears), or [start, end). Negative: from the end. */
 export type SliceSpec = null | number | readonly [start: number | null, end: number | null];
 
+/**
+ * Numbers in host memory, as transformers.js has them: what tokenizers and models give.
+ *
+ *     new Tensor('int64', BigInt64Array.of(1n, 2n, 3n), [1, 3]).tolist() // [[1n, 2n, 3n]]
+ */
 export class Tensor<K extends TensorTypeName = TensorTypeName> {
+  /** What its elements are. */
   readonly type: K;
+  /** The elements, row-major. */
   readonly data: TensorDataTypes[K];
+  /** Sizes of its axes. */
   readonly dims: readonly number[];
 
   constructor(type: K, data: TensorDataTypes[K], dims: readonly number[]) {
@@ -39,6 +58,7 @@ export class Tensor<K extends TensorTypeName = TensorTypeName> {
     this.dims = [...dims];
   }
 
+  /** How many elements it has. */
   get size(): number {
     return this.data.length;
   }
@@ -50,6 +70,7 @@ export class Tensor<K extends TensorTypeName = TensorTypeName> {
     return this.data[0];
   }
 
+  /** The elements as nested arrays. */
   tolist(): NestedList[] {
     const build = (axis: number, offset: number, step: number): NestedList => {
       if (axis === this.dims.length) return this.data[offset];

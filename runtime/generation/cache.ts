@@ -82,6 +82,7 @@ export class DynamicCache {
     return wanted;
   }
 
+  /** Whether it takes more memory as it fills. */
   protected get grows(): boolean {
     return true;
   }
@@ -107,7 +108,10 @@ export class DynamicCache {
 
 /** A cache of a fixed size: a run that does not fit is an error. */
 export class StaticCache extends DynamicCache {
-  constructor(readonly max_cache_len: number) {
+  constructor(
+    /** Positions that it has room for. */
+    readonly max_cache_len: number,
+  ) {
     super();
     if (!(Number.isInteger(max_cache_len) && max_cache_len > 0)) {
       throw new ModelcError('input', `max_cache_len must be a positive integer, but is ${max_cache_len}`);

@@ -32,6 +32,12 @@ export interface GenerationConfigFields extends GenerationParameters {}
 class GenerationConfigBase {}
 const Fields = GenerationConfigBase as new () => GenerationConfigFields;
 
+/**
+ * Parameters of generation: names, defaults and files are those of transformers' class.
+ *
+ *     const config = new GenerationConfig({ max_new_tokens: 50, do_sample: true, top_p: 0.9 })
+ *     await model.generate({ ...inputs, generation_config: config })
+ */
 export class GenerationConfig extends Fields {
   /** Entries of a file that are no generation option; written back as they came. */
   readonly extra: Readonly<Record<string, unknown>>;

@@ -6,17 +6,28 @@ import { DynamicCache } from './cache.ts';
 import { modelInputs } from './decoder.ts';
 import { attentionMask, type TokenRows, tokenRows } from './resolve.ts';
 
+/** What a decoder's forward pass takes. */
 export interface ForwardOptions {
+  /** Token ids [batch, length]. */
   input_ids: TokenRows;
+  /** 1 for real tokens, 0 for padding, [batch, length] (all 1). */
   attention_mask?: TokenRows | null;
+  /**
+   * The position of each token, [batch, length]; default: counted over real tokens from 0, or from what the cache
+   * holds.
+   */
   position_ids?: TokenRows | null;
+  /** A cache that holds earlier tokens, and these afterwards. */
   past_key_values?: DynamicCache | null;
+  /** Whether the result has hidden states (false). */
   output_hidden_states?: boolean;
 }
 
+/** What a decoder's forward pass gives. */
 export interface CausalLMOutput {
   /** [batch, length, vocab] */
   logits: Tensor<'float32'>;
+  /** The cache that the call was given. */
   past_key_values: DynamicCache | null;
   /** The embeddings, then each layer's output, the last after the final norm: [batch, length, hidden]. */
   hidden_states?: Tensor<'float32'>[];

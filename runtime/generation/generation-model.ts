@@ -22,14 +22,17 @@ import { warnOnce } from './warnings.ts';
 
 /** What generation must know of a model. */
 export interface ModelInfo {
+  /** Tokens that the model scores. */
   readonly vocabSize: number;
   /** Infinite where a model has no bound. */
   readonly maxPositionEmbeddings: number;
+  /** What a text begins with where there is no prompt. */
   readonly bosTokenId?: number;
 }
 
 /** What generate() returns with `return_dict_in_generate: true`. */
 export interface GenerateOutput {
+  /** Ids of prompt and continuation, [rows, length]; ended rows are padded. */
   sequences: Tensor<'int64'>;
   /** Processed scores of each step, [rows, vocab]. */
   scores?: Tensor<'float32'>[];
@@ -37,10 +40,13 @@ export interface GenerateOutput {
   logits?: Tensor<'float32'>[];
   /** Of beam search: final scores, and for each generated token the beam it continued. */
   sequences_scores?: Tensor<'float32'>;
+  /** For each generated token the beam that it continued, [rows, length]; -1 behind the end. */
   beam_indices?: Tensor<'int32'>;
+  /** The cache that the call was given. */
   past_key_values: DynamicCache | null;
 }
 
+/** What generate() gives: a GenerateOutput with `return_dict_in_generate: true`, else the tensor of ids. */
 export type GenerateResult<O extends GenerateOptions> = O extends { return_dict_in_generate: true }
   ? GenerateOutput
   : Tensor<'int64'>;

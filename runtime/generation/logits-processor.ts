@@ -4,8 +4,10 @@
 import { ModelcError } from '../../ir/error.ts';
 import { Tensor } from '../tensor.ts';
 
+/** Scores of the next token, [rows, vocab]. */
 export type Scores = Tensor<'float32'>;
 
+/** Changes scores before the next token is chosen. Extend it, or pass a function of the form of `_call`. */
 export abstract class LogitsProcessor {
   /** Changes or replaces the scores of the next token. `input_ids[i]` is everything before it in row i. */
   abstract _call(input_ids: bigint[][], logits: Scores): Scores;
@@ -32,6 +34,7 @@ export function eachRow(
 
 /** Processors in order. A plain function with the same arguments counts as one. */
 export class LogitsProcessorList extends LogitsProcessor {
+  /** The processors, in the order in which they are applied. */
   readonly processors: LogitsProcessor[] = [];
 
   constructor(processors: readonly (LogitsProcessor | LogitsProcessor['_call'])[] = []) {
@@ -39,14 +42,17 @@ export class LogitsProcessorList extends LogitsProcessor {
     this.extend(processors);
   }
 
+  /** Appends a processor. */
   push(item: LogitsProcessor | LogitsProcessor['_call']): void {
     this.processors.push(typeof item === 'function' ? new FunctionProcessor(item) : item);
   }
 
+  /** Appends processors. */
   extend(items: Iterable<LogitsProcessor | LogitsProcessor['_call']>): void {
     for (const item of items) this.push(item);
   }
 
+  /** How many there are. */
   get length(): number {
     return this.processors.length;
   }

@@ -5,84 +5,180 @@ import type { SequenceBias } from './processors.ts';
 
 /** The fields, all optional; null is unset. */
 export interface GenerationParameters {
+  /**
+   * Tokens of prompt and continuation at most (20, counted as new tokens where nothing is set). `max_new_tokens` wins.
+   */
   max_length?: number | null;
+  /** Tokens to add at most, more than 0. */
   max_new_tokens?: number | null;
+  /** Tokens of prompt and continuation at least: no eos token comes before (0). */
   min_length?: number | null;
+  /** Tokens to add at least: no eos token comes before. Wins over `min_length`. */
   min_new_tokens?: number | null;
+  /**
+   * When beam search ends: true, with `num_beams` finished ones; false, the default, when a better one is unlikely;
+   * 'never', when none can come.
+   */
   early_stopping?: boolean | 'never' | null;
-  /** Seconds. */
+  /** Seconds after which generation ends with the step under way. */
   max_time?: number | null;
+  /**
+   * Generation of a row ends when its text holds one of these; the text keeps it. generate() then needs `tokenizer`.
+   */
   stop_strings?: string | readonly string[] | null;
 
+  /** true: tokens are drawn by their probabilities; false, the default: the most likely one is taken. */
   do_sample?: boolean | null;
+  /** Beams that are followed at once; 1, the default: no beam search. */
   num_beams?: number | null;
+  /** Heads that predict several tokens. Not served: true throws 'unsupported'. */
   use_mtp?: boolean | null;
 
+  /** Whether keys and values of earlier tokens are kept (true); false computes them anew, to the same tokens. */
   use_cache?: boolean | null;
+  /** How they are kept: 'dynamic' (the default) grows, 'static' has `max_cache_len` positions. */
   cache_implementation?: string | null;
+  /** Options of quantized caches. Not served. */
   cache_config?: Readonly<Record<string, unknown>> | null;
+  /** Positions of a static cache. */
   max_cache_len?: number | null;
+  /** Tokens of the prompt that are read in one run, at most; default: what the model was loaded with as `chunk`. */
   prefill_chunk_size?: number | null;
 
+  /**
+   * What scores are divided by before sampling (1): below 1 sharpens, above 1 flattens. Only for sampling, as the next
+   * seven.
+   */
   temperature?: number | null;
+  /** Draw among the k most likely tokens (50); 0: among all. */
   top_k?: number | null;
+  /**
+   * Draw among the fewest most likely tokens whose probabilities sum to top_p or more, 0 to 1 (1: all). Holtzman et al.
+   * 2020.
+   */
   top_p?: number | null;
+  /** Draw among tokens at least min_p times as likely as the most likely one, 0 to 1. */
   min_p?: number | null;
+  /** Draw among the most likely tokens whose entropy is at most top_h times that of all, more than 0 to 1. */
   top_h?: number | null;
+  /**
+   * Draw among tokens whose information is nearest to the entropy, until their probabilities sum to typical_p (1: all).
+   * Meister et al. 2022.
+   */
   typical_p?: number | null;
+  /** Draw among tokens at least that likely, 0 to 1 (0: all). Hewitt et al. 2022, as the next. */
   epsilon_cutoff?: number | null;
+  /** Draw among tokens at least as likely as min(η, √η e^-entropy), 0 to 1 (0: all). */
   eta_cutoff?: number | null;
+  /**
+   * What scores of tokens in prompt and continuation are divided by where positive and multiplied by where negative
+   * (1): above 1 discourages them. Keskar et al. 2019.
+   */
   repetition_penalty?: number | null;
+  /** Above 1 encourages tokens of the source, as the inverse of repetition_penalty over them (1). */
   encoder_repetition_penalty?: number | null;
+  /** No sequence of so many tokens comes twice (0: any may). */
   no_repeat_ngram_size?: number | null;
+  /** No sequence of so many tokens of the source comes in the continuation (0: any may). */
   encoder_no_repeat_ngram_size?: number | null;
+  /**
+   * Beams are compared by the sum of their log-probabilities over length^length_penalty (1): above 0 favours long ones,
+   * below 0 short ones.
+   */
   length_penalty?: number | null;
+  /** Sequences of tokens that do not come. */
   bad_words_ids?: readonly (readonly number[])[] | null;
+  /** What is added to the score of a token that would complete a sequence. */
   sequence_bias?: SequenceBias | null;
+  /** Tokens that do not come. */
   suppress_tokens?: readonly number[] | null;
+  /** Tokens that do not come first. */
   begin_suppress_tokens?: readonly number[] | null;
+  /** The token that comes right after the decoder's first one: the language of a translation, for example. */
   forced_bos_token_id?: number | null;
+  /** The token that comes where `max_length` is reached. */
   forced_eos_token_id?: number | readonly number[] | null;
+  /**
+   * [start, factor]: from `start` new tokens on, the eos token's score s grows by |s| (factor^k - 1), k tokens later.
+   */
   exponential_decay_length_penalty?: readonly [start: number, factor: number] | null;
+  /**
+   * Classifier-free guidance: above 1 follows the prompt more closely than `negative_prompt_ids`, or the prompt's last
+   * token. Costs a second forward pass.
+   */
   guidance_scale?: number | null;
+  /** Whether scores are log-probabilities again after all processors (false). */
   renormalize_logits?: boolean | null;
+  /** Whether NaN becomes 0 and infinite scores become finite ones, where they else are an error (false). */
   remove_invalid_values?: boolean | null;
+  /** Not served: true throws 'unsupported'. */
   token_healing?: boolean | null;
+  /** Not served: a value throws 'unsupported'. */
   watermarking_config?: Readonly<Record<string, unknown>> | null;
 
+  /** Continuations of each row of the batch (1). More than 1 needs sampling or as many beams. */
   num_return_sequences?: number | null;
+  /** true: generate() gives a GenerateOutput; false, the default: the tensor of ids. */
   return_dict_in_generate?: boolean | null;
+  /** Whether a GenerateOutput has the processed scores of each step (false). */
   output_scores?: boolean | null;
+  /** Whether a GenerateOutput has the raw logits of each step (false). */
   output_logits?: boolean | null;
+  /** Not served: true throws 'unsupported'. */
   output_attentions?: boolean | null;
+  /** Not served: true throws 'unsupported'. A model's own call gives hidden states. */
   output_hidden_states?: boolean | null;
 
+  /** What ended rows are filled with; default: the first eos token. */
   pad_token_id?: number | null;
+  /** What a text begins with where there is no prompt. */
   bos_token_id?: number | null;
+  /** A row ends with one of these tokens. */
   eos_token_id?: number | readonly number[] | null;
+  /** What targets of an encoder-decoder begin with; a list has one for each row. */
   decoder_start_token_id?: number | readonly number[] | null;
 
+  /** Of assisted decoding, which is not served: true throws 'unsupported'. */
   is_assistant?: boolean | null;
+  /** Has no effect, as there is no assisted decoding. */
   num_assistant_tokens?: number | null;
+  /** Has no effect, as there is no assisted decoding. */
   num_assistant_tokens_schedule?: string | null;
+  /** Has no effect, as there is no assisted decoding. */
   assistant_confidence_threshold?: number | null;
+  /** Not served: a value throws 'unsupported'. */
   prompt_lookup_num_tokens?: number | null;
+  /** Has no effect, as there is no prompt lookup. */
   max_matching_ngram_size?: number | null;
+  /** Not served: a value throws 'unsupported'. */
   assistant_early_exit?: number | null;
+  /** Has no effect, as there is no assisted decoding. */
   assistant_lookbehind?: number | null;
+  /** Has no effect, as there is no assisted decoding. */
   target_lookbehind?: number | null;
+  /** Not served: a value throws 'unsupported'. */
   assistant_ensemble_weight?: number | null;
+  /** Not served: a value throws 'unsupported'. */
   speculation_type?: string | null;
 
+  /** Options of torch.compile. Not served: everything is compiled already. */
   compile_config?: Readonly<Record<string, unknown>> | null;
+  /** Not served: true throws 'unsupported'. */
   disable_compile?: boolean | null;
 
+  /** Contrastive search, which transformers has moved out. Not served. */
   penalty_alpha?: number | null;
+  /** Decoding by contrasting layers, which transformers has moved out. Not served. */
   dola_layers?: string | readonly number[] | null;
+  /** Diverse beam search, which transformers has moved out. Not served: only 1. */
   num_beam_groups?: number | null;
+  /** Of diverse beam search. Not served: only 0. */
   diversity_penalty?: number | null;
+  /** Constrained beam search, which transformers has moved out. Not served. */
   constraints?: readonly unknown[] | null;
+  /** Of constrained beam search. Not served. */
   force_words_ids?: readonly unknown[] | null;
+  /** Of contrastive and beam search. Not served: true throws 'unsupported'. */
   low_memory?: boolean | null;
 }
 export type GenerationField = keyof GenerationParameters;

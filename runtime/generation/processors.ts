@@ -10,6 +10,7 @@ const banned = Number.NEGATIVE_INFINITY;
 /** Token sequences and the bias that their last token gets once the tokens before it stand at the end of the row. */
 export type SequenceBias = readonly (readonly [tokens: readonly number[], bias: number])[];
 
+/** Adds a bias to tokens that would complete a sequence: `sequence_bias`. */
 export class SequenceBiasLogitsProcessor extends LogitsProcessor {
   private readonly biases: { prefix: bigint[]; last: number; bias: number }[];
 
@@ -130,6 +131,7 @@ function banRepeats(row: Float32Array, history: readonly bigint[], ids: readonly
   }
 }
 
+/** Bans tokens that would repeat a sequence of `ngram_size` tokens: `no_repeat_ngram_size`. */
 export class NoRepeatNGramLogitsProcessor extends LogitsProcessor {
   constructor(private readonly ngram_size: number) {
     super();
@@ -140,6 +142,7 @@ export class NoRepeatNGramLogitsProcessor extends LogitsProcessor {
   }
 }
 
+/** Bans tokens that would repeat a sequence of the source: `encoder_no_repeat_ngram_size`. */
 export class EncoderNoRepeatNGramLogitsProcessor extends LogitsProcessor {
   constructor(
     private readonly encoder_ngram_size: number,
@@ -186,6 +189,7 @@ export class MinNewTokensLengthLogitsProcessor extends MinLengthLogitsProcessor 
 /** Which tokens may follow: called with the row of the batch and the ids so far. */
 export type PrefixAllowedTokens = (batch_id: number, input_ids: number[]) => readonly number[];
 
+/** Bans all tokens but those that a function allows: `prefix_allowed_tokens_fn`. */
 export class PrefixConstrainedLogitsProcessor extends LogitsProcessor {
   constructor(
     private readonly prefix_allowed_tokens_fn: PrefixAllowedTokens,
@@ -211,6 +215,7 @@ function force(row: Float32Array, ids: readonly number[]): void {
   fillAt(row, ids, 0);
 }
 
+/** Forces the second token of a row: `forced_bos_token_id`. */
 export class ForcedBOSTokenLogitsProcessor extends LogitsProcessor {
   constructor(private readonly bos_token_id: number) {
     super();
@@ -222,6 +227,7 @@ export class ForcedBOSTokenLogitsProcessor extends LogitsProcessor {
   }
 }
 
+/** Forces the last token of a row: `forced_eos_token_id`. */
 export class ForcedEOSTokenLogitsProcessor extends LogitsProcessor {
   private readonly eos: number[];
   constructor(
@@ -238,6 +244,7 @@ export class ForcedEOSTokenLogitsProcessor extends LogitsProcessor {
   }
 }
 
+/** Makes NaN 0, and infinite scores the largest and least finite ones: `remove_invalid_values`. */
 export class InfNanRemoveLogitsProcessor extends LogitsProcessor {
   _call(input_ids: bigint[][], logits: Scores): Scores {
     const { min, max } = dtypeInfo.f32;
@@ -275,6 +282,7 @@ export class ExponentialDecayLengthPenalty extends LogitsProcessor {
   }
 }
 
+/** Bans tokens: `suppress_tokens`. */
 export class SuppressTokensLogitsProcessor extends LogitsProcessor {
   private readonly tokens: number[];
   constructor(suppress_tokens: readonly number[]) {

@@ -33,6 +33,7 @@ export const targetArguments = ['decoder_input_ids', 'decoder_attention_mask', '
 
 /** Arguments of generate(): what the model reads, how the loop is steered, and any generation parameter. */
 export interface GenerateOptions extends GenerationParameters {
+  /** The prompt: token ids, a row for each text. Default: one row of bos_token_id. */
   input_ids?: TokenRows | null;
   /** Another name for input_ids. */
   inputs?: TokenRows | null;
@@ -44,19 +45,29 @@ export interface GenerateOptions extends GenerationParameters {
   decoder_attention_mask?: TokenRows | null;
   /** Of models with an encoder: what `encode` gave, in place of input_ids. */
   encoder_outputs?: EncoderOutputs | null;
+  /** Parameters in place of the model's own; those of the call come before them. */
   generation_config?: GenerationParameters | null;
+  /**
+   * Processors of your own, after the built-in ones; one of a built-in class takes its place. A function counts as one.
+   */
   logits_processor?: LogitsProcessorList | readonly (LogitsProcessor | LogitsProcessor['_call'])[] | null;
+  /** Criteria of your own, beside the built-in ones. A function counts as one. */
   stopping_criteria?:
     | StoppingCriteriaList
     | StoppingCriteria
     | readonly (StoppingCriteria | StoppingCriteria['_call'])[]
     | null;
+  /** Says which tokens may come next. */
   prefix_allowed_tokens_fn?: PrefixAllowedTokens | null;
+  /** With `guidance_scale`: what generation moves away from, a row for each text. */
   negative_prompt_ids?: TokenRows | null;
+  /** 1 for real tokens, 0 for padding; of the shape of negative_prompt_ids. */
   negative_prompt_attention_mask?: TokenRows | null;
+  /** Gets tokens as they come: new TextStreamer(tokenizer). One row, no beams. */
   streamer?: BaseStreamer | null;
   /** Needed for stop_strings. */
   tokenizer?: StopStringTokenizer | null;
+  /** A cache to go on with: what it holds is not computed anew, and it holds this call's tokens afterwards. */
   past_key_values?: DynamicCache | null;
   /** Ends the generation with ModelcError 'aborted'. */
   signal?: AbortSignal | null;

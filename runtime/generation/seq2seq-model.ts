@@ -29,8 +29,11 @@ export interface Seq2SeqInfo extends ModelInfo, SequenceModelInfo {
   readonly maxSource: number;
 }
 
+/** What `encode` takes. */
 export interface EncodeOptions {
+  /** Token ids of the sources [batch, length]. */
   input_ids: TokenRows;
+  /** 1 for real tokens, 0 for padding, [batch, length] (all 1). */
   attention_mask?: TokenRows | null;
 }
 

@@ -3,12 +3,15 @@
 import { ModelcError } from '../../ir/error.ts';
 import type { Scores } from './logits-processor.ts';
 
+/** Says which rows end. Extend it, or pass a function of the form of `_call`. */
 export abstract class StoppingCriteria {
   /** For each row, whether it ends here. `scores`: the processed scores of the last step, when the loop has them. */
   abstract _call(input_ids: bigint[][], scores?: Scores): boolean[];
 }
 
+/** Criteria of which one suffices. */
 export class StoppingCriteriaList extends StoppingCriteria {
+  /** The criteria. */
   readonly criteria: StoppingCriteria[] = [];
 
   constructor(criteria: Iterable<StoppingCriteria | StoppingCriteria['_call']> = []) {
@@ -16,10 +19,12 @@ export class StoppingCriteriaList extends StoppingCriteria {
     this.extend(criteria);
   }
 
+  /** Appends a criterion. */
   push(item: StoppingCriteria | StoppingCriteria['_call']): void {
     this.criteria.push(typeof item === 'function' ? new FunctionCriteria(item) : item);
   }
 
+  /** Appends criteria. */
   extend(items: Iterable<StoppingCriteria | StoppingCriteria['_call']>): void {
     for (const item of items) this.push(item);
   }
@@ -46,8 +51,12 @@ class FunctionCriteria extends StoppingCriteria {
   }
 }
 
+/** Ends rows of `max_length` tokens, prompt included. */
 export class MaxLengthCriteria extends StoppingCriteria {
-  constructor(readonly max_length: number) {
+  constructor(
+    /** Tokens of prompt and continuation. */
+    readonly max_length: number,
+  ) {
     super();
   }
   _call(input_ids: bigint[][]): boolean[] {
@@ -58,7 +67,10 @@ export class MaxLengthCriteria extends StoppingCriteria {
 /** Ends everything `max_time` seconds after it was made. */
 export class MaxTimeCriteria extends StoppingCriteria {
   private readonly start = performance.now();
-  constructor(readonly max_time: number) {
+  constructor(
+    /** Seconds. */
+    readonly max_time: number,
+  ) {
     super();
   }
   _call(input_ids: bigint[][]): boolean[] {
@@ -67,7 +79,9 @@ export class MaxTimeCriteria extends StoppingCriteria {
   }
 }
 
+/** Ends rows with one of these tokens. */
 export class EosTokenCriteria extends StoppingCriteria {
+  /** The tokens. */
   readonly eos_token_id: ReadonlySet<bigint>;
   constructor(eos_token_id: number | readonly number[]) {
     super();
@@ -80,10 +94,13 @@ export class EosTokenCriteria extends StoppingCriteria {
 
 /** Ends everything when somebody calls `interrupt()`. */
 export class InterruptableStoppingCriteria extends StoppingCriteria {
+  /** Whether it ends everything. */
   interrupted = false;
+  /** Ends everything with the step under way. */
   interrupt(): void {
     this.interrupted = true;
   }
+  /** Lets generations go on again. */
   reset(): void {
     this.interrupted = false;
   }
@@ -94,7 +111,9 @@ export class InterruptableStoppingCriteria extends StoppingCriteria {
 
 /** What stop strings need of a tokenizer. */
 export interface StopStringTokenizer {
+  /** Token ids of a text. */
   encode(text: string, options?: { add_special_tokens?: boolean }): number[];
+  /** The text of token ids. */
   decode(
     ids: readonly number[],
     options?: { skip_special_tokens?: boolean; clean_up_tokenization_spaces?: boolean },

@@ -2,6 +2,7 @@
 // that name, with the options of transformers.js's; TextIteratorStreamer is read with `for await`.
 import { ModelcError } from '../../ir/error.ts';
 
+/** Gets the ids of a generation as they come: a class to extend. */
 export abstract class BaseStreamer {
   /** The prompt first (a row per sequence), then the new ids of each step. */
   abstract put(value: bigint[][]): void;
@@ -13,11 +14,15 @@ export abstract class BaseStreamer {
 export interface StreamTokenizer {
   decode(ids: readonly number[], options?: DecodeOptions): string;
 }
+/** How ids become text. */
 export interface DecodeOptions {
+  /** Leave special tokens out (false). */
   skip_special_tokens?: boolean;
+  /** Whether spaces before punctuation go; default: what the tokenizer's files say. */
   clean_up_tokenization_spaces?: boolean;
 }
 
+/** Options of TextStreamer: names and defaults are those of transformers.js. */
 export interface TextStreamerOptions {
   /** Leave the prompt out. */
   skip_prompt?: boolean;
@@ -27,9 +32,15 @@ export interface TextStreamerOptions {
   callback_function?: ((text: string) => void) | null;
   /** Gets the ids of each step. */
   token_callback_function?: ((tokens: bigint[]) => void) | null;
+  /** Further options of `tokenizer.decode`. */
   decode_kwargs?: DecodeOptions;
 }
 
+/**
+ * Writes text as it is generated, in whole words, as transformers' class of that name does.
+ *
+ *     await model.generate({ ...inputs, streamer: new TextStreamer(tokenizer, { skip_prompt: true }) })
+ */
 export class TextStreamer extends BaseStreamer {
   private readonly skip_prompt: boolean;
   private readonly callback: ((text: string) => void) | null | undefined;
@@ -40,6 +51,7 @@ export class TextStreamer extends BaseStreamer {
   private next_tokens_are_prompt = true;
 
   constructor(
+    /** What makes text of ids. */
     readonly tokenizer: StreamTokenizer,
     {
       skip_prompt = false,

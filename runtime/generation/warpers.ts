@@ -6,6 +6,7 @@ import { logSumExp, softmax, topK } from './scores.ts';
 
 const dropped = Number.NEGATIVE_INFINITY;
 
+/** Divides scores by `temperature`, more than 0. */
 export class TemperatureLogitsWarper extends LogitsWarper {
   constructor(private readonly temperature: number) {
     super();

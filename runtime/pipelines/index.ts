@@ -5,13 +5,17 @@ import { AutoModelForCausalLM, type LoadOptions, loadFields } from '../models.ts
 import { AutoTokenizer } from '../tokenization/auto-tokenizer.ts';
 import { isTextGenerationOption, TextGeneration, type TextGenerationOptions } from './text-generation.ts';
 
+/** The pipeline of 'text-generation': a function of a prompt, a chat or several of them. */
 export type TextGenerationPipeline = TextGeneration & TextGeneration['_call'];
 
 /** Every task, with what its pipeline is. */
 export interface Pipelines {
+  /** Continues texts and chats. */
   'text-generation': TextGenerationPipeline;
 }
+/** One of supportedTasks. */
 export type Task = keyof Pipelines;
+/** The tasks that pipeline() serves. */
 export const supportedTasks: readonly Task[] = ['text-generation'];
 
 const isTask = (task: string): task is Task => (supportedTasks as readonly string[]).includes(task);

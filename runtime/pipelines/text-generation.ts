@@ -11,8 +11,13 @@ import type { Message } from '../tokenization/chat-template.ts';
 import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
 import type { BatchEncoding, TokenizeOptions } from '../tokenization/types.ts';
 
+/** A conversation, the oldest message first. */
 export type Chat = readonly Message[];
 
+/**
+ * Options of a call of the text-generation pipeline; what it does not know itself goes to generate(). Where neither the
+ * call nor the checkpoint says otherwise, it samples 256 tokens at the temperature 0.7, as in transformers.
+ */
 export interface TextGenerationOptions
   extends Omit<GenerateOptions, 'input_ids' | 'inputs' | 'attention_mask' | 'tokenizer'> {
   /** Default true: the prompt (or the messages) and the continuation; false: the continuation alone. */
@@ -21,6 +26,7 @@ export interface TextGenerationOptions
   return_tensors?: boolean | null;
   /** The same as return_full_text: false, when false is not wanted for tensors. */
   return_text?: boolean | null;
+  /** Whether spaces before punctuation go; default: what the tokenizer's files say. */
   clean_up_tokenization_spaces?: boolean | null;
   /** Text that the model reads before every prompt, not shown in results. */
   prefix?: string | null;
@@ -28,15 +34,21 @@ export interface TextGenerationOptions
   handle_long_generation?: 'hole' | null;
   /** Generation ends at the first token of this text. */
   stop_sequence?: string | null;
+  /** How prompts that are longer than the model reads are cut: see the tokenizer's option. */
   truncation?: TokenizeOptions['truncation'];
+  /** To what length prompts are padded: see the tokenizer's option. */
   padding?: TokenizeOptions['padding'];
+  /** Whether the tokenizer adds special tokens to prompts; default: what it does, and none to a chat. */
   add_special_tokens?: boolean | null;
   /** Default: whether the last message is the assistant's. */
   continue_final_message?: boolean | null;
   /** Default true. */
   skip_special_tokens?: boolean | null;
+  /** Further options of the tokenizer. */
   tokenizer_encode_kwargs?: TokenizeOptions | null;
+  /** Functions that the chat template tells the model of, as JSON schemas. */
   tools?: readonly unknown[] | null;
+  /** Documents that the chat template shows the model. */
   documents?: readonly unknown[] | null;
   /** Prompts that run together; default 1. */
   batch_size?: number;
@@ -44,9 +56,12 @@ export interface TextGenerationOptions
 
 /** One continuation: text (a string for a text prompt, messages for a chat), or ids with `return_tensors`. */
 export interface GeneratedText<T extends string | Message[] = string> {
+  /** Prompt and continuation, or with `return_full_text: false` the continuation. */
   generated_text: T;
 }
+/** A continuation with `return_tensors: true`. */
 export interface GeneratedIds {
+  /** Ids of prompt and continuation, or with `return_full_text: false` of the continuation. */
   generated_token_ids: number[];
 }
 

@@ -5,7 +5,9 @@ import { ModelcError } from '../../ir/error.ts';
 
 /** One turn of a conversation. `content` may be a list of parts, where the template takes them. */
 export interface Message {
+  /** Who speaks: 'system', 'user', 'assistant' or what else the template knows. */
   role: string;
+  /** What is said: text, or parts as the template knows them. */
   content: string | readonly Readonly<Record<string, unknown>>[];
   [key: string]: unknown;
 }

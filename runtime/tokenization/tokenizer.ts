@@ -393,6 +393,10 @@ function idsOf(ids: Ids): number[] {
 /** A tokenizer is called like a function: `tokenizer(text, options)`. */
 export type PreTrainedTokenizer = TextTokenizer & TextTokenizer['_call'];
 
+/**
+ * A tokenizer of files that were read already. Throws ModelcError 'parse' for files that are damaged, 'unsupported' for
+ * parts that are not served.
+ */
 export function createTokenizer(files: TokenizerFiles): PreTrainedTokenizer {
   const tokenizer = new TextTokenizer(files);
   return callable<[string | readonly string[], TokenizeOptions?], BatchEncoding, TextTokenizer>(

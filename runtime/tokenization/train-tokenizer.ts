@@ -5,6 +5,7 @@ import { ModelcError } from '../../ir/error.ts';
 import { learnMerges } from './learn-merges.ts';
 import type { TokenizerFiles } from './types.ts';
 
+/** How a tokenizer is learned from texts. */
 export interface TrainTokenizerOptions {
   /** 'BPE' (default), as GPT-2's; 'WordPiece': as BERT's, of words in lower case without accents. */
   model?: 'BPE' | 'WordPiece';
@@ -14,6 +15,7 @@ export interface TrainTokenizerOptions {
   special_tokens?: readonly string[];
   /** How often a pair must be seen to become a token (2). */
   min_frequency?: number;
+  /** Tokens of a text that the model reads at most, for `truncation`. */
   model_max_length?: number;
 }
 
