@@ -230,13 +230,13 @@ export function rewritten(
   return { ...opened, weights, graph, trace: tracer(graph, opened.limits), ownArchitecture: true };
 }
 
-// biome-ignore lint/complexity/noStaticOnlyClass: the name and form that users of transformers know
 /**
  * Decoders, which continue texts.
  *
  *     const model = await AutoModelForCausalLM.from_pretrained('FOLDER')
  *     const ids = await model.generate({ ...tokenizer('Once upon a time'), max_new_tokens: 20 })
  */
+// biome-ignore lint/complexity/noStaticOnlyClass: the name and form that users of transformers know
 export class AutoModelForCausalLM {
   /**
    * The model of a checkpoint folder. Throws ModelcError 'checkpoint' or 'parse' when its files do not fit together,

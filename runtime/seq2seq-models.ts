@@ -75,13 +75,13 @@ function limitsOf({ maxPositions }: Seq2SeqDescription, options: Seq2SeqLoadOpti
   };
 }
 
-// biome-ignore lint/complexity/noStaticOnlyClass: the name and form that users of transformers know
 /**
  * Encoder-decoders, which translate and summarize.
  *
  *     const model = await AutoModelForSeq2SeqLM.from_pretrained('FOLDER')
  *     const ids = await model.generate({ ...tokenizer('translate English to German: Good morning.') })
  */
+// biome-ignore lint/complexity/noStaticOnlyClass: the name and form that users of transformers know
 export class AutoModelForSeq2SeqLM {
   /**
    * The encoder-decoder model of a checkpoint folder. Throws ModelcError 'checkpoint' or 'parse' when its files do not fit

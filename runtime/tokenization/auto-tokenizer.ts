@@ -15,13 +15,13 @@ async function readText(path: string): Promise<string | undefined> {
   }
 }
 
-// biome-ignore lint/complexity/noStaticOnlyClass: the name and form that users of transformers know
 /**
  * Tokenizers of checkpoints.
  *
  *     const tokenizer = await AutoTokenizer.from_pretrained('FOLDER')
  *     const { input_ids, attention_mask } = tokenizer(['Once', 'upon a time'], { padding: true })
  */
+// biome-ignore lint/complexity/noStaticOnlyClass: the name and form that users of transformers know
 export class AutoTokenizer {
   /** The tokenizer of a checkpoint folder. Throws ModelcError 'checkpoint' or 'parse' that names the file. */
   static async from_pretrained(directory: string): Promise<PreTrainedTokenizer> {
