@@ -41,7 +41,7 @@ class AlbertLayer extends Module {
   forward(x: Tensor, options: LayerOptions): Tensor {
     const { query, key, value, dense: output, LayerNorm: attentionNorm } = this.attention;
     const inner = { up: this.ffn, down: this.ffn_output, norm: this.full_layer_layer_norm };
-    return this.scope(() => encoderLayer(x, { query, key, value, output, attentionNorm, ...inner }, options));
+    return encoderLayer(x, { query, key, value, output, attentionNorm, ...inner }, options);
   }
 }
 

@@ -116,22 +116,20 @@ class BartLayer extends Module {
     keep: (key: Tensor, value: Tensor) => [Tensor, Tensor] = (key, value) => [key, value],
     cross?: { readonly keyAndValue: Memory['layers'][number]; readonly mask: Tensor },
   ): Tensor {
-    return this.scope(() => {
-      const { self_attn: attention, encoder_attn, encoder_attn_layer_norm } = this;
-      let y = this.#added(x, this.self_attn_layer_norm, (z) =>
-        attention.forward(z, ...keep(...attention.keysAndValues(z)), options),
+    const { self_attn: attention, encoder_attn, encoder_attn_layer_norm } = this;
+    let y = this.#added(x, this.self_attn_layer_norm, (z) =>
+      attention.forward(z, ...keep(...attention.keysAndValues(z)), options),
+    );
+    if (cross && encoder_attn && encoder_attn_layer_norm) {
+      const { keyAndValue, mask } = cross;
+      y = this.#added(y, encoder_attn_layer_norm, (z) =>
+        encoder_attn.forward(z, ...keyAndValue, { causal: false, mask }),
       );
-      if (cross && encoder_attn && encoder_attn_layer_norm) {
-        const { keyAndValue, mask } = cross;
-        y = this.#added(y, encoder_attn_layer_norm, (z) =>
-          encoder_attn.forward(z, ...keyAndValue, { causal: false, mask }),
-        );
-      }
-      const { activation: name, dropout: rates } = this.#config;
-      return this.#added(y, this.final_layer_norm, (z) =>
-        this.fc2.forward(dropout(activation(name)(this.fc1.forward(z)), rates.inner)),
-      );
-    });
+    }
+    const { activation: name, dropout: rates } = this.#config;
+    return this.#added(y, this.final_layer_norm, (z) =>
+      this.fc2.forward(dropout(activation(name)(this.fc1.forward(z)), rates.inner)),
+    );
   }
 }
 

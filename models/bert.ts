@@ -80,7 +80,7 @@ class BertLayer extends Module {
       ...{ attentionNorm: output.LayerNorm, up: this.intermediate.dense },
       ...{ down: this.output.dense, norm: this.output.LayerNorm },
     };
-    return this.scope(() => encoderLayer(x, parts, options));
+    return encoderLayer(x, parts, options);
   }
 }
 

@@ -59,14 +59,12 @@ class BloomBlock extends Module implements Layer<AlibiInputs> {
   }
 
   forward(x: Tensor, inputs: AlibiInputs): Tensor {
-    return this.scope(() => {
-      const { residualAfterNorm, dropout: rates } = this.config;
-      const added = (y: Tensor): Tensor => dropout(y, rates.residual);
-      const normed = this.input_layernorm.forward(x);
-      const attended = (residualAfterNorm ? normed : x).add(added(this.self_attention.forward(normed, inputs)));
-      const second = this.post_attention_layernorm.forward(attended);
-      return (residualAfterNorm ? second : attended).add(added(this.mlp.forward(second)));
-    });
+    const { residualAfterNorm, dropout: rates } = this.config;
+    const added = (y: Tensor): Tensor => dropout(y, rates.residual);
+    const normed = this.input_layernorm.forward(x);
+    const attended = (residualAfterNorm ? normed : x).add(added(this.self_attention.forward(normed, inputs)));
+    const second = this.post_attention_layernorm.forward(attended);
+    return (residualAfterNorm ? second : attended).add(added(this.mlp.forward(second)));
   }
 }
 

@@ -40,10 +40,8 @@ class CohereDecoderLayer extends Module implements RotaryLayer {
   }
 
   forward(x: Tensor, inputs: RotaryInputs): Tensor {
-    return this.scope(() => {
-      const normed = this.input_layernorm.forward(x);
-      return x.add(this.self_attn.forward(normed, inputs)).add(this.mlp.forward(normed));
-    });
+    const normed = this.input_layernorm.forward(x);
+    return x.add(this.self_attn.forward(normed, inputs)).add(this.mlp.forward(normed));
   }
 }
 

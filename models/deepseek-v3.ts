@@ -139,9 +139,7 @@ class DeepseekV3MoE extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.scope(() => {
-      return mixExperts(x, this.gate.forward(x), this.experts).add(this.shared_experts.forward(x));
-    });
+    return mixExperts(x, this.gate.forward(x), this.experts).add(this.shared_experts.forward(x));
   }
 }
 

@@ -41,7 +41,7 @@ class DistilBertLayer extends Module {
     const { q_lin: query, k_lin: key, v_lin: value, out_lin: output } = this.attention;
     const { lin1: up, lin2: down } = this.ffn;
     const norms = { attentionNorm: this.sa_layer_norm, norm: this.output_layer_norm };
-    return this.scope(() => encoderLayer(x, { query, key, value, output, up, down, ...norms }, options));
+    return encoderLayer(x, { query, key, value, output, up, down, ...norms }, options);
   }
 }
 

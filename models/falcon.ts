@@ -86,13 +86,11 @@ class FalconLayer extends Module implements Layer<FalconInputs> {
   }
 
   forward(x: Tensor, inputs: FalconInputs): Tensor {
-    return this.scope(() => {
-      const normed = (this.ln_attn ?? this.input_layernorm)!.forward(x);
-      const { residual: rate } = this.config.dropout;
-      const attended = x.add(dropout(this.self_attention.forward(normed, inputs), rate));
-      const second = this.post_attention_layernorm?.forward(attended) ?? this.ln_mlp?.forward(x) ?? normed;
-      return attended.add(dropout(this.mlp.forward(second), rate));
-    });
+    const normed = (this.ln_attn ?? this.input_layernorm)!.forward(x);
+    const { residual: rate } = this.config.dropout;
+    const attended = x.add(dropout(this.self_attention.forward(normed, inputs), rate));
+    const second = this.post_attention_layernorm?.forward(attended) ?? this.ln_mlp?.forward(x) ?? normed;
+    return attended.add(dropout(this.mlp.forward(second), rate));
   }
 }
 

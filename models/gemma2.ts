@@ -28,12 +28,10 @@ class Gemma2DecoderLayer extends Module implements RotaryLayer {
   }
 
   forward(x: Tensor, inputs: RotaryInputs): Tensor {
-    return this.scope(() => {
-      const attention = this.self_attn.forward(this.input_layernorm.forward(x), inputs);
-      const attended = x.add(this.post_attention_layernorm.forward(attention));
-      const mixed = this.mlp.forward(this.pre_feedforward_layernorm.forward(attended));
-      return attended.add(this.post_feedforward_layernorm.forward(mixed));
-    });
+    const attention = this.self_attn.forward(this.input_layernorm.forward(x), inputs);
+    const attended = x.add(this.post_attention_layernorm.forward(attention));
+    const mixed = this.mlp.forward(this.pre_feedforward_layernorm.forward(attended));
+    return attended.add(this.post_feedforward_layernorm.forward(mixed));
   }
 }
 

@@ -75,11 +75,9 @@ class GptNeoBlock extends Module implements Layer<CausalInputs> {
   }
 
   forward(x: Tensor, inputs: CausalInputs): Tensor {
-    return this.scope(() => {
-      const { residual: rate } = this.config.dropout;
-      const attended = x.add(dropout(this.#attention.forward(this.ln_1.forward(x), inputs), rate));
-      return attended.add(dropout(this.mlp.forward(this.ln_2.forward(attended)), rate));
-    });
+    const { residual: rate } = this.config.dropout;
+    const attended = x.add(dropout(this.#attention.forward(this.ln_1.forward(x), inputs), rate));
+    return attended.add(dropout(this.mlp.forward(this.ln_2.forward(attended)), rate));
   }
 }
 

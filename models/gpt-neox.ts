@@ -68,13 +68,11 @@ class GptNeoxLayer extends Module implements RotaryLayer {
   }
 
   forward(x: Tensor, inputs: RotaryInputs): Tensor {
-    return this.scope(() => {
-      const { isParallel, dropout: rates } = this.config;
-      const added = (y: Tensor): Tensor => dropout(y, rates.residual);
-      const attended = x.add(added(this.attention.forward(this.input_layernorm.forward(x), inputs)));
-      const before = isParallel ? x : attended;
-      return attended.add(added(this.mlp.forward(this.post_attention_layernorm.forward(before))));
-    });
+    const { isParallel, dropout: rates } = this.config;
+    const added = (y: Tensor): Tensor => dropout(y, rates.residual);
+    const attended = x.add(added(this.attention.forward(this.input_layernorm.forward(x), inputs)));
+    const before = isParallel ? x : attended;
+    return attended.add(added(this.mlp.forward(this.post_attention_layernorm.forward(before))));
   }
 }
 

@@ -76,7 +76,7 @@ class GptOssMLP extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.scope(() => this.experts.forward(x, this.router.forward(x)));
+    return this.experts.forward(x, this.router.forward(x));
   }
 }
 

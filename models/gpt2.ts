@@ -94,10 +94,8 @@ class Gpt2Block extends Module implements Layer<CausalInputs> {
   }
 
   forward(x: Tensor, inputs: CausalInputs): Tensor {
-    return this.scope(() => {
-      const attended = x.add(this.attn.forward(this.ln_1.forward(x), inputs));
-      return attended.add(this.mlp.forward(this.ln_2.forward(attended)));
-    });
+    const attended = x.add(this.attn.forward(this.ln_1.forward(x), inputs));
+    return attended.add(this.mlp.forward(this.ln_2.forward(attended)));
   }
 }
 

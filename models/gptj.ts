@@ -102,12 +102,10 @@ class GptjBlock extends Module implements RotaryLayer {
   }
 
   forward(x: Tensor, inputs: RotaryInputs): Tensor {
-    return this.scope(() => {
-      const normed = this.ln_1.forward(x);
-      const { residual: rate } = this.config.dropout;
-      const attended = x.add(dropout(this.attn.forward(normed, inputs), rate));
-      return attended.add(dropout(this.mlp.forward(normed), rate));
-    });
+    const normed = this.ln_1.forward(x);
+    const { residual: rate } = this.config.dropout;
+    const attended = x.add(dropout(this.attn.forward(normed, inputs), rate));
+    return attended.add(dropout(this.mlp.forward(normed), rate));
   }
 }
 

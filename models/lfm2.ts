@@ -99,10 +99,8 @@ class Lfm2DecoderLayer extends Module implements RotaryLayer {
   }
 
   forward(x: Tensor, inputs: RotaryInputs): Tensor {
-    return this.scope(() => {
-      const operated = x.add(this.#operator.forward(this.operator_norm.forward(x), inputs));
-      return operated.add(this.feed_forward.forward(this.ffn_norm.forward(operated)));
-    });
+    const operated = x.add(this.#operator.forward(this.operator_norm.forward(x), inputs));
+    return operated.add(this.feed_forward.forward(this.ffn_norm.forward(operated)));
   }
 }
 

@@ -136,7 +136,7 @@ class MambaBlock extends Module implements Layer<CausalInputs> {
   }
 
   forward(x: Tensor, inputs: CausalInputs): Tensor {
-    return this.scope(() => x.add(this.mixer.forward(this.norm.forward(x), inputs)));
+    return x.add(this.mixer.forward(this.norm.forward(x), inputs));
   }
 }
 

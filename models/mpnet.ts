@@ -41,7 +41,7 @@ class MPNetLayer extends Module {
     const { attn, LayerNorm: attentionNorm } = this.attention;
     const { q: query, k: key, v: value, o: output } = attn;
     const inner = { up: this.intermediate.dense, down: this.output.dense, norm: this.output.LayerNorm };
-    return this.scope(() => encoderLayer(x, { query, key, value, output, attentionNorm, ...inner }, options));
+    return encoderLayer(x, { query, key, value, output, attentionNorm, ...inner }, options);
   }
 }
 

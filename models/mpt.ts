@@ -62,11 +62,9 @@ class MptBlock extends Module implements Layer<AlibiInputs> {
   }
 
   forward(x: Tensor, inputs: AlibiInputs): Tensor {
-    return this.scope(() => {
-      const { residual: rate } = this.config.dropout;
-      const attended = x.add(dropout(this.attn.forward(this.norm_1.forward(x), inputs), rate));
-      return attended.add(dropout(this.ffn.forward(this.norm_2.forward(attended)), rate));
-    });
+    const { residual: rate } = this.config.dropout;
+    const attended = x.add(dropout(this.attn.forward(this.norm_1.forward(x), inputs), rate));
+    return attended.add(dropout(this.ffn.forward(this.norm_2.forward(attended)), rate));
   }
 }
 

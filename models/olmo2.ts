@@ -23,10 +23,8 @@ class Olmo2DecoderLayer extends Module implements RotaryLayer {
   }
 
   forward(x: Tensor, inputs: RotaryInputs): Tensor {
-    return this.scope(() => {
-      const attended = x.add(this.post_attention_layernorm.forward(this.self_attn.forward(x, inputs)));
-      return attended.add(this.post_feedforward_layernorm.forward(this.mlp.forward(attended)));
-    });
+    const attended = x.add(this.post_attention_layernorm.forward(this.self_attn.forward(x, inputs)));
+    return attended.add(this.post_feedforward_layernorm.forward(this.mlp.forward(attended)));
   }
 }
 

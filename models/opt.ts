@@ -94,11 +94,9 @@ class OptDecoderLayer extends Module implements Layer<CausalInputs> {
   }
 
   forward(x: Tensor, inputs: CausalInputs): Tensor {
-    return this.scope(() => {
-      const mixed = (y: Tensor): Tensor => this.fc2.forward(activation(this.config.activation)(this.fc1.forward(y)));
-      const attended = this.#added(x, this.self_attn_layer_norm, (y) => this.self_attn.forward(y, inputs));
-      return this.#added(attended, this.final_layer_norm, mixed);
-    });
+    const mixed = (y: Tensor): Tensor => this.fc2.forward(activation(this.config.activation)(this.fc1.forward(y)));
+    const attended = this.#added(x, this.self_attn_layer_norm, (y) => this.self_attn.forward(y, inputs));
+    return this.#added(attended, this.final_layer_norm, mixed);
   }
 }
 

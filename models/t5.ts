@@ -154,20 +154,18 @@ class T5Block extends Module {
     keep: (key: Tensor, value: Tensor) => [Tensor, Tensor] = (key, value) => [key, value],
     cross?: { readonly keyAndValue: Memory['layers'][number]; readonly mask: Tensor },
   ): Tensor {
-    return this.scope(() => {
-      const { SelfAttention: attention, layer_norm: selfNorm } = this.#self;
-      const normed = selfNorm.forward(x);
-      const [keys, values] = keep(...attention.keysAndValues(normed));
-      let y = x.add(dropout(attention.forward(normed, keys, values, options), this.#dropout));
-      if (this.#cross && cross) {
-        const { EncDecAttention: crossAttention, layer_norm } = this.#cross;
-        const { keyAndValue, mask } = cross;
-        const attended = crossAttention.forward(layer_norm.forward(y), ...keyAndValue, { causal: false, mask });
-        y = y.add(dropout(attended, this.#dropout));
-      }
-      const { DenseReluDense: feedForward, layer_norm: innerNorm } = this.#inner;
-      return y.add(dropout(feedForward.forward(innerNorm.forward(y)), this.#dropout));
-    });
+    const { SelfAttention: attention, layer_norm: selfNorm } = this.#self;
+    const normed = selfNorm.forward(x);
+    const [keys, values] = keep(...attention.keysAndValues(normed));
+    let y = x.add(dropout(attention.forward(normed, keys, values, options), this.#dropout));
+    if (this.#cross && cross) {
+      const { EncDecAttention: crossAttention, layer_norm } = this.#cross;
+      const { keyAndValue, mask } = cross;
+      const attended = crossAttention.forward(layer_norm.forward(y), ...keyAndValue, { causal: false, mask });
+      y = y.add(dropout(attended, this.#dropout));
+    }
+    const { DenseReluDense: feedForward, layer_norm: innerNorm } = this.#inner;
+    return y.add(dropout(feedForward.forward(innerNorm.forward(y)), this.#dropout));
   }
 }
 

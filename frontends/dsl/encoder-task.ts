@@ -120,7 +120,7 @@ export function encoderHeadTask(options: EncoderTaskOptions): SequenceTask {
       const states = run(encoder, inputs);
       const logits = head.logits(states[states.length - 1]);
       if (kind !== 'question-answering') return { logits, ...hiddenStates(states) };
-      const [start, end] = logits.split([1, 1], -1);
+      const [start, end] = [logits.slice(-1, 0, 1), logits.slice(-1, 1, 2)];
       return { start_logits: start.squeeze(-1), end_logits: end.squeeze(-1), ...hiddenStates(states) };
     },
     loss,

@@ -7,7 +7,8 @@ import { dim } from '../../ir/dim.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { type InitialRandom, type Initializer, normal } from './initializers.ts';
-import { op, type Tensor, withScope } from './tensor.ts';
+import { withScope } from './scope.ts';
+import { op, type Tensor } from './tensor.ts';
 
 /** Says in which dtype a weight is stored; throws ModelcError 'checkpoint' if there is none of that name and shape. */
 export type WeightResolver = (name: string, shape: readonly number[]) => DType;
@@ -37,6 +38,9 @@ export class Parameter {
     readonly initializer: Initializer = normal(),
   ) {
     if (budget && --budget.left < 0) throw budget.excess();
+    if (!shape.every((size) => Number.isSafeInteger(size) && size > 0)) {
+      throw new ModelcError('input', `a weight has positive integers as its shape, not [${shape.join(', ')}]`);
+    }
   }
 
   /** The weight as it is stored. */
@@ -90,6 +94,27 @@ export class Constant {
   }
 }
 
+/** Prototypes whose methods run within their module. */
+const scoped = new WeakSet<object>();
+
+/** Has all methods of a class, and of those that it extends up to Module, run within their module. */
+function scopeMethods(prototype: object): void {
+  if (prototype === Module.prototype || scoped.has(prototype)) return;
+  scoped.add(prototype);
+  for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
+    const method: unknown = descriptor.value;
+    if (name === 'constructor' || typeof method !== 'function') continue;
+    Object.defineProperty(prototype, name, {
+      ...descriptor,
+      value(this: unknown, ...args: unknown[]): unknown {
+        const run = (): unknown => Reflect.apply(method, this, args);
+        return this instanceof Module ? this.within(run) : run();
+      },
+    });
+  }
+  scopeMethods(Object.getPrototypeOf(prototype) as object);
+}
+
 /** Base class of layers and models. */
 export abstract class Module {
   #path = '';
@@ -99,9 +124,13 @@ export abstract class Module {
     return this.#path;
   }
 
-  /** Runs a part of `forward` so that what it computes carries this module's path as its origin. */
-  protected scope<T>(body: () => T): T {
-    return withScope(this.#path, body);
+  constructor() {
+    scopeMethods(Object.getPrototypeOf(this) as object);
+  }
+
+  /** Runs a method: what it computes has this module's path as its origin, and its errors name the path. */
+  within<T>(body: () => T): T {
+    return withScope(this.#path, this.constructor.name, body);
   }
 
   /** This module and all below it, by path. */

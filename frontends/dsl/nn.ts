@@ -1,7 +1,8 @@
 // The layers that models are made of. Weights have the shapes and names of PyTorch's modules and are read in the dtype in
 // which the checkpoint stores them; computation is in f32.
-import { type Dim, dimConst } from '../../ir/dim.ts';
+import { type Dim, dim, dimConst, dimDivExact, dimText } from '../../ir/dim.ts';
 import { roundTo } from '../../ir/dtype.ts';
+import { ModelcError } from '../../ir/error.ts';
 import type { Node } from '../../ir/graph.ts';
 import { attentionOver } from '../../ir/ops/composite/attention-over.ts';
 import { dropout, isDropping } from './dropout.ts';
@@ -46,11 +47,9 @@ export class Linear extends Module {
 
   /** x f32 [.., in] to f32 [.., out]. Throws ModelcError 'type' where the last axis of x is not `in`. */
   forward(x: Tensor): Tensor {
-    return this.scope(() => {
-      const contract = [[x.rank - 1], [1]] as const;
-      const y = op('dot_general', [x, this.weight.value], { batch: [[], []], contract, acc: 'f32' });
-      return this.bias ? y.add(this.bias.value) : y;
-    });
+    const contract = [[x.rank - 1], [1]] as const;
+    const y = op('dot_general', [x, this.weight.value], { batch: [[], []], contract, acc: 'f32' });
+    return this.bias ? y.add(this.bias.value) : y;
   }
 }
 
@@ -69,11 +68,9 @@ export class Conv1D extends Module {
 
   /** x [.., in] to [.., out]. */
   forward(x: Tensor): Tensor {
-    return this.scope(() => {
-      const contract = [[x.rank - 1], [0]] as const;
-      const y = op('dot_general', [x, this.weight.value], { batch: [[], []], contract, acc: 'f32' });
-      return y.add(this.bias.value);
-    });
+    const contract = [[x.rank - 1], [0]] as const;
+    const y = op('dot_general', [x, this.weight.value], { batch: [[], []], contract, acc: 'f32' });
+    return y.add(this.bias.value);
   }
 }
 
@@ -99,6 +96,9 @@ export class Embedding extends Module {
 
   constructor(count: number, size: number, { scale = 1, padding }: EmbeddingOptions = {}) {
     super();
+    if (padding !== undefined && !(Number.isSafeInteger(padding) && padding >= 0 && padding < count)) {
+      throw new ModelcError('input', `an embedding of ${count} rows cannot have row ${padding} as padding`);
+    }
     this.weight = new Parameter([count, size], padding === undefined ? normal() : zeroRow(normal(), padding));
     this.#scale = scale;
     this.#padding = padding;
@@ -106,21 +106,17 @@ export class Embedding extends Module {
 
   /** ids [..] of integers to [.., size]. */
   forward(ids: Tensor): Tensor {
-    return this.scope(() => {
-      const table = this.weight.stored;
-      const found = table.gather(ids).cast('f32');
-      const rows =
-        this.#padding === undefined ? found : where(ids.eq(this.#padding).unsqueeze(-1), found.detach(), found);
-      return this.#scale === 1 ? rows : rows.mul(roundTo(table.dtype, this.#scale));
-    });
+    const table = this.weight.stored;
+    const found = table.gather(ids).cast('f32');
+    const rows =
+      this.#padding === undefined ? found : where(ids.eq(this.#padding).unsqueeze(-1), found.detach(), found);
+    return this.#scale === 1 ? rows : rows.mul(roundTo(table.dtype, this.#scale));
   }
 
   /** The transposed use, as output layer with tied weights: x [.., size] to [.., count]. */
   project(x: Tensor): Tensor {
-    return this.scope(() => {
-      const contract = [[x.rank - 1], [1]] as const;
-      return op('dot_general', [x, this.weight.value], { batch: [[], []], contract, acc: 'f32' });
-    });
+    const contract = [[x.rank - 1], [1]] as const;
+    return op('dot_general', [x, this.weight.value], { batch: [[], []], contract, acc: 'f32' });
   }
 }
 
@@ -148,9 +144,7 @@ export class RMSNorm extends Module implements Norm {
   }
 
   forward(x: Tensor): Tensor {
-    return this.scope(() =>
-      op('norm', [x, this.weight.value], { kind: 'rms', eps: this.#eps, scaleOffset: this.#offset }),
-    );
+    return op('norm', [x, this.weight.value], { kind: 'rms', eps: this.#eps, scaleOffset: this.#offset });
   }
 }
 
@@ -177,10 +171,8 @@ export class LayerNorm extends Module implements Norm {
   }
 
   forward(x: Tensor): Tensor {
-    return this.scope(() => {
-      const args = [x, ...[this.weight, this.bias].flatMap((p) => (p ? [p.value] : []))];
-      return op('norm', args, { kind: 'layer', eps: this.#eps, scaleOffset: 0 });
-    });
+    const args = [x, ...[this.weight, this.bias].flatMap((p) => (p ? [p.value] : []))];
+    return op('norm', args, { kind: 'layer', eps: this.#eps, scaleOffset: 0 });
   }
 }
 
@@ -217,9 +209,12 @@ export interface AttentionOptions {
  *     const mixed = mergeHeads(attention(rope(q, rotation), keys, values, { mask }));
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  for (const x of [q, k, v]) x.requireRank('attention()', '[batch, heads, seq, size]', 4);
+  const size = dimConst(q.shape[3]);
+  if (size === undefined) throw new ModelcError('type', 'attention() needs heads of a size that is known');
   const operands = (['mask', 'bias', 'sinks'] as const).filter((name) => options[name] !== undefined);
   const attended = op('attention', [q, k, v, ...operands.map((name) => options[name]!)], {
-    scale: options.scale ?? (dimConst(q.shape[3]) ?? 1) ** -0.5,
+    scale: options.scale ?? size ** -0.5,
     causal: options.causal ?? true,
     window: options.window ?? 0,
     softcap: options.softcap ?? 0,
@@ -231,11 +226,16 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
 }
 
 /** [B, S, heads * D] to [B, heads, S, D]. */
-export const splitHeads = (x: Tensor, heads: number): Tensor =>
-  x.reshape([x.shape[0], x.shape[1], heads, -1]).transpose(1, 2);
+export function splitHeads(x: Tensor, heads: number): Tensor {
+  x.requireRank('splitHeads()', '[batch, seq, heads * size]', 3);
+  const size = Number.isSafeInteger(heads) && heads > 0 ? dimDivExact(x.shape[2], dim(heads)) : undefined;
+  if (!size) throw new ModelcError('type', `splitHeads(): ${dimText(x.shape[2])} values are no multiple of ${heads} heads`); // biome-ignore format: one row
+  return x.reshape([x.shape[0], x.shape[1], heads, size]).transpose(1, 2);
+}
 
 /** [B, heads, S, D] to [B, S, heads * D]. */
 export function mergeHeads(x: Tensor): Tensor {
+  x.requireRank('mergeHeads()', '[batch, heads, seq, size]', 4);
   const [batch, , seq]: readonly Dim[] = x.shape;
   return x.transpose(1, 2).reshape([batch, seq, -1]);
 }

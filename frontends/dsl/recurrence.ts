@@ -27,18 +27,16 @@ export class CausalConv1d extends Module {
 
   /** x and the result are [batch, seq, channels]; carries the last size - 1 positions, [batch, size - 1, channels]. */
   forward(x: Tensor, carried: Carried): Tensor {
-    return this.scope(() => {
-      const { size } = this;
-      const [batch, seq, channels]: readonly Dim[] = x.shape;
-      const all = concat([carried.before ?? full([batch, size - 1, channels], 0), x], 1);
-      carried.keep(all.slice(1, seq));
-      const weight = this.weight.value.squeeze(1);
-      const terms = Array.from({ length: size }, (_, k) =>
-        all.slice(1, k, dimAdd(seq, k)).mul(weight.slice(1, k, k + 1).squeeze(1)),
-      );
-      const sum = terms.reduce((a, b) => a.add(b));
-      return this.bias ? sum.add(this.bias.value) : sum;
-    });
+    const { size } = this;
+    const [batch, seq, channels]: readonly Dim[] = x.shape;
+    const all = concat([carried.before ?? full([batch, size - 1, channels], 0), x], 1);
+    carried.keep(all.slice(1, seq));
+    const weight = this.weight.value.squeeze(1);
+    const terms = Array.from({ length: size }, (_, k) =>
+      all.slice(1, k, dimAdd(seq, k)).mul(weight.slice(1, k, k + 1).squeeze(1)),
+    );
+    const sum = terms.reduce((a, b) => a.add(b));
+    return this.bias ? sum.add(this.bias.value) : sum;
   }
 }
 

@@ -53,11 +53,9 @@ export class RelativePositionBias extends Module {
 
   /** f32 [1, heads, queries, keys]: query i is at position `past` + i, key j at j. */
   forward(queries: DimLike, keys: DimLike, past: DimLike = 0): Tensor {
-    return this.scope(() => {
-      const distance = arange(keys).sub(arange(queries).add(sizeOf(past)).unsqueeze(1));
-      const index = distance.maximum(-this.#limit).minimum(this.#limit).add(this.#limit);
-      const bucket = this.buckets.value.cast('i32').gather(index);
-      return this.weight.value.gather(bucket).permute([2, 0, 1]).unsqueeze(0);
-    });
+    const distance = arange(keys).sub(arange(queries).add(sizeOf(past)).unsqueeze(1));
+    const index = distance.maximum(-this.#limit).minimum(this.#limit).add(this.#limit);
+    const bucket = this.buckets.value.cast('i32').gather(index);
+    return this.weight.value.gather(bucket).permute([2, 0, 1]).unsqueeze(0);
   }
 }

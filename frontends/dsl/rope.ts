@@ -195,12 +195,10 @@ export class RotaryEmbedding extends Module {
 
   /** Positions i32 [B, S], in sequences of `length` positions, which dynamic and longrope look at. */
   forward(positions: Tensor, length: DimLike): Rotation {
-    return this.scope(() => {
-      const angles = positions.cast('f32').unsqueeze(-1).mul(this.#frequencies(length));
-      const { scaling } = this.#options;
-      const scale = 'attentionFactor' in scaling ? scaling.attentionFactor : 1;
-      const scaled = (x: Tensor): Tensor => (scale === 1 ? x : x.mul(scale));
-      return { cos: scaled(angles.cos()), sin: scaled(angles.sin()) };
-    });
+    const angles = positions.cast('f32').unsqueeze(-1).mul(this.#frequencies(length));
+    const { scaling } = this.#options;
+    const scale = 'attentionFactor' in scaling ? scaling.attentionFactor : 1;
+    const scaled = (x: Tensor): Tensor => (scale === 1 ? x : x.mul(scale));
+    return { cos: scaled(angles.cos()), sin: scaled(angles.sin()) };
   }
 }

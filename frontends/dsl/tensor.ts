@@ -3,41 +3,49 @@
 // NumPy's shape rule (align at the right, size 1 repeats) and PyTorch's dtype rule (float over integer over bool, plain
 // numbers never widen), as explicit `broadcast` and `cast` nodes.
 import type { Dim, DimLike } from '../../ir/dim.ts';
-import { dim, dimConst, dimDivExact, dimEquals, dimProduct, dimSub, shapeEquals, shapeText } from '../../ir/dim.ts';
+import {
+  dim,
+  dimAdd,
+  dimConst,
+  dimDivExact,
+  dimEquals,
+  dimProduct,
+  dimSub,
+  dimText,
+  shapeEquals,
+  shapeText,
+} from '../../ir/dim.ts';
 import type { DType } from '../../ir/dtype.ts';
-import { dtypeInfo, isFloat, roundTo } from '../../ir/dtype.ts';
+import { dtypeInfo, isFloat, isInteger, roundTo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Node, OpName } from '../../ir/graph.ts';
-import { make, setOrigin, typeText } from '../../ir/graph.ts';
+import { make } from '../../ir/graph.ts';
 import type { Attrs } from '../../ir/ops/attrs.ts';
+import { described, explained, mark, paramOf, wordOf } from './scope.ts';
 
 /** An operand: a tensor, or a number that takes the dtype of the other operand. */
 export type TensorLike = Tensor | number;
 type CompareDirection = Attrs['compare']['direction'];
 type ReduceOp = Attrs['reduce']['op'];
 
-/** Path of the module whose forward is running; nodes made meanwhile remember it as their origin. */
-let scope = '';
-
-/** Runs `body` with `path` as the origin of the nodes that it makes. */
-export function withScope<T>(path: string, body: () => T): T {
-  const outer = scope;
-  scope = path;
-  try {
-    return body();
-  } finally {
-    scope = outer;
-  }
-}
+const typeError = (message: string): ModelcError => new ModelcError('type', message);
 
 /** Applies an op of the IR: the door to everything that has no method here. */
 export function op<O extends OpName>(name: O, args: readonly Tensor[], attrs: Attrs[O]): Tensor {
-  const node = make(
-    name,
-    args.map((a) => a.node),
-    attrs,
-  );
-  if (scope !== '') setOrigin(node, scope);
+  for (const arg of args) {
+    if (!(arg instanceof Tensor)) throw typeError(`${wordOf(name)} takes tensors, but got ${String(arg)}`);
+  }
+  let node: Node;
+  try {
+    node = make(
+      name,
+      args.map((a) => a.node),
+      attrs,
+    );
+  } catch (error) {
+    throw explained(error, name, args);
+  }
+  mark(node);
   return new Tensor(node);
 }
 
@@ -69,6 +77,10 @@ export function promote(a: DType, b: DType): DType {
 
 function lift(value: TensorLike, other: TensorLike): Tensor {
   if (value instanceof Tensor) return value;
+  if (typeof value !== 'number')
+    throw typeError(
+      `an operation takes tensors and numbers, but got ${value === undefined ? 'nothing' : String(value)}`,
+    );
   const dtype = other instanceof Tensor ? other.dtype : 'f32';
   return scalar(value, isFloat(dtype) || Number.isInteger(value) ? dtype : 'f32');
 }
@@ -81,31 +93,43 @@ export function broadcastShapes(a: readonly Dim[], b: readonly Dim[]): Dim[] {
     const y = b[i - rank + b.length] ?? dim(1);
     if (dimEquals(x, y) || dimConst(y) === 1) return x;
     if (dimConst(x) === 1) return y;
-    throw new ModelcError('type', `shapes ${shapeText(a)} and ${shapeText(b)} do not broadcast together`);
+    throw typeError(`shapes ${shapeText(a)} and ${shapeText(b)} do not broadcast together`);
   });
+}
+
+/** The common shape of two tensors; where there is none, the error names the weights among them. */
+function sharedShape(x: Tensor, y: Tensor): Dim[] {
+  try {
+    return broadcastShapes(x.shape, y.shape);
+  } catch (error) {
+    if (!(error instanceof ModelcError) || !(paramOf(x.node) || paramOf(y.node))) throw error;
+    throw new ModelcError(error.code, `${error.message}: ${described(x)} and ${described(y)}`, { cause: error });
+  }
 }
 
 function unify(a: TensorLike, b: TensorLike, dtype?: DType): [Tensor, Tensor] {
   const x = lift(a, b);
   const y = lift(b, a);
   const type = dtype ?? promote(x.dtype, y.dtype);
-  const shape = broadcastShapes(x.shape, y.shape);
+  const shape = sharedShape(x, y);
   return [x.cast(type).broadcastTo(shape), y.cast(type).broadcastTo(shape)];
 }
 
-/** `onTrue` where `condition` holds, else `onFalse`, broadcast together. */
+/** `onTrue` where the bool `condition` holds, else `onFalse`, broadcast together. */
 export function where(condition: Tensor, onTrue: TensorLike, onFalse: TensorLike): Tensor {
+  condition.require('where()', 'a bool condition', (dtype) => dtype === 'bool');
   const [x, y] = unify(onTrue, onFalse);
-  const shape = broadcastShapes(condition.shape, x.shape);
+  const shape = sharedShape(condition, x);
   return op('select', [condition.broadcastTo(shape), x.broadcastTo(shape), y.broadcastTo(shape)], {});
 }
 
 /** Joins tensors along an axis. */
 export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
-  if (tensors.length === 0) throw new ModelcError('type', 'concat needs at least one tensor');
+  if (tensors.length === 0 || !tensors.every((t) => t instanceof Tensor)) throw typeError('concat() takes tensors, at least one'); // biome-ignore format: one row
+  const at = tensors[0].axis(axis);
   const dtype = tensors.map((t) => t.dtype).reduce(promote);
   const parts = tensors.map((t) => t.cast(dtype));
-  return parts.length === 1 ? parts[0] : op('concat', parts, { axis: parts[0].axis(axis) });
+  return parts.length === 1 ? parts[0] : op('concat', parts, { axis: at });
 }
 
 /**
@@ -134,11 +158,21 @@ export class Tensor {
     return this.shape.length;
   }
 
+  /** Throws ModelcError 'type' unless a test accepts the dtype: `call` takes `what`. */
+  require(call: string, what: string, test: (dtype: DType) => boolean): void {
+    if (!test(this.dtype)) throw typeError(`${call} takes ${what}, but got ${described(this)}; cast it first`);
+  }
+
+  /** Throws ModelcError 'type' unless there are so many axes. */
+  requireRank(call: string, axes: string, rank: number): void {
+    if (this.rank !== rank) throw typeError(`${call} takes a tensor of axes ${axes}, but got ${described(this)}`);
+  }
+
   /** An axis counted from the end if negative. */
   axis(axis: number): number {
     const i = axis < 0 ? axis + this.rank : axis;
     if (!Number.isInteger(i) || i < 0 || i >= this.rank) {
-      throw new ModelcError('type', `axis ${axis} is out of range for ${typeText(this.node.type)}`);
+      throw typeError(`axis ${axis} is out of range for ${described(this)}`);
     }
     return i;
   }
@@ -295,8 +329,7 @@ export class Tensor {
     let shape = sizes.map(dim);
     if (open >= 0) {
       const rest = dimDivExact(dimProduct(this.shape), dimProduct(sizes.filter((_, i) => i !== open)));
-      if (!rest)
-        throw new ModelcError('type', `reshape of ${shapeText(this.shape)} to ${shapeText(sizes)}: no size fits -1`);
+      if (!rest) throw typeError(`reshape of ${shapeText(this.shape)} to ${shapeText(sizes)}: no size fits -1`);
       shape = shape.map((d, i) => (i === open ? rest : d));
     }
     return shapeEquals(shape, this.shape) ? this : op('reshape', [this], { shape });
@@ -329,12 +362,18 @@ export class Tensor {
   /** Inserts an axis of size 1 at position `axis` of the result. */
   unsqueeze(axis: number): Tensor {
     const at = axis < 0 ? axis + this.rank + 1 : axis;
+    if (!Number.isInteger(at) || at < 0 || at > this.rank) {
+      throw typeError(`unsqueeze(): axis ${axis} is out of range for ${described(this)}`);
+    }
     return this.reshape([...this.shape.slice(0, at), 1, ...this.shape.slice(at)]);
   }
 
   /** Drops an axis of size 1. */
   squeeze(axis: number): Tensor {
     const at = this.axis(axis);
+    if (dimConst(this.shape[at]) !== 1) {
+      throw typeError(`squeeze(): axis ${axis} of ${described(this)} does not have the size 1`);
+    }
     return this.reshape(this.shape.filter((_, i) => i !== at));
   }
 
@@ -361,8 +400,13 @@ export class Tensor {
     });
   }
 
-  /** Cuts an axis into pieces of the given sizes. */
+  /** Cuts an axis into pieces of the given sizes, which sum to its own. */
   split(sizes: readonly DimLike[], axis: number): Tensor[] {
+    const size = this.shape[this.axis(axis)];
+    const total = sizes.reduce<Dim>((sum, part) => dimAdd(sum, part), dim(0));
+    if (!dimEquals(total, size)) {
+      throw typeError(`split() into ${shapeText(sizes)}: the sizes sum to ${dimText(total)}, but axis ${axis} of ${described(this)} has ${dimText(size)}`); // biome-ignore format: one row
+    }
     let start = dim(0);
     return sizes.map((size) => {
       const end = dimSub(start, dimSub(0, size));
@@ -395,17 +439,20 @@ export class Tensor {
   }
   /** Of bools: whether all hold over `axes` (all); `keepdim` leaves them as axes of size 1. */
   all(axes?: number | readonly number[], keepdim = false): Tensor {
+    this.require('all()', 'bools', (dtype) => dtype === 'bool');
     return this.reduce('and', axes, keepdim);
   }
   /** Of bools: whether any holds over `axes` (all); `keepdim` leaves them as axes of size 1. */
   any(axes?: number | readonly number[], keepdim = false): Tensor {
+    this.require('any()', 'bools', (dtype) => dtype === 'bool');
     return this.reduce('or', axes, keepdim);
   }
-  /** The mean over `axes` (all), in f32 for integers; `keepdim` leaves them as axes of size 1. */
+  /** Of floats: the mean over `axes` (all); `keepdim` leaves them as axes of size 1. */
   mean(axes?: number | readonly number[], keepdim = false): Tensor {
     const list = (typeof axes === 'number' ? [axes] : (axes ?? this.shape.map((_, i) => i))).map((a) => this.axis(a));
     const count = dimProduct(list.map((a) => this.shape[a]));
-    const total = (isFloat(this.dtype) ? this : this.cast('f32')).sum(list, keepdim);
+    this.require('mean()', 'floats', isFloat);
+    const total = this.sum(list, keepdim);
     return total.div(dimConst(count) ?? sizeOf(count).cast(total.dtype));
   }
   /** Sums of the elements up to each one along an axis. */
@@ -426,15 +473,15 @@ export class Tensor {
   }
 
   // Contractions and indexing.
-  /** Matrix product over the last two axes; leading axes broadcast. Accumulates in f32. */
+  /** Matrix product over the last two axes, of one dtype; leading axes broadcast. Accumulates in f32. */
   matmul(other: Tensor): Tensor {
-    if (this.rank < 2 || other.rank < 2) {
-      throw new ModelcError(
-        'type',
-        `matmul needs matrices, got ${shapeText(this.shape)} and ${shapeText(other.shape)}`,
-      );
+    const { dtype } = this;
+    if (other.dtype !== dtype) {
+      throw typeError(`matmul() takes two tensors of one dtype, but got ${described(this)} and ${described(other)}; cast one`); // biome-ignore format: one row
     }
-    const dtype = promote(this.dtype, other.dtype);
+    if (this.rank < 2 || other.rank < 2) {
+      throw typeError(`matmul() takes matrices, but got ${described(this)} and ${described(other)}`);
+    }
     const batchShape = other.rank === 2 ? [] : broadcastShapes(this.shape.slice(0, -2), other.shape.slice(0, -2));
     const lhs = this.cast(dtype).broadcastTo(other.rank === 2 ? this.shape : [...batchShape, ...this.shape.slice(-2)]);
     const rhs = other.cast(dtype).broadcastTo([...batchShape, ...other.shape.slice(-2)]);
@@ -446,6 +493,7 @@ export class Tensor {
 
   /** Entries of `axis` at integer `indices` (any shape): NumPy's take. Out-of-range indices clamp. */
   gather(indices: Tensor, axis = 0): Tensor {
+    indices.require('gather()', 'integers as indices', isInteger);
     return op('gather', [this, indices.cast('i32')], { axis: this.axis(axis), batch: 0 });
   }
 }

@@ -38,10 +38,8 @@ export class PositionTable extends Module implements Positions {
   }
 
   forward(inputIds: Tensor, past: DimLike): Tensor {
-    return this.scope(() => {
-      const places = placesOf(inputIds.shape[1], past);
-      return this.weight.stored.gather(this.offset === 0 ? places : places.add(this.offset)).cast('f32');
-    });
+    const places = placesOf(inputIds.shape[1], past);
+    return this.weight.stored.gather(this.offset === 0 ? places : places.add(this.offset)).cast('f32');
   }
 }
 
@@ -66,7 +64,7 @@ export class SinusoidalPositions extends Module implements Positions {
   }
 
   forward(inputIds: Tensor, past: DimLike): Tensor {
-    return this.scope(() => this.table.value.gather(placesOf(inputIds.shape[1], past)));
+    return this.table.value.gather(placesOf(inputIds.shape[1], past));
   }
 }
 
@@ -85,10 +83,8 @@ export class CountedPositions extends Module implements Positions {
   }
 
   forward(inputIds: Tensor, past: DimLike): Tensor {
-    return this.scope(() => {
-      const isToken = inputIds.ne(this.#padding).cast('i32');
-      const places = isToken.cumsum(1).add(sizeOf(past)).mul(isToken);
-      return this.table.value.gather(places.add(this.#padding));
-    });
+    const isToken = inputIds.ne(this.#padding).cast('i32');
+    const places = isToken.cumsum(1).add(sizeOf(past)).mul(isToken);
+    return this.table.value.gather(places.add(this.#padding));
   }
 }

@@ -45,15 +45,13 @@ export class Alibi extends Module {
 
   /** Minus the distances from queries to keys, times slopes: [1, H, S, T]. */
   forward({ inputIds, cache }: CausalInputs): Tensor {
-    return this.scope(() => {
-      const [, seq] = inputIds.shape;
-      const queries = arange(seq)
-        .add(sizeOf(dimSub(cache.length, seq)))
-        .unsqueeze(1);
-      const distances = arange(cache.length).sub(queries).cast('f32');
-      const shape = [1, this.#heads, seq, cache.length];
-      return distances.mul(this.slopes.value).reshape(shape);
-    });
+    const [, seq] = inputIds.shape;
+    const queries = arange(seq)
+      .add(sizeOf(dimSub(cache.length, seq)))
+      .unsqueeze(1);
+    const distances = arange(cache.length).sub(queries).cast('f32');
+    const shape = [1, this.#heads, seq, cache.length];
+    return distances.mul(this.slopes.value).reshape(shape);
   }
 
   /**
@@ -61,13 +59,11 @@ export class Alibi extends Module {
    * for their distances. That is the same to a softmax, but for the rounding. [B, H, S, T]
    */
   forwardRounded({ inputIds, mask, cache }: CausalInputs): Tensor {
-    return this.scope(() => {
-      const [batch, seq] = inputIds.shape;
-      const real = mask.cast('i32');
-      const places = real.cumsum(1).sub(1).mul(real).cast('bf16').cast('f32').reshape([batch, 1, 1, cache.length]);
-      const slopes = this.slopes.value.cast('bf16').cast('f32');
-      const rounded = places.mul(slopes).cast('bf16').cast('f32');
-      return rounded.broadcastTo([batch, this.#heads, seq, cache.length]);
-    });
+    const [batch, seq] = inputIds.shape;
+    const real = mask.cast('i32');
+    const places = real.cumsum(1).sub(1).mul(real).cast('bf16').cast('f32').reshape([batch, 1, 1, cache.length]);
+    const slopes = this.slopes.value.cast('bf16').cast('f32');
+    const rounded = places.mul(slopes).cast('bf16').cast('f32');
+    return rounded.broadcastTo([batch, this.#heads, seq, cache.length]);
   }
 }

@@ -62,11 +62,9 @@ export class MixtureOfExperts extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.scope(() => {
-      const mixed = mixExperts(x, this.gate.forward(x), this.experts);
-      if (!this.shared_expert || !this.shared_expert_gate) return mixed;
-      const weight = sigmoid(this.shared_expert_gate.forward(x));
-      return mixed.add(this.shared_expert.forward(x).mul(weight));
-    });
+    const mixed = mixExperts(x, this.gate.forward(x), this.experts);
+    if (!this.shared_expert || !this.shared_expert_gate) return mixed;
+    const weight = sigmoid(this.shared_expert_gate.forward(x));
+    return mixed.add(this.shared_expert.forward(x).mul(weight));
   }
 }

@@ -36,10 +36,8 @@ export class PreNormLayer extends Module implements RotaryLayer {
   }
 
   forward(x: Tensor, inputs: RotaryInputs): Tensor {
-    return this.scope(() => {
-      const scaled = (y: Tensor): Tensor => (this.#residualScale === 1 ? y : y.mul(this.#residualScale));
-      const attended = x.add(scaled(this.self_attn.forward(this.input_layernorm.forward(x), inputs)));
-      return attended.add(scaled(this.#mlp.forward(this.post_attention_layernorm.forward(attended))));
-    });
+    const scaled = (y: Tensor): Tensor => (this.#residualScale === 1 ? y : y.mul(this.#residualScale));
+    const attended = x.add(scaled(this.self_attn.forward(this.input_layernorm.forward(x), inputs)));
+    return attended.add(scaled(this.#mlp.forward(this.post_attention_layernorm.forward(attended))));
   }
 }
