@@ -17,9 +17,8 @@ const knownGaps: Readonly<Record<string, number>> = {
   't5-small': 1,
   // Byte fallback drops a byte-order mark.
   spbpe: 2,
-  // Filters and operators that @huggingface/jinja 0.5.11 lacks (truncate, wordcount, reject, 'ab' * 2), most of them in one
-  // template made to use everything; and Python's str() of lists and None.
-  chat: 181,
+  // A float of the conversations, 1.0, is 1 in JavaScript.
+  chat: 15,
 };
 
 describe.skipIf(!hasMaterial)('tokenizer-golden', () => {

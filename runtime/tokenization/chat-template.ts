@@ -1,7 +1,8 @@
-// Chat templates: Jinja templates of a checkpoint that turn messages into a prompt, rendered with @huggingface/jinja
-// under the conventions of transformers' apply_chat_template.
-import { Template } from '@huggingface/jinja';
-import { ModelcError } from '../../ir/error.ts';
+// Chat templates: Jinja templates of a checkpoint that turn messages into a prompt, rendered by jinja/ under the
+// conventions of transformers' apply_chat_template.
+import { type ErrorCode, ModelcError } from '../../ir/error.ts';
+import { TemplateError } from './jinja/ast.ts';
+import { renderTemplate } from './jinja/render.ts';
 
 /** One turn of a conversation. `content` may be a list of parts, where the template takes them. */
 export interface Message {
@@ -16,38 +17,81 @@ export interface RenderOptions {
   readonly tools?: readonly unknown[] | null;
   readonly documents?: readonly unknown[] | null;
   readonly add_generation_prompt?: boolean;
-  /** Leave the last message open, so that the model continues it. */
-  readonly continue_final_message?: boolean;
+  /** Leave the last message open, so that the model continues it: its content, or the field of it that is named. */
+  readonly continue_final_message?: boolean | string;
 }
 
-const compiled = new Map<string, Template>();
+const codes: Readonly<Record<TemplateError['kind'], ErrorCode>> = {
+  syntax: 'parse',
+  runtime: 'input',
+  unsupported: 'unsupported',
+};
 
-function compile(source: string, where: string): Template {
-  let template = compiled.get(source);
-  if (!template) {
-    try {
-      template = new Template(source);
-    } catch (cause) {
-      throw new ModelcError('parse', `the chat template of ${where} is malformed: ${messageOf(cause)}`, { cause });
-    }
-    compiled.set(source, template);
+/** The text of a template, with errors that name whose it is. */
+function render(source: string, where: string, variables: Readonly<Record<string, unknown>>): string {
+  try {
+    return renderTemplate(source, variables);
+  } catch (cause) {
+    if (!(cause instanceof TemplateError)) throw cause;
+    const at = cause.line === undefined ? '' : ` (line ${cause.line})`;
+    const text = cause.message.length > 300 ? `${cause.message.slice(0, 300)}…` : cause.message;
+    const said = {
+      syntax: `the chat template of ${where} is malformed${at}: ${text}`,
+      runtime: `the chat template of ${where} rejects the conversation${at}: ${text}`,
+      unsupported: `the chat template of ${where} needs what is not supported here${at}: ${text}`,
+    };
+    throw new ModelcError(codes[cause.kind], said[cause.kind], { cause });
   }
-  return template;
 }
-
-const messageOf = (e: unknown): string => (e instanceof Error ? e.message : String(e));
 
 const finalTag = 'CONTINUE_FINAL_MESSAGE_TAG ';
 
-/** A message's content with the tag at the end of its text, or of its last part that is text; and that text. */
-function tagged(content: Message['content'] | undefined): { content: Message['content']; text: string } {
-  if (typeof content === 'string') return { content: content + finalTag, text: content };
-  const at = (content ?? []).map((part) => typeof part.text === 'string').lastIndexOf(true);
-  if (!content || at < 0) {
-    throw new ModelcError('input', 'continue_final_message needs a last message with text as its content');
+/** A message with the tag at the end of a field's text, or of its last part that is text; and that text. */
+function tagged(message: Message, field: string): { message: Message; text: string } {
+  const value = message[field];
+  if (typeof value === 'string') return { message: { ...message, [field]: value + finalTag }, text: value };
+  const parts: readonly unknown[] = Array.isArray(value) ? value : [];
+  const textOf = (part: unknown): unknown => (isObject(part) ? part.text : undefined);
+  const at = parts.map((part) => typeof textOf(part) === 'string').lastIndexOf(true);
+  if (at < 0) {
+    throw new ModelcError('input', `continue_final_message needs a last message with text as its ${field}`);
   }
-  const text = String(content[at].text);
-  return { content: content.map((part, i) => (i === at ? { ...part, text: text + finalTag } : part)), text };
+  const text = String(textOf(parts[at]));
+  const changed = parts.map((part, i) => (i === at ? { ...(part as object), text: text + finalTag } : part));
+  return { message: { ...message, [field]: changed }, text };
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const kindOf = (value: unknown): string =>
+  value === null ? 'null' : value === undefined ? 'undefined' : Array.isArray(value) ? 'an array' : `a ${typeof value}`;
+
+/** A conversation is a list of objects; what they must hold is for the template to say. */
+function requireMessages(messages: unknown): asserts messages is readonly Message[] {
+  const example = "[{ role: 'user', content: 'Hello' }]";
+  if (!Array.isArray(messages)) {
+    throw new ModelcError(
+      'input',
+      `a conversation must be an array of messages such as ${example}, but is ${kindOf(messages)}`,
+    );
+  }
+  for (const [i, message] of messages.entries()) {
+    if (isObject(message)) continue;
+    throw new ModelcError(
+      'input',
+      `message ${i} of the conversation must be an object as in ${example}, but is ${kindOf(message)}`,
+    );
+  }
+}
+
+function requireList(name: string, list: readonly unknown[] | null): void {
+  if (list === null) return;
+  const wrong = Array.isArray(list) ? list.findIndex((item) => !isObject(item)) : -1;
+  if (Array.isArray(list) && wrong < 0) return;
+  const what = Array.isArray(list) ? `element ${wrong} is ${kindOf(list[wrong])}` : `it is ${kindOf(list)}`;
+  const hint = name === 'tools' ? ' (the JSON schema of a function each)' : " (with 'title' and 'text' each)";
+  throw new ModelcError('input', `${name} must be an array of objects${hint}, but ${what}`);
 }
 
 /** The prompt of a conversation. `variables` are the special tokens and the caller's own. */
@@ -64,20 +108,23 @@ export function renderChat(
       'continue_final_message and add_generation_prompt exclude each other: the first continues the last message, the second starts a new one',
     );
   }
-  const template = compile(source, where);
-  const render = (list: readonly Message[]): string => {
-    try {
-      return template.render({ messages: list, tools, documents, add_generation_prompt, ...variables });
-    } catch (cause) {
-      throw new ModelcError('input', `the chat template of ${where} rejects the conversation: ${messageOf(cause)}`, {
-        cause,
-      });
-    }
-  };
-  if (!continue_final_message) return render(messages);
-  const last = messages[messages.length - 1];
-  const { content, text } = tagged(last?.content);
-  const prompt = render([...messages.slice(0, -1), { ...last, content }]);
+  requireMessages(messages);
+  requireList('tools', tools);
+  requireList('documents', documents);
+  const promptOf = (list: readonly Message[]): string =>
+    render(source, where, { ...variables, messages: list, tools, documents, add_generation_prompt });
+  if (!continue_final_message) return promptOf(messages);
+  const field = typeof continue_final_message === 'string' ? continue_final_message : 'content';
+  const last = messages.at(-1);
+  if (last === undefined) throw new ModelcError('input', 'continue_final_message needs a conversation with a message');
+  const { message, text } = tagged(last, field);
+  if (!source.includes(field)) {
+    throw new ModelcError(
+      'input',
+      `continue_final_message names "${field}", which the chat template of ${where} does not use`,
+    );
+  }
+  const prompt = promptOf([...messages.slice(0, -1), message]);
   const at = prompt.lastIndexOf(finalTag.trim());
   if (at < 0 || !prompt.includes(text.trim())) {
     throw new ModelcError(
