@@ -28,15 +28,17 @@ function placeOf(symbol: ts.Symbol): string | undefined {
   return `${relative(root, source.fileName)}:${line + 1}`;
 }
 
-/** Fields and methods that users see. */
+/** Fields and methods that users see, inherited ones included. */
 function membersOf(symbol: ts.Symbol): ts.Symbol[] {
-  const seen = ts.SymbolFlags.Property | ts.SymbolFlags.Method | ts.SymbolFlags.Accessor;
-  return [...(symbol.members?.values() ?? []), ...(symbol.exports?.values() ?? [])].filter((member) => {
+  const type = symbol.flags & ts.SymbolFlags.Type ? checker.getDeclaredTypeOfSymbol(symbol) : undefined;
+  const fields = type && !type.isUnion() ? type.getProperties() : []; // the comment of a union tells what it is of
+  const all = [...fields, ...(symbol.exports?.values() ?? [])];
+  return all.filter((member) => {
     const [declaration] = member.declarations ?? [];
-    if (!declaration || (member.flags & seen) === 0 || member.flags & ts.SymbolFlags.Prototype) return false;
+    if (!declaration || member.flags & ts.SymbolFlags.Prototype) return false;
     const name = ts.getNameOfDeclaration(declaration);
     const hidden = ts.getCombinedModifierFlags(declaration) & ts.ModifierFlags.Private;
-    return !hidden && !(name && ts.isPrivateIdentifier(name));
+    return !hidden && !(name && (ts.isPrivateIdentifier(name) || ts.isComputedPropertyName(name)));
   });
 }
 

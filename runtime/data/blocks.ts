@@ -6,13 +6,17 @@ import { Dataset } from './dataset.ts';
 import { requireColumns, requireCount } from './rows.ts';
 import { map_in_workers, type WorkerOptions } from './workers.ts';
 
+/** How texts are cut into blocks. */
 export interface BlockOptions {
+  /** What makes tokens of texts. */
   readonly tokenizer: Pick<TextTokenizer, 'encode' | 'eos_token_id'>;
+  /** Tokens of a block. */
   readonly block_size: number;
   /** The column of text (`text`). */
   readonly column?: string;
 }
 
+/** Options of text_blocks_in_workers. */
 export interface WorkerBlockOptions extends BlockOptions, Pick<WorkerOptions, 'num_proc' | 'batch_size'> {
   /** A folder with the files of the tokenizer, which threads read. */
   readonly folder: string;
@@ -20,6 +24,7 @@ export interface WorkerBlockOptions extends BlockOptions, Pick<WorkerOptions, 'n
   readonly progress_callback?: (texts: number) => void;
 }
 
+/** An example of text_blocks: `block_size` tokens. */
 export type Block = { input_ids: number[]; labels: number[] };
 
 /** Examples with input_ids and labels, which are the same. Throws ModelcError 'input' where the texts fill no block. */

@@ -24,14 +24,24 @@ import {
   without,
 } from './rows.ts';
 
+/** Options of train_test_split: names and defaults are those of Hugging Face's datasets. */
 export interface SplitOptions {
   /** A part of the rows (0.2) or their number (100); 0.25 where neither size is given. */
   test_size?: number;
+  /** As test_size, for the other part; default: all that test_size leaves. */
   train_size?: number;
+  /** Whether examples are shuffled before (true). */
   shuffle?: boolean;
+  /** Of the shuffle; without it every call shuffles differently. */
   seed?: number;
 }
 
+/**
+ * Examples in memory: names and results are those of Hugging Face's datasets. Methods give new datasets.
+ *
+ *     const texts = await load_dataset('json', { data_files: 'stories.jsonl', split: 'train' })
+ *     const long = texts.filter(({ text }) => String(text).length > 1000).shuffle({ seed: 42 })
+ */
 export class Dataset<R extends object = Row> implements Iterable<R> {
   private readonly rows: readonly R[];
   private names: readonly string[] | undefined;
@@ -41,11 +51,13 @@ export class Dataset<R extends object = Row> implements Iterable<R> {
     this.names = names;
   }
 
+  /** A dataset of examples. Throws ModelcError 'input' for what is no plain object. */
   static from_list<R extends object>(rows: readonly R[]): Dataset<R> {
     for (const [i, row] of rows.entries()) requireExample(row, `example ${i}`);
     return new Dataset(rows);
   }
 
+  /** A dataset of columns. Throws ModelcError 'input' where their lengths differ. */
   static from_dict<R extends object>(columns: Columns<R>): Dataset<R> {
     return new Dataset(toRows(columns) as R[], Object.keys(columns));
   }
@@ -58,12 +70,15 @@ export class Dataset<R extends object = Row> implements Iterable<R> {
     return Dataset.from_list(rows);
   }
 
+  /** How many examples there are. */
   get length(): number {
     return this.rows.length;
   }
+  /** The same as `length`. */
   get num_rows(): number {
     return this.rows.length;
   }
+  /** The names of all columns, in the order in which examples first show them. */
   get column_names(): readonly string[] {
     return (this.names ??= columnsOf(this.rows));
   }
@@ -87,14 +102,17 @@ export class Dataset<R extends object = Row> implements Iterable<R> {
     return toColumns(this.rows, [name])[name] as R[K][];
   }
 
+  /** All examples as an array. */
   to_list(): R[] {
     return [...this.rows];
   }
 
+  /** All columns as arrays. */
   to_dict(): { [K in keyof R]: R[K][] } {
     return toColumns(this.rows, this.column_names) as { [K in keyof R]: R[K][] };
   }
 
+  /** The same examples as a stream, whose methods work while it is read. */
   to_iterable_dataset(): IterableDataset<R> {
     return IterableDataset.from_generator(() => this.rows);
   }
@@ -183,9 +201,11 @@ export class Dataset<R extends object = Row> implements Iterable<R> {
     return new Dataset(batches, this.column_names) as unknown as Dataset<{ [K in keyof R]: R[K][] }>;
   }
 
+  /** Gives a column another name. Throws ModelcError 'input' where there is no such column, or one of that name. */
   rename_column(from: keyof R & string, to: string): Dataset<Row> {
     return this.rename_columns({ [from]: to });
   }
+  /** Gives columns other names: { old: 'new' }. Throws ModelcError 'input' as rename_column does. */
   rename_columns(names: Readonly<Record<string, string>>): Dataset<Row> {
     requireColumns(Object.keys(names), this.column_names);
     const after = this.column_names.map((name) => (Object.hasOwn(names, name) ? names[name] : name));
@@ -196,6 +216,7 @@ export class Dataset<R extends object = Row> implements Iterable<R> {
       after,
     );
   }
+  /** Leaves columns out. Throws ModelcError 'input' for one that is not there. */
   remove_columns<K extends keyof R>(names: K | readonly K[]): Dataset<Omit<R, K>> {
     const list = [names].flat() as K[];
     requireColumns(list, this.column_names);
@@ -205,6 +226,7 @@ export class Dataset<R extends object = Row> implements Iterable<R> {
       kept,
     ) as unknown as Dataset<Omit<R, K>>;
   }
+  /** Leaves all other columns out. Throws ModelcError 'input' for one that is not there. */
   select_columns<K extends keyof R>(names: K | readonly K[]): Dataset<Pick<R, K>> {
     const list = [names].flat() as K[];
     requireColumns(list, this.column_names);

@@ -5,6 +5,7 @@
 const size = 624;
 const shift = 397;
 
+/** torch's generator of random numbers on CPUs, MT19937: the same seed gives the same numbers. */
 export class Generator {
   /** What the numbers follow from; like torch's, only its lower 32 bits count. */
   readonly seed: number;

@@ -23,12 +23,21 @@ import {
 
 type Stream<R> = Iterable<R> | AsyncIterable<R>;
 
+/** Options of a stream's shuffle. */
 export interface StreamShuffleOptions {
+  /** Of the shuffle, together with the epoch; without it every stream is shuffled differently. */
   seed?: number;
   /** Examples held in memory; each one that leaves is drawn from among them. */
   buffer_size?: number;
 }
 
+/**
+ * Examples that are read while they are used, from files or a generator: names are those of Hugging Face's datasets.
+ * Methods give new streams, and do their work when these are read.
+ *
+ *     const texts = await load_dataset('json', { data_files: 'stories.jsonl', split: 'train', streaming: true })
+ *     for await (const { text } of texts.take(10)) console.log(text)
+ */
 export class IterableDataset<R extends object = Row> implements AsyncIterable<R> {
   private readonly open: (epoch: number) => Stream<R>;
   private epoch = 0;
@@ -111,6 +120,7 @@ export class IterableDataset<R extends object = Row> implements AsyncIterable<R>
     }) as unknown as IterableDataset<Merged<R, O, K>>;
   }
 
+  /** The examples for which `keep` holds. */
   filter(fn: (row: R, index: number) => boolean | Promise<boolean>): IterableDataset<R> {
     return this.derive(async function* (rows) {
       let index = 0;
@@ -166,16 +176,20 @@ export class IterableDataset<R extends object = Row> implements AsyncIterable<R>
     }) as unknown as IterableDataset<{ [K in keyof R]: R[K][] }>;
   }
 
+  /** Gives a column another name. */
   rename_column(from: keyof R & string, to: string): IterableDataset<Row> {
     return this.rename_columns({ [from]: to });
   }
+  /** Gives columns other names: { old: 'new' }. */
   rename_columns(names: Readonly<Record<string, string>>): IterableDataset<Row> {
     return this.each((row) => renamed(row, present(row, Object.keys(names)) && names));
   }
+  /** Leaves columns out. */
   remove_columns<K extends keyof R>(names: K | readonly K[]): IterableDataset<Omit<R, K>> {
     const list = [names].flat() as K[];
     return this.each((row) => without(row, present(row, list))) as unknown as IterableDataset<Omit<R, K>>;
   }
+  /** Leaves all other columns out. */
   select_columns<K extends keyof R>(names: K | readonly K[]): IterableDataset<Pick<R, K>> {
     const list = [names].flat() as K[];
     return this.each((row) => selected(row, present(row, list))) as unknown as IterableDataset<Pick<R, K>>;

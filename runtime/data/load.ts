@@ -18,6 +18,7 @@ interface FormatOptions {
   text: TextOptions;
   parquet: ParquetOptions;
 }
+/** A format of files that load_dataset reads. */
 export type FileFormat = keyof FormatOptions;
 
 type Reader<F extends FileFormat> = (path: string, options: FormatOptions[F], whole: boolean) => AsyncIterable<Row[]>;
@@ -32,6 +33,7 @@ const readers: { readonly [F in FileFormat]: Reader<F> } = {
 /** A file or several; a name may hold * and ?. */
 export type Files = string | readonly string[];
 
+/** Options of load_dataset: those of the format, and which files. */
 export type LoadDatasetOptions<F extends FileFormat> = FormatOptions[F] & {
   /** The files, or the files of each split; files without one are the split `train`. */
   data_files: Files | Readonly<Record<string, Files>>;
@@ -41,7 +43,9 @@ export type LoadDatasetOptions<F extends FileFormat> = FormatOptions[F] & {
   streaming?: boolean;
 };
 
+/** Datasets by the names of their splits. */
 export type DatasetDict = Record<string, Dataset>;
+/** Streams by the names of their splits. */
 export type IterableDatasetDict = Record<string, IterableDataset>;
 
 /**

@@ -7,9 +7,13 @@ import { IterableDataset } from './iterable-dataset.ts';
 import { requireCount } from './rows.ts';
 import { type Sampler, SequentialSampler } from './samplers.ts';
 
+/** Options of DataLoader. */
 export interface DataLoaderOptions {
+  /** Where examples come from. */
   dataset: Dataset<object> | IterableDataset<object>;
+  /** Examples of a batch. */
   batch_size: number;
+  /** Makes batches of examples. */
   collate_fn: DataCollator;
   /** The order of a dataset (sequential); a stream has its own. */
   sampler?: Sampler;
@@ -21,6 +25,7 @@ export interface DataLoaderOptions {
   prefetch?: number;
 }
 
+/** The batches of a dataset, for loops of your own: `for await (const batch of loader)`. */
 export class DataLoader implements AsyncIterable<Batch> {
   private readonly options: DataLoaderOptions;
 

@@ -11,19 +11,25 @@ export type Columns<R extends object> = { [K in keyof R]: readonly R[K][] };
 /** A row R after a function added or replaced O, and columns K were removed. */
 export type Merged<R extends object, O extends object, K extends PropertyKey = never> = Omit<R, K | keyof O> & O;
 
+/** Options of map for functions of one example. */
 export interface MapOptions<K extends PropertyKey = never> {
+  /** true: see BatchedMapOptions. */
   batched?: false;
   /** Columns of the input that the result leaves out. */
   remove_columns?: readonly K[];
 }
+/** Options of map for functions of columns. */
 export interface BatchedMapOptions<K extends PropertyKey = never> {
   /** true: the function takes and gives columns; it may give more or fewer rows when every old column is removed. */
   batched: true;
   /** Rows in one call. */
   batch_size?: number;
+  /** Columns of the input that the result leaves out. */
   remove_columns?: readonly K[];
 }
+/** Options of batch. */
 export interface BatchOptions {
+  /** Rows of a batch. */
   batch_size: number;
   /** true: the rest that does not fill a batch is left out. */
   drop_last_batch?: boolean;

@@ -6,6 +6,7 @@ import type { Dataset } from './dataset.ts';
 import { Generator } from './generator.ts';
 import { requireColumns, requireCount } from './rows.ts';
 
+/** In which order an epoch takes examples. */
 export interface Sampler {
   /** Examples in an epoch. */
   readonly length: number;
@@ -13,6 +14,7 @@ export interface Sampler {
   order(epoch: number): readonly number[];
 }
 
+/** Examples in the order of the dataset. */
 export class SequentialSampler implements Sampler {
   readonly length: number;
   constructor(length: number) {
@@ -23,6 +25,7 @@ export class SequentialSampler implements Sampler {
   }
 }
 
+/** Examples in a random order, another one in each epoch: torch's permutation of the seed plus the epoch. */
 export class RandomSampler implements Sampler {
   readonly length: number;
   private readonly seed: number;

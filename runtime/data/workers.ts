@@ -25,11 +25,13 @@ export type WorkerTask =
       readonly column?: string;
     });
 
+/** Options of map_in_workers. */
 export interface WorkerOptions {
   /** Threads (as many as there are processors, at most 4). */
   num_proc?: number;
   /** Rows that a thread takes at a time (256). */
   batch_size?: number;
+  /** Columns of the input that the result leaves out. */
   remove_columns?: readonly string[];
 }
 

@@ -48,6 +48,7 @@ export interface AdaptableModel<M> {
   open(tensors: ReadonlyMap<string, HostTensor>, rewrite?: (traced: Traced) => Traced): Promise<M>;
 }
 
+/** Options of load_adapter and PeftModel.from_pretrained. */
 export interface LoadAdapterOptions {
   /** The name that the adapter gets here; 'default'. */
   adapter_name?: string;
@@ -85,6 +86,7 @@ export const checkLoading = (call: string, options: LoadAdapterOptions, served: 
 /** Options of PEFT's calls that make an adapter, as above. */
 const unservedInMaking = { mixed: false, autocast_adapter_dtype: true, low_cpu_mem_usage: false, revision: null } as const; // biome-ignore format: one row
 
+/** Options of add_adapter and get_peft_model. */
 export interface NewAdapterOptions {
   /** Makes the initial values reproducible; without it each adapter has its own. */
   seed?: number;
@@ -93,6 +95,7 @@ export interface NewAdapterOptions {
 export const checkMaking = (call: string, options: NewAdapterOptions): void =>
   checkOptions(call, options, ['seed'], unservedInMaking);
 
+/** Options of merge_and_unload and merge_adapter. */
 export interface MergeOptions {
   /** Refuses to merge where that gives NaN or infinite weights; false. */
   safe_merge?: boolean;

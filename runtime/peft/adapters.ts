@@ -24,6 +24,7 @@ export interface AdapterEffect {
 /** Rows of a batch that no adapter changes. */
 export const baseRows = '__base__';
 
+/** Options of a PeftModel's save_pretrained. */
 export interface SaveOptions {
   /** Names of the adapters that are written; all. */
   readonly selected_adapters?: readonly string[];

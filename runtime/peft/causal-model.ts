@@ -12,6 +12,7 @@ import { RowSession } from './row-session.ts';
 
 /** An adapter for every row of a batch; '__base__' for none. */
 export interface RowAdapters {
+  /** The name for each row; null: the active adapters for all. */
   adapter_names?: readonly string[] | null;
 }
 
@@ -46,6 +47,7 @@ function changed(made: ModelSource, change: CheckpointChange): ModelSource {
   return { ...made, opened: modelOf(change(checkpoint), { ...options, dtype: null }) };
 }
 
+/** A decoder with adapters, which generates and is trained as the decoder is. */
 export class PeftModelForCausalLM extends AdaptedModel<PreTrainedModel, CausalSource> {
   /** How the model generates. */
   generation_config: PreTrainedModel['generation_config'];

@@ -18,9 +18,11 @@ import { f32Tensor, outByIn } from './weights.ts';
 
 const rules = ['linear', 'ties', 'dare_linear', 'dare_ties', 'magnitude_prune'] as const;
 type Rule = (typeof rules)[number];
+/** How add_weighted_adapter combines: names are those of PEFT. */
 export type CombinationType = Rule | 'cat' | 'svd' | `${Exclude<Rule, 'linear'>}_svd` | 'dare_linear_svd';
 const kinds: readonly CombinationType[] = ['svd', 'cat', ...rules, 'ties_svd', 'dare_linear_svd', 'dare_ties_svd', 'magnitude_prune_svd']; // biome-ignore format: one row
 
+/** Options of add_weighted_adapter. */
 export interface CombineOptions {
   /** How the adapters are combined, see above; 'svd'. One adapter alone is scaled. */
   combination_type?: CombinationType;

@@ -1,5 +1,6 @@
 // What a LoraConfig is made of: the fields of Python's PEFT, with its defaults.
 
+/** What an adapter's model is for: names are those of PEFT. */
 export const TaskType = {
   SEQ_CLS: 'SEQ_CLS',
   SEQ_2_SEQ_LM: 'SEQ_2_SEQ_LM',

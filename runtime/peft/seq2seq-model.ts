@@ -34,6 +34,7 @@ function changed(opened: OpenedSeq2Seq, change: CheckpointChange): OpenedSeq2Seq
   return { ...opened, checkpoint, model, weights: checkpointWeights(checkpoint) };
 }
 
+/** An encoder-decoder with adapters, which generates and is trained as the model is. */
 export class PeftModelForSeq2SeqLM extends AdaptedModel<Seq2SeqModel> {
   /** How the model generates. */
   generation_config: Seq2SeqModel['generation_config'];

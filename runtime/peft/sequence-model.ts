@@ -30,6 +30,7 @@ function changed(opened: OpenedTask, change: CheckpointChange): OpenedTask {
   return { ...opened, model, weights: checkpointWeights(model.checkpoint) };
 }
 
+/** An encoder with adapters, which runs and is trained as the encoder is. */
 export class PeftModelForSequences<O> extends AdaptedModel<SequenceModel<O>> {
   constructor(model: SequenceModel<O>, made: OpenedTask, first: FirstAdapter) {
     super(model, (change) => adaptable(change ? changed(made, change) : made), first);

@@ -6,7 +6,9 @@ import { type Field, fields, removedFields, seq2seqFields, type ValuesOf } from 
 type Values = ValuesOf<typeof fields>;
 type Seq2SeqValues = ValuesOf<typeof fields & typeof seq2seqFields>;
 
+/** Options of TrainingArguments: all its fields. */
 export type TrainingArgumentsOptions = { readonly [K in keyof Values]?: Values[K] | undefined };
+/** Options of Seq2SeqTrainingArguments: all its fields. */
 export type Seq2SeqTrainingArgumentsOptions = { readonly [K in keyof Seq2SeqValues]?: Seq2SeqValues[K] | undefined };
 
 const fail = (what: string): never => {

@@ -13,11 +13,17 @@ export interface Batches {
 
 /** What else an event tells. */
 export interface CallbackContext {
+  /** The model that is trained. */
   readonly model: unknown;
+  /** The Trainer's processing_class: its tokenizer. */
   readonly processing_class: unknown;
+  /** What updates parameters; undefined before the training. */
   readonly optimizer: Optimizer | undefined;
+  /** The learning rate of each step; undefined before the training. */
   readonly lr_scheduler: Schedule | undefined;
+  /** The batches of the training; undefined outside of it. */
   readonly train_dataloader: Batches | undefined;
+  /** The batches of the evaluation; undefined outside of it. */
   readonly eval_dataloader: Batches | undefined;
   /** Of on_evaluate and on_predict. */
   readonly metrics?: Metrics;
@@ -107,6 +113,7 @@ export type CallbackClass = new (...options: never[]) => TrainerCallback;
 
 /** When the Trainer logs, evaluates, saves and stops. */
 export class DefaultFlowCallback implements TrainerCallback {
+  /** Asks for what is due every so many steps, and for the end. */
   on_step_end(args: TrainingArguments, state: TrainerState, control: TrainerControl): void {
     const step = state.global_step;
     const due = (interval: number): boolean => interval > 0 && step % interval === 0;
@@ -121,6 +128,7 @@ export class DefaultFlowCallback implements TrainerCallback {
     if (args.save_strategy === 'steps') control.should_save = true;
   }
 
+  /** Asks for what is due every epoch. */
   on_epoch_end(args: TrainingArguments, state: TrainerState, control: TrainerControl): void {
     if (args.logging_strategy === 'epoch') control.should_log = true;
     if (args.eval_strategy === 'epoch' && args.eval_delay <= (state.epoch ?? 0)) control.should_evaluate = true;

@@ -23,6 +23,7 @@ const plotWidth = width - margin.left - margin.right;
 /** More points than this are averaged: a screen shows no more. */
 const mostPoints = 800;
 
+/** The curves of a training: loss and eval_loss, and the learning rate. `title` is text, and is escaped. */
 export function curveSvg(history: readonly LogEntry[], title = 'Training'): string {
   const losses = [series(history, 'loss', '#2563eb'), series(history, 'eval_loss', '#ea580c')];
   const rates = [series(history, 'learning_rate', '#16a34a')];
@@ -54,6 +55,7 @@ ${body}
 `;
 }
 
+/** A page with the curves of a training and a table of its logs. `title` is text, and is escaped. */
 export function curveHtml(history: readonly LogEntry[], title = 'Training'): string {
   const names = ['loss', 'eval_loss', 'grad_norm', 'learning_rate'].filter((name) =>
     history.some((entry) => Number.isFinite(entry[name])),

@@ -12,7 +12,9 @@ export type Predictions = Tensor | Tensor[];
 
 /** What compute_metrics gets. Rows are examples; what rows lack in length is -100. */
 export interface EvalPrediction {
+  /** What the model gave: logits, or generated ids with predict_with_generate. */
   readonly predictions: Predictions;
+  /** The labels; undefined where the dataset has none. */
   readonly label_ids: Predictions | undefined;
   /** With 'inputs' in include_for_metrics: the token ids that the model read. */
   readonly inputs?: Tensor;

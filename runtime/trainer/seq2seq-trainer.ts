@@ -15,24 +15,32 @@ import type { PredictionOutput, TrainerOptions } from './trainer-options.ts';
 
 /** A model that can be trained and generates. */
 export interface TrainableGenerator extends Trainable {
+  /** How it generates. */
   readonly generation_config: GenerationConfig;
+  /** Generates ids, [rows, length]. */
   generate(options: GenerateOptions): Promise<Tensor<'int64'>>;
 }
 
 /** How to generate in an evaluation; what is left out is as the arguments, or else the model, have it. */
 export interface EvaluationGeneration {
+  /** Tokens of a target at most. */
   readonly max_length?: number;
+  /** Tokens that are added at most. */
   readonly max_new_tokens?: number;
+  /** Beams that are followed at once. */
   readonly num_beams?: number;
 }
 
+/** What a Seq2SeqTrainer is made of. */
 export interface Seq2SeqTrainerOptions<M extends TrainableGenerator> extends TrainerOptions<M> {
+  /** How to train and to generate (new Seq2SeqTrainingArguments()). */
   readonly args?: Seq2SeqTrainingArguments;
 }
 
 /** What transformers generates at most where nobody says. */
 const defaultLength = 20;
 
+/** A Trainer of encoder-decoders, which with `predict_with_generate` evaluates what they generate. */
 export class Seq2SeqTrainer<M extends TrainableGenerator = TrainableGenerator> extends Trainer<M> {
   readonly #arguments: Seq2SeqTrainingArguments;
   #generation: EvaluationGeneration = {};
@@ -67,6 +75,7 @@ export class Seq2SeqTrainer<M extends TrainableGenerator = TrainableGenerator> e
     return true;
   }
 
+  /** Runs the model over a dataset, and lets it generate where the arguments say so. */
   protected override async evaluation_loop(
     source: DataSource,
     what: string,

@@ -9,6 +9,7 @@ export type LogEntry = Readonly<Record<string, number>>;
 /** Metrics by name. */
 export type Metrics = Record<string, number>;
 
+/** How far a training is: what trainer_state.json holds, with the names of transformers. */
 export class TrainerState {
   /** Epochs done, with the share of the current one; null before the first step. */
   epoch: number | null = null;
@@ -16,22 +17,37 @@ export class TrainerState {
   global_step = 0;
   /** Optimizer steps of the whole run. */
   max_steps = 0;
+  /** Epochs of the whole training. */
   num_train_epochs = 0;
-  /** Steps between logs, evaluations and checkpoints. */
+  /** Steps between logs. */
   logging_steps = 500;
+  /** Steps between evaluations. */
   eval_steps = 500;
+  /** Steps between checkpoints. */
   save_steps = 500;
+  /** Rows of a batch of training. */
   train_batch_size: number | null = null;
+  /** Tokens that were trained on, where the arguments ask for the count. */
   num_input_tokens_seen = 0;
+  /** Floating-point operations so far, estimated as transformers does. */
   total_flos = 0;
+  /** All logs, each with its step. */
   log_history: LogEntry[] = [];
+  /** The best value of metric_for_best_model; null before the first. */
   best_metric: number | null = null;
+  /** The step of that value. */
   best_global_step: number | null = null;
+  /** The folder of the checkpoint of that step. */
   best_model_checkpoint: string | null = null;
+  /** Whether this is the only process of this machine, or the first: always. */
   is_local_process_zero = true;
+  /** Whether this is the only process, or the first: always. */
   is_world_process_zero = true;
+  /** Whether a search of hyperparameters runs: never. */
   is_hyper_param_search = false;
+  /** Of a search of hyperparameters: null. */
   trial_name: string | null = null;
+  /** Of a search of hyperparameters: null. */
   trial_params: JsonObject | null = null;
   /** What callbacks keep, by the name of their class. */
   stateful_callbacks: Record<string, CallbackState | CallbackState[]> = {};
@@ -44,6 +60,7 @@ export class TrainerState {
     this.save_steps = absolute(args.save_steps);
   }
 
+  /** The text of trainer_state.json. */
   to_json(): string {
     const sorted = Object.entries(this).sort(([a], [b]) => (a < b ? -1 : 1));
     return `${JSON.stringify(Object.fromEntries(sorted), plainNumbers, 2)}\n`;
@@ -96,12 +113,18 @@ export interface CallbackState {
 
 /** What the loop is to do next; callbacks change it. */
 export class TrainerControl {
+  /** Ends the training after this step. */
   should_training_stop = false;
+  /** Ends the epoch after this step. */
   should_epoch_stop = false;
+  /** Asks for a checkpoint. */
   should_save = false;
+  /** Asks for an evaluation. */
   should_evaluate = false;
+  /** Asks for a log. */
   should_log = false;
 
+  /** What checkpoints keep of it. */
   state(): CallbackState {
     const { should_training_stop, should_epoch_stop, should_save, should_evaluate, should_log } = this;
     const args = { should_training_stop, should_epoch_stop, should_save, should_evaluate, should_log };

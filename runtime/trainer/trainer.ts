@@ -53,6 +53,14 @@ import type { PredictionOutput, TrainerOptions, TrainOptions, TrainOutput } from
 import { TrainerState } from './trainer-state.ts';
 import { tidyFolder, writeInto } from '../write-folder.ts';
 
+/**
+ * Trains a model: names, defaults and semantics are those of transformers. A whole step, forward, backward and
+ * optimizer, is one compiled program.
+ *
+ *     const trainer = new Trainer({ model, args: new TrainingArguments({ output_dir: 'out' }), train_dataset })
+ *     await trainer.train()
+ *     await trainer.save_model()
+ */
 export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
   readonly #collator: DataCollator;
   #model: M | undefined;
@@ -78,6 +86,7 @@ export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
         : default_data_collator);
   }
 
+  /** The model, where there is one already. */
   protected override get knownModel(): M | undefined {
     return this.#model;
   }
@@ -88,11 +97,13 @@ export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
     throw new ModelcError('input', 'model_init makes the model when train() begins; there is none yet');
   }
 
+  /** The batches of a training. Throws ModelcError 'input' where there is no train_dataset. */
   get_train_dataloader(): DataLoader {
     const { train_dataset } = this.options;
     if (!train_dataset) throw new ModelcError('input', 'Trainer: training needs a train_dataset');
     return trainLoader(train_dataset, this.#loaderOptions());
   }
+  /** The batches of an evaluation, of the Trainer's eval_dataset or another. */
   get_eval_dataloader(eval_dataset?: DataSource): DataLoader {
     return evalLoader('eval_dataset', this.#evalSource(eval_dataset), this.#loaderOptions());
   }
@@ -103,9 +114,11 @@ export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
     const isDecayed = decayed(task);
     return [...task.model.named().keys()].filter(isDecayed);
   }
+  /** What updates parameters: that of the options, or of the arguments. */
   create_optimizer(): Optimizer {
     return this.options.optimizers?.[0] ?? createOptimizer(this.args, decayed(this.trainable.task));
   }
+  /** The learning rate of each step: that of the options, or of the arguments. */
   create_scheduler(num_training_steps: number): Schedule {
     const { args } = this;
     return (
@@ -236,12 +249,14 @@ export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
     );
   }
 
+  /** Not served: throws ModelcError 'unsupported'. */
   hyperparameter_search(): never {
     throw new ModelcError(
       'unsupported',
       'hyperparameter_search() is not served; make a Trainer with model_init for each trial',
     );
   }
+  /** Not served: throws ModelcError 'unsupported'. */
   push_to_hub(): never {
     throw new ModelcError(
       'unsupported',
@@ -262,6 +277,7 @@ export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
     return false;
   }
 
+  /** What is trained of the model. Throws ModelcError 'unsupported' for a model that cannot be trained. */
   protected get trainable(): TrainableModel {
     return requireTrainable(this.model.trainable);
   }
@@ -272,6 +288,7 @@ export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
     return this.model;
   }
 
+  /** Runs the model over a dataset; evaluate() and predict() are made of it. */
   protected async evaluation_loop(
     source: DataSource,
     what: string,

@@ -5,15 +5,20 @@ import { storeNumbers } from '../../host-tensor.ts';
 import type { HostTensor } from '../../session.ts';
 import { Tensor } from '../../tensor.ts';
 
+/** Columns of a batch by name, each a tensor. */
 export type Batch = Record<string, HostTensor>;
 
 /** Which batch of a run is made: random numbers follow from it, so that a resumed run draws the same ones. */
 export interface BatchPlace {
+  /** The seed of the run. */
   readonly seed: number;
+  /** Counted from 0. */
   readonly epoch: number;
+  /** Of the epoch, counted from 0. */
   readonly batch: number;
 }
 
+/** Makes a batch of examples. A function of this form is one; `place` is for those that draw random numbers. */
 export type DataCollator = (features: readonly object[], place?: BatchPlace) => Batch;
 
 /** Lets `new NAME(options)` make a collator, which is a function. */

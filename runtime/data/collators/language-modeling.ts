@@ -31,6 +31,10 @@ interface MaskingProbabilities {
   mask_replace_prob?: number;
   random_replace_prob?: number;
 }
+/**
+ * Options of DataCollatorForLanguageModeling: names and defaults are those of transformers. With `mlm: false` labels
+ * are the tokens themselves, for decoders; else masked tokens are asked for.
+ */
 export type LanguageModelingOptions =
   | (LanguageModelingBase & { tokenizer: PadTokenizer; mlm: false })
   | (LanguageModelingBase &
@@ -129,11 +133,15 @@ function wordStarts(tokenizer: MaskTokenizer, special: ReadonlySet<number>): (ro
   };
 }
 
+/** Options of DataCollatorForPermutationLanguageModeling: names and defaults are those of transformers. */
 export interface PermutationOptions {
+  /** What names the mask and the special tokens. */
   tokenizer: MaskTokenizer;
-  /** Which part of the tokens is asked for (1/6), and the longest span of them (5). */
+  /** The part of the tokens that is asked for (1/6). */
   plm_probability?: number;
+  /** The longest span of tokens that is asked for (5). */
   max_span_length?: number;
+  /** Of the random numbers; without it, the seed of the run. */
   seed?: number;
 }
 
@@ -227,12 +235,15 @@ function requirePart(name: string, value: number): void {
 const rowsOf = (features: readonly object[]): readonly Feature[] =>
   requireFeatures(features).map((row) => (isList(row) ? { input_ids: row } : row));
 
+/** Options of DataCollatorWithFlattening: names and defaults are those of transformers. */
 export interface FlatteningOptions {
+  /** Adds position_ids, which start anew at each example (true). */
   return_position_ids?: boolean;
   /** Adds seq_idx: which example a token comes from. */
   return_seq_idx?: boolean;
   /** The label of the first token of each example (-100). */
   separator_id?: number;
+  /** The position of the first token of each example (0). */
   position_ids_start?: number;
 }
 

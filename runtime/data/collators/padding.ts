@@ -17,14 +17,18 @@ import {
 
 export type PadTokenizer = Pick<TextTokenizer, 'pad_token_id' | 'model_max_length' | 'padding_side'>;
 
+/** Options of collators that pad: names and defaults are those of transformers. */
 export interface PaddingOptions {
+  /** What names the padding token and its side. */
   tokenizer: PadTokenizer;
   /** true or 'longest': to the longest of the batch; 'max_length': to max_length; false: examples must be of one length. */
   padding?: boolean | 'longest' | 'max_length';
+  /** The length with `padding: 'max_length'`; default: the tokenizer's model_max_length. */
   max_length?: number;
   /** Lengths become multiples of this. */
   pad_to_multiple_of?: number;
 }
+/** Options of collators that pad labels, too. */
 export interface LabelPaddingOptions extends PaddingOptions {
   /** What pads labels (-100, which losses pass over). */
   label_pad_token_id?: number;
@@ -35,6 +39,10 @@ export const DefaultDataCollator = collatorClass(
   (_options: Record<string, never> | undefined) => default_data_collator,
 );
 
+/**
+ * Makes tensors of examples of one length, as DefaultDataCollator: `label` and `label_ids` become `labels`; text is
+ * left out.
+ */
 export function default_data_collator(features: readonly object[]): Batch {
   const rows = requireFeatures(features);
   const batch: Batch = {};
@@ -66,7 +74,9 @@ export const DataCollatorForTokenClassification = collatorClass((options: LabelP
 export interface Seq2SeqModel {
   prepare_decoder_input_ids_from_labels?(labels: Batch[string]): Batch[string];
 }
+/** Options of DataCollatorForSeq2Seq. */
 export interface Seq2SeqOptions extends LabelPaddingOptions {
+  /** What builds decoder_input_ids, where it can. */
   model?: Seq2SeqModel;
 }
 

@@ -7,15 +7,18 @@ import { ModelcError } from '../../../ir/error.ts';
 import type { Row } from '../rows.ts';
 import { textOfFile } from './lines.ts';
 
+/** How CSV files are read. */
 export interface CsvOptions {
   /** What parts fields; ',' where not given. */
   delimiter?: string;
+  /** What encloses fields that hold delimiters; '"' where not given. */
   quotechar?: string;
   /** Names of the columns of a file that has no line of names. */
   column_names?: readonly string[];
   /** Types that do not follow from the values; text keeps "007" as it is. */
   column_types?: Readonly<Record<string, CsvType>>;
 }
+/** A type of columns. */
 export type CsvType = 'number' | 'boolean' | 'text';
 
 interface Line {

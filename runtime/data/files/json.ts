@@ -4,6 +4,7 @@ import { ModelcError } from '../../../ir/error.ts';
 import { type Row, toRows } from '../rows.ts';
 import { type Line, linesOfFile, wholeText } from './lines.ts';
 
+/** How JSON files are read. */
 export interface JsonOptions {
   /** The field of the file's only object that holds the rows. */
   field?: string;

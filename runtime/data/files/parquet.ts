@@ -11,6 +11,7 @@ import { ModelcError } from '../../../ir/error.ts';
 import { type Row, requireColumns } from '../rows.ts';
 import { unreadable } from './lines.ts';
 
+/** How Parquet files are read. */
 export interface ParquetOptions {
   /** The columns to read; all where not given. */
   columns?: readonly string[];

@@ -3,6 +3,7 @@ import { ModelcError } from '../../../ir/error.ts';
 import type { Row } from '../rows.ts';
 import { linesOfFile, wholeText } from './lines.ts';
 
+/** How text files are read. */
 export interface TextOptions {
   /** What a row is. */
   sample_by?: 'line' | 'paragraph' | 'document';

@@ -6,18 +6,22 @@ import type { TrainerCallback } from '../callbacks.ts';
 import { curveHtml, curveSvg } from '../curve.ts';
 import type { TrainerState } from '../trainer-state.ts';
 
+/** Draws the losses and the learning rate: curve.svg and curve.html in output_dir. */
 export class CurveCallback implements TrainerCallback {
   private readonly title: string;
   constructor({ title = 'Training' }: { readonly title?: string } = {}) {
     this.title = title;
   }
 
+  /** Draws anew. */
   on_evaluate(args: TrainingArguments, state: TrainerState): void {
     this.draw(args, state);
   }
+  /** Draws anew. */
   on_save(args: TrainingArguments, state: TrainerState): void {
     this.draw(args, state);
   }
+  /** Draws anew. */
   on_train_end(args: TrainingArguments, state: TrainerState): void {
     this.draw(args, state);
   }

@@ -5,6 +5,7 @@ import type { CallbackContext, TrainerCallback } from '../callbacks.ts';
 import { metricOf } from '../metrics.ts';
 import type { CallbackState, TrainerControl, TrainerState } from '../trainer-state.ts';
 
+/** Options of EarlyStoppingCallback: names and defaults are those of transformers. */
 export interface EarlyStoppingOptions {
   /** How many evaluations without progress there are before the training stops. */
   readonly early_stopping_patience?: number;
@@ -12,9 +13,17 @@ export interface EarlyStoppingOptions {
   readonly early_stopping_threshold?: number;
 }
 
+/**
+ * Ends a training whose metric_for_best_model does not get better, as transformers' class does.
+ *
+ *     callbacks: [new EarlyStoppingCallback({ early_stopping_patience: 3 })]
+ */
 export class EarlyStoppingCallback implements TrainerCallback {
+  /** Evaluations without progress before the end (1). */
   readonly early_stopping_patience: number;
+  /** By how much a metric must beat the best (0). */
   readonly early_stopping_threshold: number;
+  /** Evaluations without progress so far. */
   early_stopping_patience_counter = 0;
 
   constructor({ early_stopping_patience = 1, early_stopping_threshold = 0 }: EarlyStoppingOptions = {}) {
@@ -22,6 +31,7 @@ export class EarlyStoppingCallback implements TrainerCallback {
     this.early_stopping_threshold = early_stopping_threshold;
   }
 
+  /** Throws ModelcError 'input' where there is no metric_for_best_model, or no eval_strategy. */
   on_train_begin(args: TrainingArguments): void {
     if (args.metric_for_best_model === null || args.eval_strategy === 'no') {
       throw new ModelcError(
@@ -31,6 +41,7 @@ export class EarlyStoppingCallback implements TrainerCallback {
     }
   }
 
+  /** Looks at the metric. */
   on_evaluate(
     args: TrainingArguments,
     state: TrainerState,

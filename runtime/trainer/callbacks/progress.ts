@@ -11,7 +11,9 @@ export interface ProgressStream {
   write(text: string): unknown;
 }
 
+/** Options of ProgressCallback. */
 export interface ProgressOptions {
+  /** Where it writes (process.stderr). */
   readonly stream?: ProgressStream;
   /** Seconds now. */
   readonly clock?: () => number;
@@ -21,6 +23,7 @@ export interface ProgressOptions {
 const timedSteps = 50;
 const secondsBetweenDrawings = 0.1;
 
+/** Shows on stderr how far a training is. */
 export class ProgressCallback implements TrainerCallback {
   private readonly stream: ProgressStream;
   private readonly clock: () => number;
@@ -34,6 +37,7 @@ export class ProgressCallback implements TrainerCallback {
     this.clock = clock;
   }
 
+  /** Begins the bar. */
   on_train_begin(_: TrainingArguments, state: TrainerState): void {
     this.times = [this.clock()];
     this.loss = undefined;
@@ -41,12 +45,14 @@ export class ProgressCallback implements TrainerCallback {
     this.draw(state, true);
   }
 
+  /** Moves the bar. */
   on_step_end(_: TrainingArguments, state: TrainerState): void {
     this.times.push(this.clock());
     if (this.times.length > timedSteps + 1) this.times.shift();
     this.draw(state, state.global_step === state.max_steps);
   }
 
+  /** Says which batch of an evaluation is run. */
   on_prediction_step(
     _: TrainingArguments,
     state: TrainerState,
@@ -58,13 +64,16 @@ export class ProgressCallback implements TrainerCallback {
     this.show(state, `evaluating batch ${this.evaluated}${total === undefined ? '' : ` of ${total}`}`);
   }
 
+  /** Goes on with the bar. */
   on_evaluate(_: TrainingArguments, state: TrainerState): void {
     this.endEvaluation(state);
   }
+  /** Goes on with the bar. */
   on_predict(_: TrainingArguments, state: TrainerState): void {
     this.endEvaluation(state);
   }
 
+  /** Writes a line. */
   on_log(_: TrainingArguments, state: TrainerState, __: TrainerControl, { logs }: CallbackContext): void {
     if (!state.is_world_process_zero || !logs) return;
     this.loss = logs.loss ?? this.loss;
@@ -74,6 +83,7 @@ export class ProgressCallback implements TrainerCallback {
     this.draw(state, true);
   }
 
+  /** Removes the bar. */
   on_train_end(_: TrainingArguments, state: TrainerState): void {
     if (this.stream.isTTY && state.is_world_process_zero) this.write('');
   }

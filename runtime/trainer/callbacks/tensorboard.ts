@@ -6,12 +6,15 @@ import type { CallbackContext, TrainerCallback } from '../callbacks.ts';
 import type { TrainerControl, TrainerState } from '../trainer-state.ts';
 import { EventFile } from './event-file.ts';
 
+/** Options of TensorBoardCallback. */
 export interface TensorBoardOptions {
   /** Where event files go: TENSORBOARD_LOGGING_DIR, or a folder for this run in `runs` of output_dir. */
   readonly logging_dir?: string;
 }
 
+/** Writes logs as TensorBoard's event files. */
 export class TensorBoardCallback implements TrainerCallback {
+  /** Where event files go; undefined: a folder for this run in `runs` of output_dir. */
   readonly logging_dir: string | undefined;
   private file: EventFile | undefined;
 
@@ -19,16 +22,19 @@ export class TensorBoardCallback implements TrainerCallback {
     this.logging_dir = logging_dir;
   }
 
+  /** Writes the arguments. */
   on_train_begin(args: TrainingArguments, state: TrainerState): void {
     if (state.is_world_process_zero) this.open(args).text('args', JSON.stringify(args, null, 2));
   }
 
+  /** Writes a log. */
   on_log(args: TrainingArguments, state: TrainerState, _: TrainerControl, { logs }: CallbackContext): void {
     if (!state.is_world_process_zero) return;
     for (const [name, value] of Object.entries(logs ?? {}))
       this.open(args).scalar(tagOf(name), value, state.global_step);
   }
 
+  /** Closes the file. */
   on_train_end(): void {
     this.file?.close();
     this.file = undefined;
