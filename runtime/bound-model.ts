@@ -8,7 +8,9 @@ export abstract class BoundModel<I> implements Trainable {
   trainable: TrainableModel | undefined;
 
   constructor(
+    /** What runs the model. */
     protected session: Session,
+    /** What running it takes to know. */
     protected readonly info: I,
     /** config.json of the checkpoint. */
     readonly config: Readonly<Record<string, unknown>>,

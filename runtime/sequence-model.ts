@@ -35,6 +35,8 @@ export interface SequenceInputs {
 
 /** Given labels: the loss, a scalar. */
 interface LossOutput {
+  /** The mean over labels, a scalar; only where labels were given. */
+  /** The mean over labels, a scalar; only where labels were given. */
   loss?: Tensor<'float32'>;
 }
 interface CommonOutput extends LossOutput {
@@ -100,6 +102,7 @@ export class SequenceToTensors<O> extends BoundModel<SequenceModelInfo> {
     return { ...output, ...hidden } as O;
   }
 
+  /** Runs the model on a batch, as calling it does. */
   forward(inputs: SequenceInputs): Promise<O> {
     return this._call(inputs);
   }

@@ -36,8 +36,9 @@ import { overlaidWeights, type WeightStore } from './weight-store.ts';
 export interface LabelOptions {
   /** Classes of a classifier; it is made new where the checkpoint has another number of them. */
   num_labels?: number | null;
-  /** Their names by number, and numbers by name. */
+  /** Names of classes by number. */
   id2label?: Readonly<Record<string, string>> | null;
+  /** Numbers of classes by name. */
   label2id?: Readonly<Record<string, number>> | null;
   /** Which loss a classifier of sequences has. */
   problem_type?: ProblemType | null;

@@ -25,7 +25,12 @@ export interface WorkerBlockOptions extends BlockOptions, Pick<WorkerOptions, 'n
 }
 
 /** An example of text_blocks: `block_size` tokens. */
-export type Block = { input_ids: number[]; labels: number[] };
+export type Block = {
+  /** Token ids. */
+  input_ids: number[];
+  /** The same. */
+  labels: number[];
+};
 
 /** Examples with input_ids and labels, which are the same. Throws ModelcError 'input' where the texts fill no block. */
 export function text_blocks(dataset: Dataset, options: BlockOptions): Dataset<Block> {

@@ -13,15 +13,17 @@ import { type Row, requireColumns, requireCount } from './rows.ts';
 /** What threads do with rows. */
 export type WorkerTask =
   | {
-      /** The module, as new URL('./tokenize.js', import.meta.url), and the name of the function that it exports. */
+      /** The module, as new URL('./tokenize.js', import.meta.url). */
       readonly module: URL | string;
+      /** The name of the function that it exports ('default'). */
       readonly name?: string;
       /** true: the function takes and gives columns. */
       readonly batched?: boolean;
     }
   | (Omit<TokenizeOptions, 'text_pair' | 'return_tensor'> & {
-      /** A folder with tokenizer.json, and the column of text (`text`). */
+      /** A folder with tokenizer.json. */
       readonly tokenizer: string;
+      /** The column of text (`text`). */
       readonly column?: string;
     });
 

@@ -76,6 +76,7 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
     session: Session,
     info: I,
     config: Readonly<Record<string, unknown>>,
+    /** What a call of generate() takes where it says nothing itself. */
     public generation_config: GenerationConfig,
     /** What the model was loaded with; a call's own options win. */
     private readonly loadDefaults: Pick<GenerationParameters, 'cache_implementation' | 'max_cache_len'> = {},

@@ -18,6 +18,7 @@ export class CausalLanguageModel extends GenerationModel {
     return this.forward(options);
   }
 
+  /** The forward pass over all positions, as calling the model does. */
   forward(options: ForwardOptions): Promise<CausalLMOutput> {
     return forward(this.session, this.info.vocabSize, options);
   }

@@ -46,6 +46,7 @@ export class Seq2SeqLanguageModel extends GenerationModel<Seq2SeqInfo> {
     return new SequenceToTensors<Seq2SeqLMOutput>(this.session, this.info, this.config)._call(inputs);
   }
 
+  /** The forward pass over whole pairs, as calling the model does. */
   forward(inputs: SequenceInputs): Promise<Seq2SeqLMOutput> {
     return this._call(inputs);
   }

@@ -121,7 +121,9 @@ export interface FirstAdapter {
 export abstract class AdaptedModel<M extends { dispose(): void }, S extends AdaptableModel<M> = AdaptableModel<M>> {
   /** The adapters, for training and for tests. */
   readonly adapters: Adapters;
+  /** What the model was made of. */
   protected readonly source: S;
+  /** The model without adapters. */
   protected readonly base: M;
   #bound: { readonly version: number; readonly model: Promise<M> } | undefined;
 
@@ -166,12 +168,15 @@ export abstract class AdaptedModel<M extends { dispose(): void }, S extends Adap
   get peft_config(): Readonly<Record<string, LoraConfig>> {
     return Object.fromEntries([...this.adapters.all].map(([name, adapter]) => [name, adapter.config]));
   }
+  /** The name of the first active adapter, '' where none is. */
   get active_adapter(): string {
     return this.adapters.active[0] ?? '';
   }
+  /** The names of the active adapters. */
   get active_adapters(): string[] {
     return [...this.adapters.active];
   }
+  /** The names of the adapters that are merged into weights. */
   get merged_adapters(): string[] {
     return [...this.adapters.merged];
   }
@@ -226,6 +231,7 @@ export abstract class AdaptedModel<M extends { dispose(): void }, S extends Adap
     for (const name of names) this.adapters.get(name).isTrainable = !inference_mode;
   }
 
+  /** Runs the base model from now on. */
   disable_adapters(): void {
     const biased = this.adapters.activeAdapters.find((a) => a.config.bias !== 'none');
     if (biased) {
@@ -233,6 +239,7 @@ export abstract class AdaptedModel<M extends { dispose(): void }, S extends Adap
     }
     this.adapters.enable(false);
   }
+  /** Runs the active adapters again. */
   enable_adapters(): void {
     this.adapters.enable(true);
   }
@@ -271,6 +278,7 @@ export abstract class AdaptedModel<M extends { dispose(): void }, S extends Adap
     await this.adapters.merge(names, safe_merge);
   }
 
+  /** Takes merged adapters out of the weights: these are as before. */
   unmerge_adapter(): void {
     if (this.adapters.merged.length === 0) warnOnce('No adapter is merged, so there is nothing to unmerge.');
     this.adapters.unmerge();
@@ -292,6 +300,7 @@ export abstract class AdaptedModel<M extends { dispose(): void }, S extends Adap
     this.dispose();
     return this.base;
   }
+  /** The model without adapters. */
   get_base_model(): M {
     return this.base;
   }
@@ -320,6 +329,7 @@ export abstract class AdaptedModel<M extends { dispose(): void }, S extends Adap
     return [trainable, all];
   }
 
+  /** Prints how many parameters are trained, of how many. */
   print_trainable_parameters(): void {
     const [trainable, all] = this.get_nb_trainable_parameters();
     const text = (n: number): string => n.toLocaleString('en-US');

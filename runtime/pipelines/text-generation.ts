@@ -104,15 +104,19 @@ const isChat = (value: unknown): value is Chat =>
   Array.isArray(value) && value.length > 0 && value.every((m) => typeof m === 'object' && m !== null && 'role' in m);
 
 export class TextGeneration {
+  /** Its name. */
   readonly task = 'text-generation';
 
   constructor(
+    /** What continues texts. */
     readonly model: PreTrainedModel,
+    /** What makes tokens of them. */
     readonly tokenizer: PreTrainedTokenizer,
     /** Options of every call that does not set them itself. */
     private readonly defaults: TextGenerationOptions = {},
   ) {}
 
+  /** Continues a text, a chat, or several of them. Calling the pipeline itself does the same. */
   _call(text: string, options?: TextGenerationOptions): Promise<GeneratedText[]>;
   _call(text: readonly string[], options?: TextGenerationOptions): Promise<GeneratedText[][]>;
   _call(chat: Chat, options: TextGenerationOptions & { return_full_text: false }): Promise<GeneratedText[]>;

@@ -14,8 +14,11 @@ export interface Message {
 }
 
 export interface RenderOptions {
+  /** Functions that the template tells the model of, as JSON schemas. */
   readonly tools?: readonly unknown[] | null;
+  /** Documents that the template shows the model. */
   readonly documents?: readonly unknown[] | null;
+  /** Whether the prompt ends with what begins an answer (false). */
   readonly add_generation_prompt?: boolean;
   /** Leave the last message open, so that the model continues it: its content, or the field of it that is named. */
   readonly continue_final_message?: boolean | string;

@@ -102,7 +102,9 @@ function checkTogether(values: Values): void {
 }
 
 interface Methods {
+  /** Rows of a batch of training: per_device_train_batch_size. */
   readonly train_batch_size: number;
+  /** Rows of a batch of evaluation: per_device_eval_batch_size. */
   readonly eval_batch_size: number;
   /** Optimizer steps of the warm-up, where there are so many in all. */
   get_warmup_steps(num_training_steps: number): number;

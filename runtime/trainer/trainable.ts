@@ -39,6 +39,7 @@ export interface SavedWeights {
 
 /** A model that can be trained: one that from_pretrained or from_config gave. */
 export interface Trainable {
+  /** What a Trainer trains of it; undefined where the model came compiled. */
   readonly trainable: TrainableModel | undefined;
 }
 

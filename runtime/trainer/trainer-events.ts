@@ -19,10 +19,15 @@ import type { TrainerOptions } from './trainer-options.ts';
 import { TrainerControl, TrainerState } from './trainer-state.ts';
 
 export abstract class TrainerEvents<M extends Trainable> {
+  /** How it trains. */
   readonly args: TrainingArguments;
+  /** How far the training is. */
   readonly state = new TrainerState();
+  /** What callbacks have asked for. */
   control = new TrainerControl();
+  /** Its callbacks. */
   readonly callback_handler = new CallbackHandler();
+  /** What it was made of. */
   protected readonly options: TrainerOptions<M>;
   /** What callbacks are told of the run under way. */
   protected readonly running: { rate?: LearningRate; train?: DataLoader; eval?: DataLoader } = {};
@@ -40,12 +45,15 @@ export abstract class TrainerEvents<M extends Trainable> {
     this.add_callback(args.disable_tqdm ? new PrinterCallback() : new ProgressCallback());
   }
 
+  /** Adds a callback: an object, or a class that is made without options. */
   add_callback(callback: TrainerCallback): void {
     this.callback_handler.add(callback);
   }
+  /** Removes a callback, or the first of a class, and gives it. */
   pop_callback(callback: TrainerCallback | CallbackClass): TrainerCallback | undefined {
     return this.callback_handler.pop(callback);
   }
+  /** Removes a callback, or the first of a class. */
   remove_callback(callback: TrainerCallback | CallbackClass): void {
     this.callback_handler.pop(callback);
   }
@@ -63,12 +71,14 @@ export abstract class TrainerEvents<M extends Trainable> {
 
   protected abstract get knownModel(): M | undefined;
 
+  /** Tells callbacks once that the Trainer is made. */
   protected async initialize(): Promise<void> {
     if (this.#initialized) return;
     this.#initialized = true;
     await this.event('on_init_end');
   }
 
+  /** Tells callbacks of an event. */
   protected async event(name: CallbackEventName, more: Partial<CallbackContext> = {}): Promise<void> {
     const context: CallbackContext = {
       model: this.knownModel,
@@ -82,6 +92,7 @@ export abstract class TrainerEvents<M extends Trainable> {
     this.control = await this.callback_handler.call(name, this.args, this.state, this.control, context);
   }
 
+  /** Puts what callbacks keep into the state. */
   protected keepCallbackStates(): void {
     const kept: TrainerState['stateful_callbacks'] = { TrainerControl: this.control.state() };
     for (const callback of this.callback_handler.callbacks) {

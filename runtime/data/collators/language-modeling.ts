@@ -20,6 +20,7 @@ export type MaskTokenizer = PadTokenizer &
   Pick<TextTokenizer, 'mask_token_id' | 'all_special_ids' | 'get_vocab' | 'id_to_token'>;
 
 interface LanguageModelingBase {
+  /** Lengths become multiples of this. */
   pad_to_multiple_of?: number;
   /** Of the random numbers; without it, the seed of the run. */
   seed?: number;
@@ -27,8 +28,9 @@ interface LanguageModelingBase {
 interface MaskingProbabilities {
   /** How likely a token is to be asked for (0.15). */
   mlm_probability?: number;
-  /** How likely a token that is asked for is replaced by the mask (0.8), and by a random token (0.1). */
+  /** How likely a token that is asked for is replaced by the mask (0.8). */
   mask_replace_prob?: number;
+  /** How likely it is replaced by a random token (0.1). */
   random_replace_prob?: number;
 }
 /**
