@@ -3,6 +3,7 @@
 // leaves nothing half-written.
 import { copyFile, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { readHeader } from '../../frontends/huggingface/safetensors.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
@@ -16,7 +17,10 @@ import { withoutBodies } from '../program-cache.ts';
 import { writeFolder } from '../write-folder.ts';
 import { type FileRecord, sha256 } from './digest.ts';
 import { type AnyManifest, type AnyTargetPart, type ArtifactTarget, formatName, formatVersion, isWeights, manifestFile, printManifest } from './format.ts'; // biome-ignore format: one row
+import { LocalFiles } from './local-files.ts';
+import { readManifest } from './module.ts';
 import { builtFile } from './package-files.ts';
+import { sourceOf } from './source.ts';
 import { writeCpu } from './write-cpu.ts';
 import { writeCuda } from './write-cuda.ts';
 import { writeWebGpu } from './write-webgpu.ts';
@@ -158,6 +162,18 @@ export async function sizesOf(folder: string): Promise<{ weightBytes: number; ot
   return sizes;
 }
 
+/** Whether a folder is an artifact whose files are what was written; the data of weights is taken on trust. */
+export async function isWhole(folder: string): Promise<boolean> {
+  try {
+    const { files } = await readManifest(sourceOf(pathToFileURL(`${folder}/`)), undefined);
+    const local = new LocalFiles(folder, files);
+    await Promise.all(files.map(({ name }) => local.path(name)));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** A destination may be missing, empty, or an artifact; anything else is somebody's data, and `wayOut` is shown. */
 export async function checkDestination(folder: string, wayOut = 'choose another folder with -o'): Promise<void> {
   let names: string[];
@@ -167,9 +183,23 @@ export async function checkDestination(folder: string, wayOut = 'choose another 
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return;
     throw new ModelcError('input', `${folder} is no folder; ${wayOut}`, { cause });
   }
-  if (names.length === 0) return;
-  const manifest = names.includes(manifestFile) ? await readFile(join(folder, manifestFile), 'utf8') : '';
-  if (!manifest.includes(`"${formatName}"`)) {
+  if (names.length === 0 || hasFilesOfArtifact(names)) return;
+  const path = join(folder, manifestFile);
+  const isFile = await stat(path).then(
+    (info) => info.isFile(),
+    () => false,
+  );
+  if (!isFile || !(await readFile(path, 'utf8')).includes(`"${formatName}"`)) {
     throw new ModelcError('input', `${folder} holds files that are no modelc artifact; ${wayOut}`);
   }
+}
+
+/** Whether names are those of an artifact and no others, so that one with a damaged manifest can be compiled again. */
+function hasFilesOfArtifact(names: readonly string[]): boolean {
+  const own =
+    /^(index\.js|index\.d\.ts|package\.json|program\.json|runtime\.node|kernels\.[\w.-]+|weights-\d+-of-\d+\.safetensors)$/;
+  const needed = ['index.js', manifestFile].every((name) => names.includes(name));
+  return (
+    needed && names.some((n) => n.startsWith('kernels.')) && names.every((n) => own.test(n) || copyable.includes(n))
+  );
 }

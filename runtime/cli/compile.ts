@@ -1,6 +1,6 @@
 // `modelc compile`: a checkpoint to an artifact; or, with --from, textual IR to program.json and source code (the
 // checkpoint, if given too, has the data of the model's constants).
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { printProgram as printC } from '../../backends/cpu/print.ts';
 import { hostTarget } from '../../backends/cpu/target.ts';
@@ -16,6 +16,7 @@ import type { ArtifactTarget } from '../artifact/format.ts';
 import { writeArtifact } from '../artifact/write.ts';
 import { compile } from '../compiler.ts';
 import { withoutBodies } from '../program-cache.ts';
+import { writeInto } from '../write-folder.ts';
 import { interruptSignal, note, printOut, progress } from './output.ts';
 import { constantsOf, readGraph } from './source.ts';
 
@@ -59,12 +60,14 @@ export async function compileCommand(source: string | undefined, options: Compil
       ...(hooks ? { hooks } : {}),
     });
     const folder = resolve(options.output);
-    await mkdir(folder, { recursive: true });
-    if ((await readdir(folder)).some((n) => n !== 'program.json' && !/^kernels\.(c|cu|wgsl)$/.test(n))) {
+    const present = await readdir(folder).catch(() => []);
+    if (present.some((n) => n !== 'program.json' && !/^(kernels\.(c|cu|wgsl)|\.files\..*\.partial)$/.test(n))) {
       throw new ModelcError('input', `${folder} holds other files; choose another folder with -o`);
     }
-    await writeFile(join(folder, 'program.json'), JSON.stringify(withoutBodies(program)));
-    await writeFile(join(folder, file), print(program));
+    await writeInto(folder, async (partial) => {
+      await writeFile(join(partial, 'program.json'), JSON.stringify(withoutBodies(program)));
+      await writeFile(join(partial, file), print(program));
+    });
     done({ folder, kernels: program.kernels.length }, `${folder}: ${program.kernels.length} kernels`);
     return;
   }

@@ -1,18 +1,19 @@
 // Compiles the definition in a *.model.ts file at build time, for the plugins. Artifacts are kept by what they depend on in
-// node_modules/.cache/modelc of the app: an unchanged model compiles nothing. An entry appears in one rename and is never
+// node_modules/.cache/modelc of the app: an unchanged model compiles nothing. An entry appears when it is whole and is never
 // changed afterwards, so builds can copy and serve from it while others run; those unused for a month are removed.
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, utimes } from 'node:fs/promises';
 import os from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
 import type { ArtifactTarget } from '../artifact/format.ts';
-import { writeArtifact } from '../artifact/write.ts';
+import { isWhole, writeArtifact } from '../artifact/write.ts';
 import { type Compilation, compilation, definitionOf } from '../define-model.ts';
 import { type DeviceName, devices } from '../devices.ts';
 import { architectureDigest, openModel } from '../models.ts';
 import { compilerBuild } from '../program-cache.ts';
+import { removeFolder, tidyFolder } from '../write-folder.ts';
 
 /** What a plugin's bundler made of the file: its default export, and the files that it was made from. */
 export interface Evaluated {
@@ -67,9 +68,9 @@ export async function compileModel(file: string, build: Build): Promise<Compiled
     const target = artifactTarget(compiled.target, build.place);
     const read = await statFiles(checkpoint);
     const folder = join(artifactCache(file), await keyOf(compiled, target, read));
-    await keep(folder, (draft) => {
+    await keep(folder, () => {
       const onProgress = (stage: string): void => build.log(`${shown}: ${stage}`);
-      return writeArtifact(checkpoint, draft, { ...options, target, onProgress });
+      return writeArtifact(checkpoint, folder, { ...options, target, onProgress });
     });
     const paths = read.map(([name]) => join(checkpoint, name));
     return { file, version: basename(folder), folder, files: [...files, ...paths] };
@@ -138,8 +139,8 @@ export function artifactCache(file: string): string {
   }
 }
 
-/** Makes sure that `folder` is there, written by `write` now or earlier. */
-function keep(folder: string, write: (draft: string) => Promise<unknown>): Promise<void> {
+/** Makes sure that `folder` is a whole artifact, written by `write` now or earlier. */
+function keep(folder: string, write: () => Promise<unknown>): Promise<void> {
   let running = keeping.get(folder);
   if (!running) {
     running = findOrWrite(folder, write).finally(() => keeping.delete(folder));
@@ -148,27 +149,23 @@ function keep(folder: string, write: (draft: string) => Promise<unknown>): Promi
   return running;
 }
 
-async function findOrWrite(folder: string, write: (draft: string) => Promise<unknown>): Promise<void> {
+async function findOrWrite(folder: string, write: () => Promise<unknown>): Promise<void> {
   const now = new Date();
   const isKnown = await utimes(folder, now, now).then(
-    () => true,
+    () => isWhole(folder),
     () => false,
   );
   if (isKnown) return;
   const cache = dirname(folder);
-  const draft = join(cache, `draft-${randomUUID()}`);
   try {
     await mkdir(cache, { recursive: true });
+    await tidyFolder(cache);
     await removeUnused(cache);
-    await write(draft);
-    await rename(draft, folder).catch((cause: unknown) => {
-      if (!existsSync(folder)) throw cause; // else another build was first
-    });
+    await removeFolder(folder); // one that is damaged
+    await write();
   } catch (cause) {
     if (cause instanceof ModelcError || !(cause instanceof Error && 'code' in cause)) throw cause;
     throw new ModelcError('toolchain', `${cache} cannot be written: ${cause.message}; make it writable`, { cause });
-  } finally {
-    await rm(draft, { recursive: true, force: true });
   }
 }
 

@@ -1,7 +1,7 @@
 // Models in the output of a build. Each has a folder that keeps its name from version to version, because browsers keep
 // what they downloaded of the weights by the URL of the folder; what is imported from it in a browser carries the version.
 import { existsSync } from 'node:fs';
-import { copyFile, constants as fs, mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
+import { copyFile, constants as fs, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
 import { manifestFile } from '../artifact/format.ts';
@@ -52,7 +52,10 @@ export async function copyModel({ folder }: CompiledModel, to: string): Promise<
     const { size, mtime } = await stat(from);
     const present = await stat(copy).catch(() => undefined);
     if (present?.size === size && present.mtime.getTime() === mtime.getTime()) continue;
-    await copyFile(from, copy, fs.COPYFILE_FICLONE);
-    await utimes(copy, mtime, mtime);
+    // a file of its own: a process may have the old one in use
+    const partial = `${copy}.partial`;
+    await copyFile(from, partial, fs.COPYFILE_FICLONE);
+    await utimes(partial, mtime, mtime);
+    await rename(partial, copy);
   }
 }

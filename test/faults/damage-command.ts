@@ -1,0 +1,4 @@
+// npm run damage
+import { main } from './damage.ts';
+
+await main();

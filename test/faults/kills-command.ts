@@ -1,0 +1,4 @@
+// npm run kills
+import { main } from './kills.ts';
+
+await main();
