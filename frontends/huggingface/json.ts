@@ -62,10 +62,10 @@ export function jsonText(value: JsonObject, original: JsonObject = value): strin
 }
 
 /** Levels of nesting; transformers' own files have about five. */
-const maxDepth = 200;
+export const maxDepth = 200;
 
-/** Whether a valid JSON text has more levels than that. */
-function isDeep(text: string): boolean {
+/** Whether a valid JSON text has more levels than that: what reads them recurses. */
+export function isDeep(text: string): boolean {
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
     const c = text[i];

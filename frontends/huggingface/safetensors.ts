@@ -181,7 +181,7 @@ function parseTensor(name: string, entry: unknown, path: string, dataStart: numb
   if (!isObject(entry)) return fail('is described by something that is no object');
   const { dtype, shape, data_offsets: offsets } = entry;
   if (typeof dtype !== 'string' || !Object.hasOwn(formats, dtype)) {
-    return fail(`has the unknown dtype ${quote(String(dtype))}`);
+    return fail(`has the unknown dtype ${quote(typeof dtype === 'string' ? dtype : (JSON.stringify(dtype) ?? ''))}`);
   }
   const isCount = (v: unknown): v is number => Number.isSafeInteger(v) && (v as number) >= 0;
   if (!Array.isArray(shape) || shape.length > maxRank || !shape.every(isCount)) {

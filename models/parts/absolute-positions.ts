@@ -46,9 +46,13 @@ export class PositionTable extends Module implements Positions {
 /** sin(p w₀), sin(p w₁), …, cos(p w₀), cos(p w₁), … for positions p from 0 on. */
 function sines(count: number, size: number, frequency: (index: number) => number): Float32Array {
   const half = Math.ceil(size / 2);
-  const row = (p: number): number[] =>
-    Array.from({ length: size }, (_, i) => (i < half ? Math.sin(p * frequency(i)) : Math.cos(p * frequency(i - half))));
-  return Float32Array.from(Array.from({ length: count }, (_, p) => row(p)).flat());
+  const frequencies = Array.from({ length: half }, (_, i) => frequency(i));
+  const table = new Float32Array(count * size);
+  for (let i = 0; i < table.length; i++) {
+    const [p, at] = [Math.floor(i / size), i % size];
+    table[i] = at < half ? Math.sin(p * frequencies[at]) : Math.cos(p * frequencies[at - half]);
+  }
+  return table;
 }
 
 /** Sines whose wavelengths grow from 2π to 10000 · 2π. */

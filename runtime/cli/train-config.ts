@@ -2,7 +2,8 @@
 // when the file is read; names of files in it are relative to its folder.
 import { readFileSync } from 'node:fs';
 import { basename, dirname, extname, resolve } from 'node:path';
-import { LineCounter, parseDocument } from 'yaml';
+import { LineCounter, parseDocument, type YAMLError } from 'yaml';
+import { maxDepth, reason } from '../../frontends/huggingface/json.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { FileFormat } from '../data/index.ts';
 
@@ -69,12 +70,30 @@ function parse(path: string): unknown {
       cause,
     });
   }
+  if (isDeepYaml(text)) throw new ModelcError('parse', `${path} is nested more than ${maxDepth} levels deep`);
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  const [error] = document.errors;
-  if (!error) return document.toJS();
+  let error: YAMLError | undefined;
+  try {
+    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+    [error] = document.errors;
+    if (!error) return document.toJS();
+  } catch (cause) {
+    // aliases without an anchor, or of so many others that they would not end
+    throw new ModelcError('parse', `${path} cannot be read: ${reason(cause)}`, { cause });
+  }
   const { line, col } = lines.linePos(error.pos[0]);
   throw new ModelcError('parse', `${path} line ${line} column ${col}: ${error.message}`);
+}
+
+/** Whether a text may go deeper than configs do: by brackets, or by columns before a line's first word. The parser recurses. */
+function isDeepYaml(text: string): boolean {
+  let depth = 0;
+  for (const [part] of text.matchAll(/[[{\]}]|^[ \t?:-]+/gm)) {
+    if (part === '[' || part === '{') depth++;
+    else if (part === ']' || part === '}') depth = Math.max(0, depth - 1);
+    if (depth > maxDepth || part.length > 2 * maxDepth) return true;
+  }
+  return false;
 }
 
 function tokenizerOf(

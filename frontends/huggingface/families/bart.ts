@@ -49,6 +49,9 @@ function readSide(config: Fields, side: 'encoder' | 'decoder', hiddenSize: numbe
   return { layers: config.parts(`${side}_layers`), heads, intermediateSize: config.size(`${side}_ffn_dim`) };
 }
 
+/** Positions that sines are computed for when a model is made; published models have up to 4 096. */
+const mostComputed = 2 ** 14;
+
 const family = ({ json = {}, positions, startsWithLast = false, loraTargets, ...norms }: Kind): Seq2SeqFamily => ({
   prefix: 'model',
   ...(loraTargets ? { loraTargets } : {}),
@@ -57,9 +60,14 @@ const family = ({ json = {}, positions, startsWithLast = false, loraTargets, ...
     requireValue(fields, 'share_encoder_decoder_embeddings', true);
     const hiddenSize = fields.size('d_model');
     const padding = fields.token('pad_token_id') ?? 0;
-    const maxPositions = fields.count('max_position_embeddings');
+    const isComputed = typeof positions === 'string';
+    const maxPositions = isComputed
+      ? fields.upTo(mostComputed, 'max_position_embeddings')
+      : fields.count('max_position_embeddings');
+    const vocabSize = fields.size('vocab_size');
+    if (padding >= vocabSize) fields.fail('pad_token_id', `below vocab_size, which is ${vocabSize}`);
     const config: BartConfig = {
-      vocabSize: fields.size('vocab_size'),
+      vocabSize,
       hiddenSize,
       encoder: readSide(fields, 'encoder', hiddenSize),
       decoder: readSide(fields, 'decoder', hiddenSize),
@@ -87,7 +95,7 @@ const family = ({ json = {}, positions, startsWithLast = false, loraTargets, ...
     const model = new BartForConditionalGeneration(config, makePositions);
     const start = startsWithLast ? 'last' : (fields.token('decoder_start_token_id') ?? padding);
     const initializerRange = fields.positive('init_std', 0.02);
-    return { model, vocabSize: config.vocabSize, maxPositions, start, pad: padding, initializerRange };
+    return { model, vocabSize, maxPositions, start, pad: padding, initializerRange };
   },
 });
 

@@ -1,5 +1,6 @@
 // JSON files: an object on each line (JSON Lines), read while it is used; or one array of objects, or one object whose
 // `field` holds such an array or columns, for which the whole file is read.
+import { isDeep, maxDepth } from '../../../frontends/huggingface/json.ts';
 import { ModelcError } from '../../../ir/error.ts';
 import { type Row, toRows } from '../rows.ts';
 import { type Line, linesOfFile, wholeText } from './lines.ts';
@@ -54,7 +55,8 @@ async function fieldOf(path: string, field: string): Promise<Row[]> {
 /** The value of a JSON text that starts at a line of the file. */
 function parse(text: string, path: string, firstLine: number): unknown {
   try {
-    return JSON.parse(text);
+    const value: unknown = JSON.parse(text);
+    if (!isDeep(text)) return value;
   } catch (cause) {
     const position = firstError(text);
     const before = text.slice(0, position);
@@ -66,6 +68,7 @@ function parse(text: string, path: string, firstLine: number): unknown {
         : '';
     throw new ModelcError('parse', `${path} line ${line} column ${column} is not JSON${hint}`, { cause });
   }
+  throw new ModelcError('parse', `${path} line ${firstLine} is nested more than ${maxDepth} levels deep`);
 }
 
 /**
