@@ -6,7 +6,6 @@
 // output head is then fitted to the model's own final hidden states by softmax regression on the story.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Tokenizer } from '@huggingface/tokenizers';
 import {
   causalLM,
   openCheckpoint,
@@ -17,6 +16,7 @@ import {
 import { bf16BitsToF32, f32ToBf16Bits } from '../ir/dtype.ts';
 import { evaluate } from '../ir/eval.ts';
 import { type NdArray, ndarray } from '../ir/ndarray.ts';
+import { createTokenizer } from '../runtime/tokenization/tokenizer.ts';
 
 const story = `Once upon a time, there was a little compiler named Modelc. It lived in a quiet folder at the edge of a big forest \
 of files. Every morning it woke up, stretched its types, and read the news from the tensors.
@@ -289,7 +289,8 @@ const body = [codes, layer(0), layer(1), tensor('model.norm.weight', hidden, 1, 
 const path = join(dir, 'model.safetensors');
 await writeSafetensors(path, [...body, tensor('lm_head.weight', vocab, hidden, () => 0)]);
 
-const ids = [...new Tokenizer(tokenizerJson, tokenizerConfig).encode(story).ids, config.eos_token_id];
+const files = { where: dir, tokenizer: { ...tokenizerJson }, config: tokenizerConfig, chatTemplates: {} };
+const ids = [...createTokenizer(files).encode(story), config.eos_token_id];
 const states = await hiddenStates(dir, ids.slice(0, -1));
 const head = fitHead(states, ids.slice(1));
 const rounded = head.map((w) => bf16BitsToF32(f32ToBf16Bits(Math.fround(w))));

@@ -118,12 +118,26 @@ export interface StopStringTokenizer {
     ids: readonly number[],
     options?: { skip_special_tokens?: boolean; clean_up_tokenization_spaces?: boolean },
   ): string;
+  /** The bytes of a token that stands for bytes. */
+  token_bytes?(id: number): Uint8Array | undefined;
+  id_to_token?(id: number): string | undefined;
 }
 
 // Text that a token follows, so that decoders do not treat the token as the first of its text.
 const prefix = 'abcdef';
 
-/** Ends a row when one of the strings ends within its last token; the string may begin in any earlier one. */
+const encoder = new TextEncoder();
+
+/** Bytes as a string of as many characters. */
+const textOf = (bytes: Uint8Array): string => Array.from(bytes, (byte) => String.fromCharCode(byte)).join('');
+
+/** Stands for an id that is no token's: it is no byte, so that no string goes on over it. */
+const nothing = '\u0100';
+
+/**
+ * Ends a row when one of the strings ends within its last token; the string may begin in any earlier one. Strings and tokens
+ * are compared as bytes, because a character may be spread over tokens.
+ */
 export class StopStringCriteria extends StoppingCriteria {
   private readonly strings: string[];
   private readonly longest: number;
@@ -135,16 +149,19 @@ export class StopStringCriteria extends StoppingCriteria {
     stop_strings: string | readonly string[],
   ) {
     super();
-    this.strings = [stop_strings].flat();
-    if (this.strings.length === 0 || this.strings.some((s) => s.length === 0)) {
-      throw new ModelcError('input', '`stop_strings` must not be empty or contain an empty string');
-    }
+    const strings: unknown[] = [stop_strings].flat();
+    this.strings = strings.map((s) => {
+      if (typeof s === 'string' && s.length > 0) return textOf(encoder.encode(s));
+      throw new ModelcError('input', '`stop_strings` must be texts, none of them empty');
+    });
+    if (this.strings.length === 0) throw new ModelcError('input', '`stop_strings` must not be empty');
     this.longest = Math.max(...this.strings.map((s) => s.length));
     this.prefixIds = tokenizer.encode(prefix, { add_special_tokens: false });
   }
 
   _call(input_ids: bigint[][]): boolean[] {
     return input_ids.map((ids) => {
+      if (ids.length === 0) return false;
       const last = this.piece(ids[ids.length - 1]);
       let text = last;
       for (let i = ids.length - 2; i >= 0 && text.length < this.longest + last.length; i--) {
@@ -157,17 +174,25 @@ export class StopStringCriteria extends StoppingCriteria {
     });
   }
 
-  /** The text that a token adds. */
+  /** The bytes that a token adds. */
   private piece(id: bigint): string {
     let piece = this.pieces.get(id);
     if (piece === undefined) {
-      const text = this.tokenizer.decode([...this.prefixIds, Number(id)], {
-        skip_special_tokens: false,
-        clean_up_tokenization_spaces: false,
-      });
-      piece = text.slice(text.indexOf(prefix) + prefix.length);
+      piece = this.bytesOf(Number(id));
       this.pieces.set(id, piece);
     }
     return piece;
+  }
+
+  private bytesOf(id: number): string {
+    const { tokenizer } = this;
+    if (tokenizer.id_to_token && tokenizer.id_to_token(id) === undefined) return nothing;
+    const bytes = tokenizer.token_bytes?.(id);
+    if (bytes) return textOf(bytes);
+    const text = tokenizer.decode([...this.prefixIds, id], {
+      skip_special_tokens: false,
+      clean_up_tokenization_spaces: false,
+    });
+    return textOf(encoder.encode(text.slice(text.indexOf(prefix) + prefix.length)));
   }
 }

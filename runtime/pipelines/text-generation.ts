@@ -225,6 +225,7 @@ export class TextGeneration {
     const encode: TokenizeOptions = {
       ...(truncation ? { truncation, max_length: max_length ?? null } : {}),
       ...(padding ? { padding, max_length: max_length ?? null } : {}),
+      padding_side: 'left', // generation goes on at the end of a row
       ...options.tokenizer_encode_kwargs,
     };
     let encoding: BatchEncoding;
@@ -283,7 +284,7 @@ export class TextGeneration {
     if (isRagged && pad === undefined) {
       throw new ModelcError(
         'input',
-        'a batch needs a pad token: call tokenizer.set_pad_token(tokenizer.eos_token), or leave batch_size at 1',
+        'a batch needs a pad token: set tokenizer.pad_token = tokenizer.eos_token, or leave batch_size at 1',
       );
     }
     const join = (column: 'input_ids' | 'attention_mask', fill: bigint): Tensor<'int64'> => {

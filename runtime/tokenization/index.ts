@@ -2,5 +2,11 @@
 export { AutoTokenizer } from './auto-tokenizer.ts';
 export type { Message } from './chat-template.ts';
 export { createTokenizer, type PreTrainedTokenizer } from './tokenizer.ts';
-export type { BatchEncoding, ChatTemplateOptions, ListEncoding, TokenizeOptions } from './types.ts';
+export type {
+  BatchEncoding,
+  ChatTemplateOptions,
+  ListEncoding,
+  TokenizeOptions,
+  TokenizerLoadOptions,
+} from './types.ts';
 export { type TrainTokenizerOptions, train_tokenizer } from './train-tokenizer.ts';

@@ -1,27 +1,20 @@
 // The files of a tokenizer, wherever they are read from: tokenizer.json, tokenizer_config.json and, where present,
-// special_tokens_map.json and chat_template.jinja.
+// special_tokens_map.json, added_tokens.json, chat_template.jinja and the model's config.json.
+import { parseJson } from '../../frontends/huggingface/json.ts';
 import { ModelcError } from '../../ir/error.ts';
+import { isObject, type JsonObject } from './backend/fields.ts';
 import { createTokenizer, type PreTrainedTokenizer } from './tokenizer.ts';
-
-type JsonObject = Readonly<Record<string, unknown>>;
 
 /** The text of a file of a folder, undefined if there is none. */
 export type ReadText = (name: string) => Promise<string | undefined>;
 
 async function readJson(read: ReadText, where: string, name: string): Promise<JsonObject | undefined> {
   const text = await read(name);
-  const path = `${where}/${name}`;
   if (text === undefined) return undefined;
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new ModelcError('parse', `${path} is not valid JSON; download it again`, { cause });
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new ModelcError('parse', `${path} must hold a JSON object; download it again`);
-  }
-  return value as JsonObject;
+  const path = `${where}/${name}`;
+  const value = parseJson(text, path, 'parse');
+  if (!isObject(value)) throw new ModelcError('parse', `${path} must hold a JSON object; download it again`);
+  return value;
 }
 
 function templatesOf(config: JsonObject, file: string | undefined): Record<string, string> {
@@ -37,8 +30,15 @@ function templatesOf(config: JsonObject, file: string | undefined): Record<strin
   return templates;
 }
 
-/** The tokenizer of the folder `where`. Throws ModelcError 'checkpoint' or 'parse' that names the file. */
-export async function readTokenizer(where: string, read: ReadText): Promise<PreTrainedTokenizer> {
+/**
+ * The tokenizer of the folder `where`; `options` count as fields of tokenizer_config.json. Throws ModelcError 'checkpoint',
+ * 'parse' or 'unsupported' that names the file.
+ */
+export async function readTokenizer(
+  where: string,
+  read: ReadText,
+  options: JsonObject = {},
+): Promise<PreTrainedTokenizer> {
   const tokenizer = await readJson(read, where, 'tokenizer.json');
   if (!tokenizer) {
     throw new ModelcError(
@@ -46,8 +46,20 @@ export async function readTokenizer(where: string, read: ReadText): Promise<PreT
       `${where}/tokenizer.json does not exist; name a folder that holds a Hugging Face tokenizer`,
     );
   }
-  const special = (await readJson(read, where, 'special_tokens_map.json')) ?? {};
-  const config = { ...special, ...(await readJson(read, where, 'tokenizer_config.json')) };
-  const chatTemplates = templatesOf(config, await read('chat_template.jinja'));
-  return createTokenizer({ where, tokenizer, config, chatTemplates });
+  const given = await readJson(read, where, 'tokenizer_config.json');
+  const specials = await readJson(read, where, 'special_tokens_map.json');
+  const config = { ...given, ...options };
+  const specialTokens = specials && { ...specials, ...options };
+  const addedTokens = await readJson(read, where, 'added_tokens.json');
+  const model = await readJson(read, where, 'config.json');
+  const chatTemplates = templatesOf({ ...specials, ...config }, await read('chat_template.jinja'));
+  return createTokenizer({
+    where,
+    tokenizer,
+    config,
+    chatTemplates,
+    ...(specialTokens && { specialTokens }),
+    ...(addedTokens && { addedTokens }),
+    ...(model && { model }),
+  });
 }

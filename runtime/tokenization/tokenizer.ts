@@ -1,11 +1,16 @@
-// PreTrainedTokenizer: text to ids and back, through @huggingface/tokenizers, with the call conventions of
-// transformers.js: `tokenizer(text, { padding, truncation, … })` gives tensors, `encode` and `decode` plain ids and text.
-import type { Tokenizer } from '@huggingface/tokenizers';
+// PreTrainedTokenizer: text to ids and back, with the call conventions of transformers.js:
+// `tokenizer(text, { padding, truncation, … })` gives tensors, `encode` and `decode` plain ids and text.
 import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
 import { callable } from '../callable.ts';
 import { Tensor } from '../tensor.ts';
+import { fallbackByte, fromByteCharacters } from './backend/characters.ts';
+import { Fields, shown } from './backend/fields.ts';
+import { type Column, listsOf, padRows, type Row, rowOf, tensorsOf } from './batch.ts';
+import { checkCall, checkDecode, strategiesOf } from './call-options.ts';
 import { type Message, renderChat } from './chat-template.ts';
-import { malformed, openTokenizer } from './tokenizer-file.ts';
+import { SpecialTokens } from './special-tokens.ts';
+import { setUp, type TokenizerSetup } from './tokenizer-setup.ts';
 import { writeTokenizer } from './write-tokenizer.ts';
 import type {
   BatchEncoding,
@@ -21,267 +26,149 @@ import type {
 // Checkpoints without a limit write a number like 1e30.
 const unlimited = 1e15;
 
-interface Encoded {
-  ids: number[];
-  types: number[];
-}
+/** Options of apply_chat_template in Python that are not served. */
+const chatUnserved = { return_tensors: null, return_assistant_tokens_mask: false };
 
-const specialNames = [
-  'bos_token',
-  'eos_token',
-  'unk_token',
-  'sep_token',
-  'pad_token',
-  'cls_token',
-  'mask_token',
-] as const;
+/** What a text alone is encoded with, and what it is cut into tokens with. */
+const encodeNames = ['text_pair', 'add_special_tokens', 'padding', 'truncation', 'max_length', 'pad_to_multiple_of', 'padding_side'] as const; // biome-ignore format: one row
+const tokenizeNames = ['text_pair', 'add_special_tokens'] as const;
 
-export class TextTokenizer {
+export class TextTokenizer extends SpecialTokens {
   padding_side: 'left' | 'right';
   truncation_side: 'left' | 'right';
   readonly model_max_length: number;
+  /** The columns of an encoding, unless the call says otherwise. */
+  readonly model_input_names: readonly string[];
   readonly chat_template: string | null;
-  private readonly inner: Tokenizer;
-  private readonly where: string;
   private readonly chatTemplates: Readonly<Record<string, string>>;
-  private readonly specials: Readonly<Partial<Record<(typeof specialNames)[number], string>>>;
   private readonly cleanUp: boolean;
-  private readonly givesTypes: boolean;
-
+  private readonly setup: TokenizerSetup;
   private readonly files: TokenizerFiles;
 
+  /** Throws ModelcError 'parse' or 'unsupported' that names the file and the field. */
   constructor(files: TokenizerFiles) {
-    const { where, tokenizer, config, chatTemplates } = files;
+    const setup = setUp(files);
+    super(setup, files.where);
+    this.setup = setup;
     this.files = files;
-    this.where = where;
-    this.inner = openTokenizer(tokenizer, config, where);
-    this.chatTemplates = chatTemplates;
-    this.chat_template = chatTemplates.default ?? null;
-    this.padding_side = config.padding_side === 'left' ? 'left' : 'right';
-    this.truncation_side = config.truncation_side === 'left' ? 'left' : 'right';
-    const limit = config.model_max_length;
-    this.model_max_length = typeof limit === 'number' && limit < unlimited ? limit : Number.POSITIVE_INFINITY;
-    this.cleanUp = config.clean_up_tokenization_spaces === true;
-    this.givesTypes = Array.isArray(config.model_input_names) && config.model_input_names.includes('token_type_ids');
-    this.specials = Object.fromEntries(
-      specialNames.flatMap((name) => {
-        const text = tokenText(config[name]);
-        return text === undefined ? [] : [[name, text]];
-      }),
-    );
-  }
-
-  get bos_token(): string | null {
-    return this.specials.bos_token ?? null;
-  }
-  get eos_token(): string | null {
-    return this.specials.eos_token ?? null;
-  }
-  get unk_token(): string | null {
-    return this.specials.unk_token ?? null;
-  }
-  get pad_token(): string | null {
-    return this.specials.pad_token ?? null;
-  }
-  get mask_token(): string | null {
-    return this.specials.mask_token ?? null;
-  }
-  get bos_token_id(): number | null {
-    return this.idOf(this.bos_token);
-  }
-  get eos_token_id(): number | null {
-    return this.idOf(this.eos_token);
-  }
-  get unk_token_id(): number | null {
-    return this.idOf(this.unk_token);
-  }
-  get pad_token_id(): number | null {
-    return this.idOf(this.pad_token);
-  }
-  get mask_token_id(): number | null {
-    return this.idOf(this.mask_token);
-  }
-  /** Special tokens that the checkpoint names, by role. */
-  get special_tokens_map(): Readonly<Record<string, string>> {
-    return this.specials;
-  }
-  get all_special_ids(): number[] {
-    const named = Object.values(this.specials).map((token) => this.idOf(token));
-    const added = [...this.inner.get_added_tokens_decoder()].flatMap(([id, token]) => (token.special ? [id] : []));
-    return [...new Set([...named, ...added])].filter((id) => id !== null);
-  }
-
-  private idOf(token: string | null): number | null {
-    return token === null ? null : (this.inner.token_to_id(token) ?? null);
+    this.chatTemplates = files.chatTemplates;
+    this.chat_template = files.chatTemplates.default ?? null;
+    this.padding_side = setup.padding_side;
+    this.truncation_side = setup.truncation_side;
+    this.model_input_names = setup.inputs;
+    const config = new Fields(setup.config, `${files.where}/tokenizer_config.json`);
+    this.model_max_length = maxLength(config);
+    // Cleaning up is for WordPiece, and destroys what BPE writes.
+    const forced = 'clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output';
+    this.cleanUp = flagOf(config, 'clean_up_tokenization_spaces') && (setup.engine.type !== 'BPE' || flagOf(config, forced)); // biome-ignore format: one expression
   }
 
   /** Tokens and their ids. */
   get_vocab(): Map<string, number> {
-    return this.inner.get_vocab();
+    return this.engine.vocabulary();
   }
   token_to_id(token: string): number | undefined {
-    return this.inner.token_to_id(token);
+    return this.engine.idOf(token);
   }
   id_to_token(id: number): string | undefined {
-    return this.inner.id_to_token(id);
+    return this.engine.tokenOf(id);
+  }
+
+  /** The bytes that a token stands for, if it is one of bytes: a character may be spread over several. */
+  token_bytes(id: number): Uint8Array | undefined {
+    const token = this.engine.tokenOf(id);
+    if (token === undefined || this.engine.bytes === null) return undefined;
+    const byte = this.engine.bytes === 'byte_fallback' ? fallbackByte(token) : undefined;
+    const bytes = this.engine.bytes === 'byte_level' ? fromByteCharacters(token) : byte === undefined ? undefined : [byte]; // biome-ignore format: one expression
+    return bytes && Uint8Array.from(bytes);
   }
 
   /** The tokens of a text, as strings. */
-  tokenize(text: string, { text_pair = null, add_special_tokens = false }: EncodeOptions = {}): string[] {
-    return this.guard(() => this.inner.tokenize(requireText(text), { text_pair, add_special_tokens }));
+  tokenize(text: string, options: Pick<EncodeOptions, (typeof tokenizeNames)[number]> = {}): string[] {
+    checkCall('tokenize', options, tokenizeNames);
+    const { text_pair = null, add_special_tokens = false } = options;
+    const pair = text_pair ? requireText(text_pair) : null;
+    const { ids, names } = this.engine.encode(requireText(text), pair, add_special_tokens ?? false, null);
+    return ids.map((id, i) => names.get(i) ?? this.engine.tokenOf(id) ?? '');
   }
 
   /** The ids of a text. */
-  encode(text: string, { text_pair = null, add_special_tokens = true }: EncodeOptions = {}): number[] {
-    return this.encodeOne(text, text_pair, add_special_tokens, null, 'longest_first').ids;
+  encode(text: string, options: EncodeOptions = {}): number[] {
+    checkCall('encode', options, encodeNames);
+    requireText(text);
+    return this.rows([text], options.text_pair ? [options.text_pair] : null, options)[0].input_ids;
   }
 
   /** The text of ids. */
-  decode(ids: Ids, options: DecodeOptions = {}): string {
-    const list = idsOf(ids);
-    if (list.length === 0) return '';
-    const { skip_special_tokens = false, clean_up_tokenization_spaces = this.cleanUp } = options;
-    return this.guard(() => this.inner.decode(list, { skip_special_tokens, clean_up_tokenization_spaces }));
+  decode(ids: Ids | number | bigint, options: DecodeOptions = {}): string {
+    checkDecode('decode', options);
+    return this.textOf(ids, options);
   }
 
   /** The texts of rows of ids. */
   batch_decode(batch: Tensor | readonly Ids[], options: DecodeOptions = {}): string[] {
+    checkDecode('batch_decode', options);
+    if (batch instanceof Tensor && batch.dims.length !== 2) {
+      throw new ModelcError('input', `batch_decode takes a tensor of rows of ids, but this one has ${batch.dims.length} axes`); // biome-ignore format: one expression
+    }
+    if (!(batch instanceof Tensor) && !Array.isArray(batch)) {
+      throw new ModelcError('input', `batch_decode takes rows of ids, not ${shown(batch)}`);
+    }
     const rows = batch instanceof Tensor ? Array.from({ length: batch.dims[0] }, (_, i) => batch.slice(i)) : batch;
-    return rows.map((row) => this.decode(row, options));
+    return rows.map((row) => this.textOf(row, options));
+  }
+
+  private textOf(
+    ids: Ids | number | bigint,
+    { skip_special_tokens, clean_up_tokenization_spaces }: DecodeOptions,
+  ): string {
+    const text = this.engine.decode(idsOf(ids), skip_special_tokens ?? false);
+    const cleans = clean_up_tokenization_spaces ?? this.cleanUp;
+    return cleans && (this.cleanUp || this.engine.type !== 'BPE') ? cleanedUp(text) : text;
   }
 
   /** Encodes one text or several. */
   _call(text: string | readonly string[], options: TokenizeOptions & { return_tensor: false }): ListEncoding;
   _call(text: string | readonly string[], options?: TokenizeOptions): BatchEncoding;
   _call(text: string | readonly string[], options: TokenizeOptions = {}): BatchEncoding | ListEncoding {
-    const { add_special_tokens = true, padding = false, truncation = null, max_length = null } = options;
-    const texts = typeof text === 'string' ? [text] : requireList(text);
-    const pairs = options.text_pair == null ? null : [options.text_pair].flat();
-    if (pairs && pairs.length !== texts.length) {
-      throw new ModelcError('input', `text_pair has ${pairs.length} texts, but text has ${texts.length}`);
-    }
+    checkCall('tokenizer()', options);
+    const isOne = typeof text === 'string';
+    const texts = isOne ? [text] : requireList(text, 'a text');
+    const rows = this.rows(texts, pairsOf(options.text_pair, texts, isOne), options);
+    const has = (name: string, asked: boolean | null | undefined): boolean => asked ?? this.model_input_names.includes(name); // biome-ignore format: one expression
+    const columns: Column[] = ['input_ids'];
+    if (has('token_type_ids', options.return_token_type_ids)) columns.push('token_type_ids');
+    if (has('attention_mask', options.return_attention_mask)) columns.push('attention_mask');
+    if (options.return_special_tokens_mask) columns.push('special_tokens_mask');
+    const length = options.return_length ?? false;
+    return options.return_tensor === false ? listsOf(rows, columns, isOne, length) : tensorsOf(rows, columns, length);
+  }
+
+  private rows(texts: readonly string[], pairs: readonly string[] | null, options: TokenizeOptions): Row[] {
     if (texts.length === 0) throw new ModelcError('input', 'the list of texts is empty; give at least one text');
-    const limit = truncation ? (max_length ?? this.model_max_length) : null;
-    const strategy = typeof truncation === 'string' ? truncation : 'longest_first';
-    const rows = texts.map((t, i) => this.encodeOne(t, pairs?.[i] ?? null, add_special_tokens, limit, strategy));
-    const masks = rows.map(({ ids }) => new Array<number>(ids.length).fill(1));
-    if (padding) this.pad(rows, masks, padding === 'max_length' ? (max_length ?? this.model_max_length) : 0);
-
-    const columns: [keyof BatchEncoding, number[][]][] = [
-      ['input_ids', rows.map((r) => r.ids)],
-      ['attention_mask', masks],
-    ];
-    if (options.return_token_type_ids ?? this.givesTypes) columns.push(['token_type_ids', rows.map((r) => r.types)]);
-    if (options.return_tensor === false) {
-      const list = columns.map(([name, values]) => [name, typeof text === 'string' ? values[0] : values]);
-      return Object.fromEntries(list) as ListEncoding;
-    }
-    const length = rows[0].ids.length;
-    if (rows.some((r) => r.ids.length !== length)) {
-      throw new ModelcError(
-        'input',
-        'the texts have different lengths; pass `padding: true`, and `truncation: true` to cut long ones',
-      );
-    }
-    const tensors = columns.map(([name, values]) => [
-      name,
-      new Tensor('int64', BigInt64Array.from(values.flat(), BigInt), [rows.length, length]),
-    ]);
-    return Object.fromEntries(tensors) as BatchEncoding;
+    const { truncation, padTo, multiple } = strategiesOf(options, this.model_max_length, this.truncation_side);
+    const special = options.add_special_tokens ?? true;
+    if (padTo !== undefined) this.padId();
+    const rows = texts.map((text, i) =>
+      rowOf(this.engine.encode(requireText(text), pairs && requireText(pairs[i]), special, truncation)),
+    );
+    if (padTo !== undefined) padRows(rows, padTo, multiple, options.padding_side ?? this.padding_side, () => this.padId()); // biome-ignore format: one expression
+    return rows;
   }
 
-  private pad(rows: Encoded[], masks: number[][], atLeast: number): void {
-    const id = this.pad_token_id;
-    const length = Math.max(atLeast, ...rows.map((r) => r.ids.length));
-    if (!Number.isFinite(length)) throw new ModelcError('input', 'padding to max_length needs `max_length`');
-    for (const [i, row] of rows.entries()) {
-      const missing = length - row.ids.length;
-      if (missing === 0) continue;
-      if (id === null) {
-        throw new ModelcError(
-          'input',
-          `${this.where} names no pad_token; set one with tokenizer.set_pad_token(tokenizer.eos_token)`,
-        );
-      }
-      const fill = (list: number[], value: number): void => {
-        const padding = new Array<number>(missing).fill(value);
-        if (this.padding_side === 'left') list.unshift(...padding);
-        else list.push(...padding);
-      };
-      fill(row.ids, id);
-      fill(row.types, 0);
-      fill(masks[i], 0);
-    }
-  }
-
-  /** Makes `token` the padding token. */
-  set_pad_token(token: string | null): void {
-    if (token === null || this.idOf(token) === null) {
-      throw new ModelcError('input', `'${token}' is not a token of ${this.where}, so it cannot be the pad_token`);
-    }
-    Object.assign(this.specials, { pad_token: token });
+  private padId(): number {
+    if (this.pad_token_id !== null) return this.pad_token_id;
+    throw new ModelcError(
+      'input',
+      `${this.where} names no pad_token; set one, for example: tokenizer.pad_token = tokenizer.eos_token`,
+    );
   }
 
   /** Writes tokenizer.json, tokenizer_config.json and, where the template came from one, chat_template.jinja. */
   async save_pretrained(directory: string): Promise<void> {
-    const { padding_side } = this;
-    await writeTokenizer(
-      { ...this.files, config: { ...this.files.config, ...this.specials, padding_side } },
-      directory,
-    );
-  }
-
-  private encodeOne(
-    text: string,
-    pair: string | null,
-    add_special_tokens: boolean,
-    limit: number | null,
-    strategy: 'longest_first' | 'only_first' | 'only_second',
-  ): Encoded {
-    return this.guard(() => {
-      const first = this.inner.tokenize(requireText(text));
-      const second = pair === null ? null : this.inner.tokenize(requireText(pair));
-      const process = (a: string[], b: string[] | null): { tokens: string[]; token_type_ids?: number[] } =>
-        this.inner.post_processor
-          ? this.inner.post_processor(a, b, add_special_tokens)
-          : { tokens: [...a, ...(b ?? [])] };
-      let { tokens, token_type_ids: types } = process(first, second);
-      if (limit !== null && tokens.length > limit) {
-        const [a, b] = this.truncate(first, second, tokens.length - limit, strategy);
-        ({ tokens, token_type_ids: types } = process(a, b));
-      }
-      // A token without an id is text that the vocabulary cannot say and has no unknown token for: it vanishes.
-      const unknown = this.unk_token_id;
-      const kept = tokens.flatMap((token, i) => {
-        const id = this.inner.token_to_id(token) ?? unknown;
-        return id === null ? [] : [{ id, type: types?.[i] ?? 0 }];
-      });
-      return { ids: kept.map((k) => k.id), types: kept.map((k) => k.type) };
-    });
-  }
-
-  private truncate(
-    first: string[],
-    second: string[] | null,
-    excess: number,
-    strategy: 'longest_first' | 'only_first' | 'only_second',
-  ): [string[], string[] | null] {
-    let [a, b] = [first.length, second?.length ?? 0];
-    for (let left = excess; left > 0 && a + b > 0; left--) {
-      const takeSecond =
-        second !== null && (strategy === 'only_second' || (strategy === 'longest_first' && b >= a && b > 0));
-      if (takeSecond ? b === 0 : a === 0) {
-        throw new ModelcError(
-          'input',
-          `truncation '${strategy}' cannot remove ${excess} tokens; use 'longest_first' or a larger max_length`,
-        );
-      }
-      if (takeSecond) b--;
-      else a--;
-    }
-    const cut = (list: string[], n: number): string[] =>
-      this.truncation_side === 'right' ? list.slice(0, n) : list.slice(list.length - n);
-    return [cut(first, a), second && cut(second, b)];
+    const { padding_side, truncation_side } = this;
+    const config = { ...this.setup.savedConfig(this.specials), padding_side, truncation_side };
+    await writeTokenizer({ ...this.files, tokenizer: this.setup.savedTokenizer(), config }, directory);
   }
 
   /**
@@ -318,14 +205,17 @@ export class TextTokenizer {
       return_tensor = true,
       return_dict = true,
       tokenizer_kwargs = {},
+      return_tensors = null,
+      return_assistant_tokens_mask = false,
       ...variables
     } = options;
+    checkOptions('apply_chat_template', { return_tensors, return_assistant_tokens_mask }, [], chatUnserved);
     const template = this.templateOf(chat_template, tools !== null);
     const isBatch = Array.isArray(conversation[0]);
     const chats = (isBatch ? conversation : [conversation]) as readonly (readonly Message[])[];
     const settings = { tools, documents, add_generation_prompt, continue_final_message };
     const prompts = chats.map((chat) =>
-      renderChat(template, this.where, chat, settings, { ...this.specials, ...variables }),
+      renderChat(template, this.where, chat, settings, { ...this.special_tokens_map, ...variables }),
     );
     const text = isBatch ? prompts : prompts[0];
     if (!tokenize) return text;
@@ -347,45 +237,67 @@ export class TextTokenizer {
     }
     return template;
   }
-
-  /** Errors of the tokenizer library, which come from what is in the file, as errors that name the file. */
-  private guard<T>(work: () => T): T {
-    try {
-      return work();
-    } catch (cause) {
-      if (cause instanceof ModelcError) throw cause;
-      throw malformed(this.where, cause);
-    }
-  }
 }
 
-/** A special token in a config: its text, or an AddedToken's. */
-function tokenText(value: unknown): string | undefined {
-  if (typeof value === 'string') return value;
-  if (typeof value === 'object' && value !== null && 'content' in value && typeof value.content === 'string') {
-    return value.content;
-  }
-  return undefined;
+function maxLength(config: Fields): number {
+  const limit = config.value.model_max_length ?? config.value.max_len ?? unlimited;
+  if (typeof limit !== 'number') return config.fail('model_max_length', 'a number');
+  return limit < unlimited ? limit : Number.POSITIVE_INFINITY;
 }
+
+const flagOf = (config: Fields, name: string): boolean => config.has(name) && config.boolean(name);
+
+/** What Python calls cleaning up: spaces before marks and endings go. */
+const cleanedUp = (text: string): string =>
+  text
+    .replaceAll(' .', '.')
+    .replaceAll(' ?', '?')
+    .replaceAll(' !', '!')
+    .replaceAll(' ,', ',')
+    .replaceAll(" ' ", "'")
+    .replaceAll(" n't", "n't")
+    .replaceAll(" 'm", "'m")
+    .replaceAll(" 's", "'s")
+    .replaceAll(" 've", "'ve")
+    .replaceAll(" 're", "'re");
 
 function requireText(text: unknown): string {
-  if (typeof text === 'string') return text;
-  throw new ModelcError('input', `a text must be a string, but is ${text === null ? 'null' : typeof text}`);
+  if (typeof text !== 'string') throw new ModelcError('input', `a text must be a string, but is ${shown(text)}`);
+  if (!/[\uD800-\uDFFF]/u.test(text)) return text;
+  throw new ModelcError('input', 'a text has half of a surrogate pair, which is no character; cut texts between characters'); // biome-ignore format: one expression
 }
 
-function requireList(texts: unknown): readonly string[] {
+function requireList(texts: unknown, what: string): readonly string[] {
   if (Array.isArray(texts)) return texts;
-  throw new ModelcError(
-    'input',
-    `a text must be a string or an array of strings, but is ${texts === null ? 'null' : typeof texts}`,
-  );
+  throw new ModelcError('input', `${what} must be a string or an array of strings, but is ${shown(texts)}`);
 }
 
-function idsOf(ids: Ids): number[] {
-  const list = ids instanceof Tensor ? ids.data : ids;
-  return Array.from(list as ArrayLike<number | bigint>, (id) => {
-    const n = Number(id);
-    if (!Number.isInteger(n) || n < 0) throw new ModelcError('input', `${String(id)} is not a token id`);
+/** The second texts; an empty one beside one text is none. */
+function pairsOf(
+  given: TokenizeOptions['text_pair'],
+  texts: readonly string[],
+  isOne: boolean,
+): readonly string[] | null {
+  if (given === undefined || given === null || (isOne && given === '')) return null;
+  const pairs = typeof given === 'string' ? [given] : requireList(given, 'text_pair');
+  if (pairs.length === texts.length) return pairs;
+  throw new ModelcError('input', `text_pair has ${pairs.length} texts, but text has ${texts.length}`);
+}
+
+function idsOf(ids: unknown): number[] {
+  if (ids instanceof Tensor && ids.dims.slice(0, -1).some((n) => n !== 1)) {
+    throw new ModelcError('input', `decode takes one row of ids, but the tensor has ${ids.dims.length} axes; use batch_decode`); // biome-ignore format: one expression
+  }
+  const list = ids instanceof Tensor ? ids.data : typeof ids === 'number' || typeof ids === 'bigint' ? [ids] : ids;
+  if (!Array.isArray(list) && !ArrayBuffer.isView(list)) {
+    throw new ModelcError('input', `decode takes ids of tokens, not ${shown(ids)}`);
+  }
+  return Array.from(list as ArrayLike<unknown>, (id) => {
+    const n = typeof id === 'number' || typeof id === 'bigint' ? Number(id) : Number.NaN;
+    if (!Number.isSafeInteger(n) || n < 0) {
+      const rows = Array.isArray(id) ? '; for several rows use batch_decode' : '';
+      throw new ModelcError('input', `${Array.isArray(id) ? 'a list' : String(id)} is not a token id${rows}`);
+    }
     return n;
   });
 }

@@ -10,7 +10,7 @@ export function writeTokenizer(files: TokenizerFiles, directory: string): Promis
     await writeJson(`${partial}/tokenizer.json`, tokenizer);
     await writeJson(`${partial}/tokenizer_config.json`, config);
     const template = chatTemplates.default;
-    if (template !== undefined && config.chat_template === undefined) {
+    if (template !== undefined && template !== config.chat_template) {
       await (await nodeFiles()).writeFile(`${partial}/chat_template.jinja`, template);
     }
   });

@@ -202,7 +202,7 @@ export function padId(tokenizer: PadTokenizer): number {
   if (tokenizer.pad_token_id !== null) return tokenizer.pad_token_id;
   throw new ModelcError(
     'input',
-    'the examples differ in length and the tokenizer has no pad token; set one with tokenizer.set_pad_token(tokenizer.eos_token)',
+    'the examples differ in length and the tokenizer has no pad token; set one, for example: tokenizer.pad_token = tokenizer.eos_token',
   );
 }
 
