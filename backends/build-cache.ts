@@ -2,7 +2,7 @@
 // carries a digest of the binary and of the entry's name that is checked on every use: killing the process at any time,
 // damaging files or exchanging them costs a recompilation at worst. Code that others may have put there is not run (see
 // trust.ts): a folder of this process alone takes the cache's place then.
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { accessSync, constants, rmSync, statSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, rename, writeFile } from 'node:fs/promises';
@@ -179,22 +179,37 @@ export interface RunResult {
   readonly output: string;
 }
 
+const running = new Set<ChildProcess>();
+let isStopped = false;
+
+/** Ends the compilers that are at work, and has none begin any more: the process is about to end. */
+export function stopCompilers(): void {
+  isStopped = true;
+  for (const child of running) child.kill();
+}
+
 /** Runs a compiler, in `cwd` and with its temporary files there: they go with the folder, whatever ends it. */
 export function runCommand(command: string, args: readonly string[], cwd?: string): Promise<RunResult> {
+  if (isStopped) return Promise.resolve({ code: -1, output: 'stopped' });
   return new Promise((resolve) => {
     const child = spawn(command, args, {
       cwd,
       env: { ...process.env, LC_ALL: 'C', ...(cwd === undefined ? {} : { TMPDIR: cwd }) },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    running.add(child);
     let output = '';
     const collect = (data: Buffer): void => {
       if (output.length < 2 ** 20) output += data.toString();
     };
     child.stdout.on('data', collect);
     child.stderr.on('data', collect);
-    child.on('error', (error) => resolve({ code: -1, output: error.message }));
-    child.on('close', (code, signal) => resolve({ code: code ?? -1, output: output || `killed by ${signal}` }));
+    const end = (result: RunResult): void => {
+      running.delete(child);
+      resolve(result);
+    };
+    child.on('error', (error) => end({ code: -1, output: error.message }));
+    child.on('close', (code, signal) => end({ code: code ?? -1, output: output || `killed by ${signal}` }));
   });
 }
 

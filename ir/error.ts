@@ -9,8 +9,7 @@ export type ErrorCode =
   | 'input' // bad arguments of a call: shapes, lengths, option values
   | 'toolchain' // no C compiler, a failed native build, an unwritable cache folder
   | 'unsupported' // a valid request that this build cannot serve
-  | 'network' // a download that broke; trying again goes on where it ended
-  | 'aborted'; // the user's AbortSignal fired
+  | 'network'; // a download that broke; trying again goes on where it ended
 
 /** Characters that a message has at most: a few lines; what compilers and typing rules say may be longer. */
 const limits: Readonly<Partial<Record<ErrorCode, number>>> = { type: 4000, toolchain: 4000 };

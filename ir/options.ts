@@ -9,8 +9,19 @@ export function nearestName(name: string, names: readonly string[]): string | un
   const same = names.find((known) => plain(known) === plain(name));
   if (same !== undefined) return same;
   const found = closest(name, [...names]);
-  return distance(name, found) <= Math.max(1, Math.floor(name.length / 3)) ? found : undefined;
+  if (distance(name, found) <= Math.max(1, Math.floor(name.length / 3))) return found;
+  // `max_tokens` is nearest to `max_new_tokens`: the shortest name that has all of its words
+  const words = wordsOf(name);
+  if (words.length < 2) return undefined;
+  const holding = names.filter((known) => words.every((word) => wordsOf(known).includes(word)));
+  return holding.sort((a, b) => a.length - b.length)[0];
 }
+
+const wordsOf = (name: string): string[] =>
+  name
+    .replaceAll(/([a-z])([A-Z])/g, '$1_$2')
+    .toLowerCase()
+    .split(/[_-]/);
 
 /** ' Did you mean `padding`?', or '' if no name is near. */
 export function suggestion(name: string, names: readonly string[]): string {

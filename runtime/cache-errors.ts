@@ -1,5 +1,9 @@
-// The messages about room in a cache that every kind of session gives.
+// The messages that every kind of session gives: about room in a cache, and about use after its end.
 import { ModelcError } from '../ir/error.ts';
+
+export function checkOpen(disposed: boolean): void {
+  if (disposed) throw new ModelcError('input', 'the model has been disposed; load it again');
+}
 
 export function checkRoom(length: number, added: number, capacity: number): void {
   if (length + added > capacity) {
@@ -10,18 +14,21 @@ export function checkRoom(length: number, added: number, capacity: number): void
   }
 }
 
+export function checkBatch(batch: number, limit: number): void {
+  if (Number.isInteger(batch) && batch >= 1 && batch <= limit) return;
+  throw new ModelcError(
+    'input',
+    `a batch of ${batch} rows was asked for, but the model is compiled for 1 to ${limit}; load it with max_batch: ${batch}`,
+  );
+}
+
 /** Checks the arguments of `createState`; returns the capacity that a session with these limits gives. */
 export function checkState(
   batch: number,
   capacity: number,
   limits: { readonly batch: number; readonly length: number; readonly fixedLength: boolean },
 ): number {
-  if (!(Number.isInteger(batch) && batch >= 1 && batch <= limits.batch)) {
-    throw new ModelcError(
-      'input',
-      `a batch of ${batch} rows was asked for, but the model is compiled for 1 to ${limits.batch}; load it with max_batch: ${batch}`,
-    );
-  }
+  checkBatch(batch, limits.batch);
   if (!(Number.isInteger(capacity) && capacity >= 1 && capacity <= limits.length)) {
     throw new ModelcError(
       'input',

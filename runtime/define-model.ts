@@ -3,10 +3,10 @@
 import { basename, dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ModelcError } from '../ir/error.ts';
+import { checkOptions } from '../ir/options.ts';
 import type { Model } from './artifact/api.ts';
 import { lazyModel } from './artifact/lazy-model.ts';
 import { type DeviceName, deviceNames } from './devices.ts';
-import { throwIfAborted } from './generation/decoder.ts';
 import { AutoModelForCausalLM, type LoadOptions } from './models.ts';
 import { AutoTokenizer } from './tokenization/index.ts';
 
@@ -50,7 +50,7 @@ export function defineModel(definition: ModelDefinition): Model {
   const file = callerOf(defineModel);
   const model = lazyModel(async ({ signal, progress_callback }) => {
     const { folder, target = 'cpu', options } = compilation(definition, file);
-    throwIfAborted(signal, 'loading');
+    signal?.throwIfAborted();
     const [tokenizer, causal] = await Promise.all([
       AutoTokenizer.from_pretrained(folder),
       AutoModelForCausalLM.from_pretrained(folder, { ...options, target }),
@@ -91,11 +91,8 @@ function check(definition: ModelDefinition): void {
   if (typeof definition !== 'object' || definition === null) {
     fail("defineModel() takes an object such as { checkpoint: './folder' }");
   }
+  checkOptions('defineModel()', definition, Object.keys(fields));
   const { checkpoint, target } = definition;
-  const unknown = Object.keys(definition).find((name) => !Object.hasOwn(fields, name));
-  if (unknown !== undefined) {
-    fail(`defineModel() does not know the option \`${unknown}\`; it takes ${Object.keys(fields).join(', ')}`);
-  }
   const isFolder = checkpoint instanceof URL ? checkpoint.protocol === 'file:' : typeof checkpoint === 'string';
   if (!isFolder) fail('`checkpoint` of defineModel() must be the path or the file: URL of a folder');
   if (target !== undefined && !deviceNames.includes(target)) {

@@ -8,13 +8,14 @@ export { AutoModelForCausalLM, type LoadOptions } from './models.ts';
 export * from './peft/index.ts';
 export {
   type PipelineOptions,
-  pipeline,
   type Pipelines,
+  pipeline,
   supportedTasks,
   type Task,
   type TextGenerationPipeline,
 } from './pipelines/index.ts';
-export type { Chat, GeneratedIds, GeneratedText, TextGenerationOptions } from './pipelines/text-generation.ts';
+export type { Chat, GeneratedIds, GeneratedText, TextGenerator } from './pipelines/text-generation.ts';
+export type { TextGenerationOptions } from './pipelines/text-generation-options.ts';
 export { AutoModelForSeq2SeqLM, type Seq2SeqLoadOptions } from './seq2seq-models.ts';
 export type {
   Column,

@@ -59,9 +59,9 @@ export function count(name: string, value: number): number {
 export function generationConfigOf(checkpoint: Checkpoint): GenerationConfig {
   const path = `${checkpoint.dir}/generation_config.json`;
   if (Object.keys(checkpoint.generationConfig).length > 0) {
-    return GenerationConfig.parse(JSON.stringify(checkpoint.generationConfig), path);
+    return GenerationConfig.fromFile(checkpoint.generationConfig, path);
   }
-  return GenerationConfig.from_model_config(checkpoint.config);
+  return GenerationConfig.from_model_config(checkpoint.config, `${checkpoint.dir}/config.json`);
 }
 
 const dtypeNames: Readonly<Record<string, string>> = {
@@ -264,9 +264,10 @@ export class AutoModelForCausalLM {
 
 /** An opened model, ready to generate. `device`: the target's device, when it is open already. */
 export async function loadModel(opened: OpenedModel, target: TargetName, device?: Device): Promise<PreTrainedModel> {
-  const session = await openSession(opened, target, device);
   const { checkpoint, info } = opened;
-  const model = createModel(session, info, checkpoint.config, generationConfigOf(checkpoint));
+  const generationConfig = generationConfigOf(checkpoint);
+  const session = await openSession(opened, target, device);
+  const model = createModel(session, info, checkpoint.config, generationConfig);
   sources.set(model, { opened, target, ...(device ? { device } : {}) });
   model.trainable = trainableOf(opened, model, target, device);
   return model;

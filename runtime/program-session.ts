@@ -5,7 +5,7 @@
 import type { DType } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import { carriedPrefix, type Plan, type PlanTensor, type Program } from '../ir/program.ts';
-import { checkRoom, checkState } from './cache-errors.ts';
+import { checkOpen, checkRoom, checkState } from './cache-errors.ts';
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from './device.ts';
 import { bytesOf, storeNumbers, viewOf } from './host-tensor.ts';
 import { evalDim, evalShape, solveDims } from './plan-dims.ts';
@@ -127,7 +127,7 @@ export class ProgramSession implements Session {
   }
 
   createState(batch: number, capacity: number, sizes: Readonly<Record<string, number>> = {}): ProgramState {
-    this.checkOpen();
+    checkOpen(this.disposed);
     const room = checkState(batch, capacity, this.limits);
     return new ProgramState(this.device, this.program.states, { ...sizes, batch, capacity: room });
   }
@@ -160,7 +160,7 @@ export class ProgramSession implements Session {
     try {
       const prepared = await this.enqueue(() => this.prepare(entry, inputs, state, buffers));
       const submit: PreparedRuns['submit'] = (runs) => {
-        this.checkOpen();
+        checkOpen(this.disposed);
         const results = loaded.repeat!(entry, prepared.bindings, runs);
         this.submitted = results[results.length - 1];
         return results;
@@ -195,7 +195,7 @@ export class ProgramSession implements Session {
     state: State | undefined,
     buffers: RunBuffers,
   ): Promise<Prepared> {
-    this.checkOpen();
+    checkOpen(this.disposed);
     const part = await this.part(entry);
     const plan = part.program.entries[entry];
     const own = part.program.states.length > 0 ? ownState(state) : undefined;
@@ -247,10 +247,6 @@ export class ProgramSession implements Session {
       'unsupported',
       `the program has no entry '${entry}', it has ${[...this.entries.keys()].join(', ')}; compile the model with it`,
     );
-  }
-
-  private checkOpen(): void {
-    if (this.disposed) throw new ModelcError('input', 'the model has been disposed; load it again');
   }
 
   /** Frees code and memory once the runs under way have ended. */

@@ -6,7 +6,7 @@ import { type EvalOutput, evaluate } from '../ir/eval.ts';
 import { dimVars, type Graph, type Node } from '../ir/graph.ts';
 import { type NdArray, ndarray, sizeOf } from '../ir/ndarray.ts';
 import type { DType } from '../ir/dtype.ts';
-import { checkRoom, checkRows, checkState } from './cache-errors.ts';
+import { checkOpen, checkRoom, checkRows, checkState } from './cache-errors.ts';
 import { fromNdArray, toNdArray } from './host-tensor.ts';
 import { repeatByHost } from './repeat.ts';
 import type { HostTensor, RepeatOptions, Session, SessionLimits, State } from './session.ts';
@@ -42,6 +42,7 @@ export class ReferenceSession implements Session {
   private readonly entries = new Map<string, Promise<Entry>>();
   private readonly weights = new Map<string, Promise<NdArray>>();
   private queue: Promise<unknown> = Promise.resolve();
+  private disposed = false;
 
   constructor(options: ReferenceOptions) {
     this.options = options;
@@ -49,6 +50,7 @@ export class ReferenceSession implements Session {
   }
 
   createState(batch: number, capacity: number, sizes: Readonly<Record<string, number>> = {}): ReferenceState {
+    checkOpen(this.disposed);
     const room = checkState(batch, capacity, this.limits);
     const { graph } = this.options.trace('prefill');
     return new ReferenceState(paramsOf(graph, 'state'), { ...sizes, batch, capacity: room });
@@ -86,6 +88,7 @@ export class ReferenceSession implements Session {
   ): Promise<Record<string, HostTensor>> {
     // Evaluation blocks; timers and abort signals get their turn between runs.
     await new Promise<void>((resolve) => setImmediate(resolve));
+    checkOpen(this.disposed);
     const { graph, fixed } = await this.entry(name);
     const params = new Map<string, NdArray>(fixed);
     for (const param of paramsOf(graph, 'input')) {
@@ -133,6 +136,7 @@ export class ReferenceSession implements Session {
   }
 
   dispose(): void {
+    this.disposed = true;
     this.entries.clear();
     this.weights.clear();
   }

@@ -135,8 +135,9 @@ export async function openSeq2Seq(opened: OpenedSeq2Seq): Promise<Seq2SeqModel> 
   const { task, vocabSize, maxPositions: maxPositionEmbeddings = Number.POSITIVE_INFINITY, start } = model;
   const { inputs, labels } = task;
   const info = { inputs, labels, vocabSize, maxPositionEmbeddings, start, maxSource: limits.source };
+  const generationConfig = generationConfigOf(checkpoint);
   const session = await openSession(opened);
-  const made = createSeq2SeqModel(session, info, checkpoint.config, generationConfigOf(checkpoint));
+  const made = createSeq2SeqModel(session, info, checkpoint.config, generationConfig);
   sources.set(made, opened);
   made.trainable = trainableOf(opened, made);
   return made;

@@ -245,7 +245,7 @@ describe('a download', () => {
       return body;
     };
     const { error } = await download({ store, signal: stop.signal });
-    expect(error).toMatchObject({ code: 'aborted' });
+    expect(error).toMatchObject({ name: 'AbortError' });
     expect(store.chunks.size).toBeGreaterThan(1);
     expect(server.requests.length).toBeLessThan(14);
   });

@@ -46,12 +46,12 @@ describe('GenerationConfig', () => {
     expect(() => new GenerationConfig({ early_stopping: 'sometimes' as 'never' })).toThrow(/early_stopping/);
     expect(() => new GenerationConfig({ max_new_tokens: 0 })).toThrow(/greater than 0/);
     expect(() => new GenerationConfig({ num_return_sequences: 2 })).toThrow(/num_return_sequences/);
-    expect(() => new GenerationConfig({ streamer: null })).toThrow(/argument of generate/);
+    expect(() => new GenerationConfig({ streamer: null } as object)).toThrow(/argument of generate/);
     expect(() => GenerationConfig.parse('{', 'x.json')).toThrow(/x\.json is not valid JSON/);
   });
 
   test('keeps entries that it does not know', () => {
-    const config = new GenerationConfig({ no_timestamps_token_id: 7, _from_model_config: true });
+    const config = GenerationConfig.fromFile({ no_timestamps_token_id: 7, _from_model_config: true }, 'x.json');
     expect(config.to_diff_dict()).toEqual({ no_timestamps_token_id: 7 });
   });
 });
@@ -116,9 +116,9 @@ describe.skipIf(!hasMaterial).each(['reference', 'cpu'] as const)('against trans
     expect(rowsOf(chunked)).toEqual(want);
     const fixed = { cache_implementation: 'static', max_cache_len: 26 } as const;
     expect(rowsOf(await model.generate({ input_ids, attention_mask, max_new_tokens: 6, ...fixed }))).toEqual(want);
-    await expect(model.generate({ input_ids, attention_mask, max_new_tokens: 7, ...fixed })).rejects.toThrow(
-      /max_cache_len/,
-    );
+    // A size that is too small is room for other calls, and no bound.
+    const longer = await model.generate({ input_ids, attention_mask, max_new_tokens: 7, ...fixed });
+    expect(longer.dims[1]).toBe(input_ids[0].length + 7);
   });
 
   test('a cache continues where the last call ended', async () => {
@@ -163,7 +163,7 @@ describe.skipIf(!hasMaterial).each(['reference', 'cpu'] as const)('against trans
     stopper.interrupt();
     expect((await model.generate({ input_ids, stopping_criteria: [stopper] })).dims[1]).toBe(input_ids[0].length + 1);
     const aborted = model.generate({ input_ids, signal: AbortSignal.abort() });
-    await expect(aborted).rejects.toMatchObject({ code: 'aborted' });
+    await expect(aborted).rejects.toMatchObject({ name: 'AbortError' });
   });
 
   test('streams ids and text', async () => {

@@ -13,6 +13,8 @@ describe('options of a call', () => {
     expect(check({ maxLength: 3 })).toThrow('did you mean `max_length`?');
     expect(check({ zzz: 1 })).toThrow('load() does not know the option `zzz`; it takes padding, max_length');
     expect(check({ constructor: 1 })).toThrow(ModelcError);
+    const call = () => checkOptions('generate()', { max_tokens: 5 }, ['max_time', 'max_new_tokens', 'max_length']);
+    expect(call).toThrow('generate() does not know the option `max_tokens`; did you mean `max_new_tokens`?');
   });
   it('are refused where they are known and not served, unless they ask for nothing', () => {
     expect(check({ stride: 2 })).toThrow('load() does not serve the option `stride`');

@@ -11,6 +11,10 @@ export const buildRuntime = (): Promise<string> => compileNative(runtimeSource, 
 /** The path of a program's kernels, and their C source. */
 export async function buildProgram(program: Program): Promise<{ binary: string; source: string }> {
   const { source, units } = printProgram(program);
-  const binary = await compileNative(source, { flags: isaOf(program.target.features).flags, units });
+  const binary = await compileNative(source, {
+    flags: isaOf(program.target.features).flags,
+    units,
+    kernels: program.kernels.length,
+  });
   return { binary, source };
 }

@@ -5,6 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
 import { cachedBuild, checkBuild, type Command, findCommand, inParallel, runCommand } from '../build-cache.ts';
+import { reportBuild } from '../build-progress.ts';
 
 export { cacheFolder } from '../build-cache.ts';
 
@@ -13,6 +14,8 @@ export interface CompileOptions {
   readonly flags: readonly string[];
   /** Compile the source this many times in parallel, with -DUNIT=0, 1, …, and link the results. */
   readonly units?: number;
+  /** Kernels in it, for reports of progress. */
+  readonly kernels?: number;
   /** The source includes <node_api.h>. */
   readonly nodeApi?: boolean;
 }
@@ -54,7 +57,7 @@ export async function compileNative(source: string, options: CompileOptions): Pr
   const identity = { source, flags: [...commonFlags, ...options.flags, ...linkFlags], units, headerVersion, compiler };
   return cachedBuild(identity, binaryName, async (folder, logFile) => {
     await writeFile(path.join(folder, 'kernels.c'), source);
-    await build(folder, flags, units, compiler, logFile);
+    await build(folder, flags, units, compiler, logFile, reportBuild(options.kernels ?? 0, units));
   });
 }
 
@@ -64,6 +67,7 @@ async function build(
   units: number,
   compiler: Compiler,
   logFile: string,
+  ended: () => void,
 ): Promise<void> {
   const run = async (args: readonly string[]): Promise<void> => {
     // flags of CC come last, where they hold against ours
@@ -72,10 +76,14 @@ async function build(
   };
   if (units === 1) {
     await run([...flags, 'kernels.c', '-o', binaryName, ...linkFlags]);
+    ended();
     return;
   }
   const objects = Array.from({ length: units }, (_, i) => `unit${i}.o`);
-  await inParallel(objects, (object, i) => run([...flags, `-DUNIT=${i}`, '-c', 'kernels.c', '-o', object]));
+  await inParallel(objects, async (object, i) => {
+    await run([...flags, `-DUNIT=${i}`, '-c', 'kernels.c', '-o', object]);
+    ended();
+  });
   await run([...objects, '-o', binaryName, ...linkFlags]);
   await Promise.all(objects.map((o) => rm(path.join(folder, o))));
 }

@@ -39,7 +39,7 @@ export const buildBinding = (): Promise<string> => compileNative(bindingSource, 
 
 /** The path of a program's device code. */
 export const buildProgram = (program: Program, toolchain: Toolchain = nvcc): Promise<string> =>
-  toolchain.compile(printProgram(program), architectureOf(program.target.features).name);
+  toolchain.compile(printProgram(program), architectureOf(program.target.features).name, program.kernels.length);
 
 const messageOf = (e: unknown): string => (e instanceof Error ? e.message : String(e));
 const codeOf = (e: unknown): string => (e instanceof Error && 'code' in e ? String(e.code) : '');

@@ -5,12 +5,13 @@ import path from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { ModelcError } from '../../ir/error.ts';
 import { cachedBuild, checkBuild, type Command, findCommand, inParallel, runCommand } from '../build-cache.ts';
+import { reportBuild } from '../build-progress.ts';
 import { type Architecture, architectureOf } from './target.ts';
 
 /** How source becomes an image that the driver loads. */
 export interface Toolchain {
-  /** The path of a bundle of images, one for each source. */
-  compile(sources: readonly string[], architecture: Architecture['name']): Promise<string>;
+  /** The path of a bundle of images, one for each source. `kernels` are in them, for reports of progress. */
+  compile(sources: readonly string[], architecture: Architecture['name'], kernels?: number): Promise<string>;
 }
 
 // Warnings are errors, but for those that say only that code was generated: an unused variable or function, a comparison
@@ -33,15 +34,17 @@ interface Compiler extends Command {
 const compilers = new Map<string, Promise<Compiler>>();
 
 const toolchain = (find: () => Promise<Compiler>, optimization: readonly string[] = ['-O3']): Toolchain => ({
-  async compile(sources, architecture) {
+  async compile(sources, architecture, kernels = 0) {
     const compiler = await find();
     const all = [...optimization, ...warnings, ...codeFlags(architecture)];
     return cachedBuild({ sources, flags: all, compiler, form: 'gzip' }, 'kernels.cubin', async (folder, logFile) => {
+      const ended = reportBuild(kernels, sources.length);
       await inParallel(sources, async (source, i) => {
         await writeFile(path.join(folder, `kernels${i}.cu`), source);
         const args = [...all, `kernels${i}.cu`, '-o', `kernels${i}.bin`, ...compiler.args];
         const result = await runCommand(compiler.command, args, folder);
         await checkBuild(result, `the CUDA compiler ${compiler.command}`, logFile);
+        ended();
       });
       await bundle(folder, sources.length, 'kernels.cubin');
     });

@@ -104,8 +104,8 @@ export function formatBytes(bytes: number): string {
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** Whether an artifact was told to stop; its errors have codes. */
-export const isAbort = (error: unknown): boolean => codeOf(error) === 'aborted';
+/** Whether an artifact was told to stop. */
+export const isAbort = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError';
 
 /** The code of an artifact's error. */
 export const codeOf = (error: unknown): unknown => (error instanceof Error && 'code' in error ? error.code : undefined);

@@ -7,7 +7,7 @@ import type { Dim } from '../../ir/dim.ts';
 import { dimSub } from '../../ir/dim.ts';
 import { type Cache, KVCache } from './cache.ts';
 import type { Module, WeightResolver } from './module.ts';
-import { largest, sampleTokens } from './sampling.ts';
+import { mostLikely, sampleTokens } from './sampling.ts';
 import { samplingParameters } from './sampling-inputs.ts';
 import type { Tensor } from './tensor.ts';
 import { type Traced, trace } from './trace.ts';
@@ -58,9 +58,9 @@ export interface CausalLimits {
 
 /**
  * Graph of an entry. Results: prefill and decode `logits` f32 [batch, vocab] of the last position and `next_token`
- * i32 [batch], the most likely one; decode_sample `next_token`, drawn as sampling.ts says by its inputs `sampling` f32 [4]
- * and `uniform` f32 [batch]; forward `logits` f32 [batch, seq, vocab] and `hidden_states.{i}`, those of
- * the model, the last one after the final norm.
+ * i32 [batch], the most likely one, -1 where scores are not finite; decode_sample `next_token`, drawn as sampling.ts says
+ * by its inputs `sampling` f32 [4] and `uniform` f32 [batch]; forward `logits` f32 [batch, seq, vocab] and
+ * `hidden_states.{i}`, those of the model, the last one after the final norm.
  */
 export function traceCausalLM(
   model: CausalModel,
@@ -88,7 +88,7 @@ export function traceCausalLM(
       case 'decode': {
         const logits = nextLogits();
         t.result('logits', logits);
-        t.result('next_token', largest(logits, 1).squeeze(1));
+        t.result('next_token', mostLikely(logits));
         return;
       }
       case 'decode_sample': {

@@ -36,7 +36,22 @@ function bestParts(n: number, k: number): number {
   return best;
 }
 
-/** The token of each row, i32 [batch]. `logits` f32 [batch, vocab]; `sampling` f32 [4]; `uniform` f32 [batch], in [0, 1). */
+/** The most likely token of each row, i32 [batch]; -1 in rows whose scores are not finite. `logits` f32 [batch, vocab]. */
+export function mostLikely(logits: Tensor): Tensor {
+  const position = largest(logits, 1);
+  return ifFinite(takeRows(logits, position), position).squeeze(1);
+}
+
+/**
+ * `tokens` where the largest scores of their rows, of the same shape, are numbers, else -1. NaN is the largest score where
+ * there is one, so that this costs no look at the others.
+ */
+const ifFinite = (best: Tensor, tokens: Tensor): Tensor => where(best.abs().le(dtypeInfo.f32.max), tokens, -1);
+
+/**
+ * The token of each row, i32 [batch]; -1 in rows whose scores are not finite. `logits` f32 [batch, vocab]; `sampling` f32 [4]; `uniform` f32 [batch],
+ * in [0, 1).
+ */
 export function sampleTokens(logits: Tensor, sampling: Tensor, uniform: Tensor): Tensor {
   const vocab = dimConst(logits.shape[1]);
   if (vocab === undefined) throw new ModelcError('type', 'the size of a vocabulary is a number');
@@ -62,5 +77,6 @@ export function sampleTokens(logits: Tensor, sampling: Tensor, uniform: Tensor):
   const picked = upTo.gt(upTo.max(-1, true).mul(uniform.unsqueeze(1)));
   const isKept = weights.gt(0);
   const lastKept = where(isKept, positions, 0).max(-1); // rounding may leave a crumb beyond the last one
-  return where(picked.and(isKept), positions, vocab).min(-1).minimum(lastKept);
+  const token = where(picked.and(isKept), positions, vocab).min(-1).minimum(lastKept);
+  return ifFinite(first.squeeze(1), token);
 }

@@ -7,7 +7,7 @@ import { dimSub } from '../../ir/dim.ts';
 import { type Cache, KVCache, NoCache } from './cache.ts';
 import { crossEntropy } from './losses.ts';
 import type { Module, WeightResolver } from './module.ts';
-import { largest, sampleTokens } from './sampling.ts';
+import { mostLikely, sampleTokens } from './sampling.ts';
 import { samplingParameters } from './sampling-inputs.ts';
 import { type SequenceTask, type ShiftedColumn, tensorOf } from './sequence-task.ts';
 import { full, type Tensor } from './tensor.ts';
@@ -167,6 +167,6 @@ export function traceSeq2Seq(
       return;
     }
     t.result('logits', logits);
-    t.result('next_token', largest(logits, 1).squeeze(1));
+    t.result('next_token', mostLikely(logits));
   });
 }

@@ -7,7 +7,7 @@ declare global {
 }
 
 /** Why something failed: programs branch on it, people read the message. */
-export type ErrorCode = 'type' | 'parse' | 'checkpoint' | 'input' | 'toolchain' | 'unsupported' | 'network' | 'aborted';
+export type ErrorCode = 'type' | 'parse' | 'checkpoint' | 'input' | 'toolchain' | 'unsupported' | 'network';
 
 /** Everything that an artifact throws on purpose. */
 export declare class ModelcError extends Error {
@@ -48,7 +48,7 @@ export interface GenerateOptions {
   token_callback_function?: (ids: number[]) => void;
   /** Tokens that a GPU computes before it is asked for more (default 1); they arrive together, and spare the host work. */
   tokens_per_submit?: number;
-  /** Ends the generation early; it then throws a ModelcError with code 'aborted'. */
+  /** Ends the generation early; it then throws the signal's reason, by default a DOMException named AbortError. */
   signal?: AbortSignal;
 }
 
@@ -131,7 +131,7 @@ export type ProgressInfo = FileProgress | ProgressWarning;
 export interface LoadOptions {
   /** Called as loading goes on. */
   progress_callback?: (info: ProgressInfo) => void;
-  /** Ends loading early; load() then throws a ModelcError with code 'aborted'. What was downloaded stays in the cache. */
+  /** Ends loading early; load() then throws the signal's reason. What was downloaded stays in the cache. */
   signal?: AbortSignal;
   /** Keep downloaded weights in the browser's storage (default true), so that the next load() need not fetch them. */
   cache?: boolean;
@@ -145,7 +145,7 @@ export interface LoadOptions {
 /**
  * Checks that this machine can run the artifact, before anything large is read, and loads its weights. Throws ModelcError
  * 'unsupported' when the machine does not fit, 'checkpoint' when files are missing or damaged, 'network' when a download
- * breaks (load() again goes on where it ended), 'aborted' when the signal fires.
+ * breaks (load() again goes on where it ended), and the signal's reason when it fires.
  */
 export declare function load(options?: LoadOptions): Promise<Model>;
 

@@ -1,7 +1,12 @@
 // The Model that apps hold: one that is opened at its first use. What opens it differs, a compiled artifact or a
 // definition that is compiled in this process; how text is generated does not.
 import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
+import { type GenerateOptions, generateNames, unservedArguments } from '../generation/arguments.ts';
 import type { PreTrainedModel } from '../generation/model.ts';
+import { shownValue } from '../generation/parameters.ts';
+import type { BaseStreamer } from '../generation/streamers.ts';
+import type { Tensor } from '../tensor.ts';
 import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
 import type * as api from './api.ts';
 import { Pieces } from './pieces.ts';
@@ -44,6 +49,7 @@ class Generation implements api.Generation {
   }
 
   private async start(stop?: AbortSignal): Promise<{ pieces: Pieces; output: Promise<api.GenerateOutput> }> {
+    this.options.signal?.throwIfAborted();
     const { tokenizer, model } = await this.open();
     if (!this.started) {
       const pieces = new Pieces(tokenizer, this.options.token_callback_function);
@@ -63,18 +69,39 @@ class Generation implements api.Generation {
     const { signal, token_callback_function: _, ...options } = this.options;
     const promptIds = typeof this.prompt === 'string' ? tokenizer.encode(this.prompt) : [...this.prompt];
     const signals = [signal, stop].filter((s) => s !== undefined);
+    const streams = !searchesBeams(model, options);
     const output = await model.generate({
       ...options,
       input_ids: [promptIds],
-      streamer,
       tokenizer,
+      return_dict_in_generate: false,
+      num_return_sequences: 1,
+      ...(streams ? { streamer } : {}),
       ...(signals.length > 0 ? { signal: AbortSignal.any(signals) } : {}),
     });
+    if (!streams) giveWhole(streamer, output, promptIds.length);
     const ids = Array.from(output.data, Number);
     const decode = (part: readonly number[]): string => tokenizer.decode(part, { skip_special_tokens: true });
     const text = decode(ids);
     return { text, new_text: text.slice(decode(promptIds).length), ids, new_ids: ids.slice(promptIds.length) };
   }
+}
+
+/** Whether a generation is a beam search, which knows its tokens only in the end. */
+export function searchesBeams(
+  { generation_config: own }: Pick<TextModel['model'], 'generation_config'>,
+  options: GenerateOptions,
+): boolean {
+  const given = options.num_beams !== undefined ? options.num_beams : own.num_beams;
+  return (given ?? 1) > 1;
+}
+
+/** Gives a streamer what was generated without it. */
+export function giveWhole(streamer: BaseStreamer, output: Tensor<'int64'>, promptLength: number): void {
+  const ids = Array.from(output.data);
+  streamer.put([ids.slice(0, promptLength)]);
+  for (const id of ids.slice(promptLength)) streamer.put([[id]]);
+  streamer.end();
 }
 
 /** A model that is opened by `open`, once, when it is needed. */
@@ -89,10 +116,14 @@ export function lazyModel(open: (options: api.LoadOptions) => Promise<TextModel>
   };
   return {
     load: async (options = {}) => {
-      checkOptions(options);
+      checkOptions('load()', options, loadNames);
+      options.signal?.throwIfAborted();
       await get(options);
     },
-    generate: (prompt, options = {}) => new Generation(get, prompt, options),
+    generate: (prompt, options = {}) => {
+      checkCall(prompt, options);
+      return new Generation(get, prompt, options);
+    },
     encode: async (text) => (await get()).tokenizer.encode(text),
     decode: async (ids) => (await get()).tokenizer.decode(ids, { skip_special_tokens: true }),
     dispose: async () => {
@@ -101,17 +132,35 @@ export function lazyModel(open: (options: api.LoadOptions) => Promise<TextModel>
   };
 }
 
-const optionNames: Record<keyof api.LoadOptions, true> = {
+const loadNames = Object.keys({
   progress_callback: true,
   signal: true,
   cache: true,
   verify: true,
+} satisfies Record<keyof api.LoadOptions, true>);
+
+/** Arguments of a model's generate() that a Generation gives itself, with what asks for nothing. */
+const ownArguments = {
+  input_ids: null,
+  inputs: null,
+  attention_mask: null,
+  token_type_ids: null,
+  tokenizer: null,
+  streamer: null,
+  past_key_values: null,
+  return_dict_in_generate: false,
+  output_scores: false,
+  output_logits: false,
+  num_return_sequences: 1,
 };
 
-function checkOptions(options: api.LoadOptions): void {
-  for (const name of Object.keys(options)) {
-    if (Object.hasOwn(optionNames, name)) continue;
-    const known = Object.keys(optionNames).join(', ');
-    throw new ModelcError('unsupported', `load() does not support the option \`${name}\`; it takes ${known}`);
-  }
+/** Throws at once for what no generation can begin with. */
+function checkCall(prompt: unknown, options: api.GenerateOptions): void {
+  const served = generateNames.filter((name) => !Object.hasOwn(ownArguments, name));
+  checkOptions('generate()', options, [...served, 'token_callback_function'], {
+    ...unservedArguments,
+    ...ownArguments,
+  });
+  if (typeof prompt === 'string' || Array.isArray(prompt)) return;
+  throw new ModelcError('input', `generate() takes a text or an array of token ids, not ${shownValue(prompt)}`);
 }

@@ -4,7 +4,6 @@ import { readSafetensors } from '../../frontends/huggingface/safetensors.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { PlanTensor } from '../../ir/program.ts';
 import type { FileSpan } from '../device.ts';
-import { throwIfAborted } from '../generation/decoder.ts';
 import type { LocalFiles } from './local-files.ts';
 import type { FileProgress, LoadOptions } from './api.ts';
 
@@ -32,12 +31,12 @@ export async function openWeights(
       total,
       from: 'cache',
     });
-  if (options.verify) await whole.verify(() => throwIfAborted(options.signal, 'loading'));
+  if (options.verify) await whole.verify(() => options.signal?.throwIfAborted());
   const files = await Promise.all(names.map(async (name) => readSafetensors(await whole.path(name))));
   const sizes = files.map(({ tensors }) => [...tensors.values()].reduce((n, { span }) => n + span.bytes, 0));
   names.forEach((file, i) => report('initiate', file, sizes[i], 0));
   names.forEach((file, i) => report('done', file, sizes[i], sizes[i]));
-  throwIfAborted(options.signal, 'loading');
+  options.signal?.throwIfAborted();
   const weights = new Map(files.flatMap((file) => [...file.tensors]));
   const total = sizes.reduce((a, b) => a + b, 0);
   return {

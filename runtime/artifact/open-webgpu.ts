@@ -6,7 +6,6 @@ import { isFeature } from '../../backends/webgpu/target.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Buffer } from '../device.ts';
-import { throwIfAborted } from '../generation/decoder.ts';
 import { byteSize } from '../planned-memory.ts';
 import { ProgramSession } from '../program-session.ts';
 import type { LoadOptions } from './api.ts';
@@ -15,8 +14,8 @@ import { Download } from './download.ts';
 import { type DownloadTable, parseDownload } from './download-table.ts';
 import { chooseVariant, type Manifest, type Misfit, type Requires } from './format.ts';
 import type { TextModel } from './lazy-model.ts';
-import { openTextModel } from './text-model.ts';
 import type { Source } from './source.ts';
+import { openTextModel } from './text-model.ts';
 import { upload, type WeightSpan } from './upload.ts';
 
 /** What the platform gives; tests give their own. */
@@ -28,7 +27,7 @@ export interface Platform {
 }
 const platformOfHost: Platform = { openGpu, openStore: openChunkStore };
 
-/** Throws ModelcError: 'unsupported' before anything large is read; 'checkpoint', 'network' or 'aborted' after. */
+/** Throws ModelcError: 'unsupported' before anything large is read; 'checkpoint' or 'network' after. */
 export async function openWebGpuArtifact(
   source: Source,
   manifest: Manifest<'webgpu'>,
@@ -44,7 +43,7 @@ export async function openWebGpuArtifact(
   const name = source.where.split('/').pop() ?? '';
   const adapter = await findAdapter(await platform.openGpu());
   const { program, code, requires } = chooseVariant(manifest.variants, source.where, (r) => misfitOf(r, adapter));
-  throwIfAborted(options.signal, 'loading');
+  options.signal?.throwIfAborted();
   const device = await createWebGpuDevice(adapter, { features: requires.features.filter(isFeature) });
   const stop = new AbortController();
   try {
@@ -84,7 +83,7 @@ export async function openWebGpuArtifact(
   } catch (error) {
     stop.abort();
     device.dispose();
-    throwIfAborted(options.signal, 'loading');
+    options.signal?.throwIfAborted();
     throw error;
   } finally {
     source.close();

@@ -1,9 +1,8 @@
 // Trying again what may pass by itself: a broken connection, a busy server.
 import { ModelcError } from '../../ir/error.ts';
-import { throwIfAborted } from '../generation/decoder.ts';
 
 export interface RetryOptions {
-  /** The caller's: when it fires, a ModelcError 'aborted' is thrown. */
+  /** The caller's: when it fires, its reason is thrown. */
   readonly signal?: AbortSignal;
   /** Ends the work too, for another reason. */
   readonly stop?: AbortSignal;
@@ -21,11 +20,11 @@ export async function retrying<T>(read: () => Promise<T>, options: RetryOptions)
   const { signal, stop, wayOut } = options;
   let wait = options.patience ?? defaultPatience;
   for (let attempt = 1; ; attempt++, wait *= 2) {
-    throwIfAborted(signal, 'loading');
+    signal?.throwIfAborted();
     try {
       return await read();
     } catch (error) {
-      throwIfAborted(signal, 'loading');
+      signal?.throwIfAborted();
       if (stop?.aborted || !(error instanceof ModelcError && error.code === 'network')) throw error;
       if (attempt === tries) {
         throw new ModelcError('network', `${error.message}; check the connection, then ${wayOut()}`, { cause: error });

@@ -1,7 +1,8 @@
 // Where an artifact's files are read from, piece by piece: a web server or, in Node, a folder. Servers that ignore the
 // Range header send a file from its start: it is then read through, once, while pieces are asked for in order.
-import { ModelcError } from '../../ir/error.ts';
+
 import { nodeFiles } from '../../backends/node-modules.ts';
+import { ModelcError } from '../../ir/error.ts';
 
 export interface Source {
   /** The folder, for messages: a URL or a path. */
@@ -165,6 +166,7 @@ class HttpSource implements Source {
       if (!response.ok) throw refusal(this.where, file, response);
       return await response.text();
     } catch (cause) {
+      signal?.throwIfAborted();
       throw this.broken(file, cause);
     }
   }
@@ -188,6 +190,7 @@ class HttpSource implements Source {
       return piece;
     } catch (cause) {
       body?.close();
+      signal?.throwIfAborted();
       throw this.broken(file, cause);
     }
   }

@@ -18,7 +18,7 @@ export async function openTextModel(
   const generation = await read('generation_config.json');
   const generationConfig = generation
     ? GenerationConfig.parse(generation, `${where}/generation_config.json`)
-    : GenerationConfig.from_model_config(config);
+    : GenerationConfig.from_model_config(config, `${where}/config.json`);
   return { tokenizer, model: createModel(session, info, config, generationConfig) };
 }
 

@@ -10,9 +10,9 @@ import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import type { PassHooks } from '../../passes/pipeline.ts';
 import { compile } from '../compiler.ts';
-import { throwIfAborted } from '../generation/decoder.ts';
 import { devices } from '../devices.ts';
-import { type LoadOptions, type OpenedModel, fitChunk, openModel } from '../models.ts';
+import { checkGeneration } from '../generation/resolve.ts';
+import { fitChunk, generationConfigOf, type LoadOptions, type OpenedModel, openModel } from '../models.ts';
 import { withoutBodies } from '../program-cache.ts';
 import { writeFolder } from '../write-folder.ts';
 import { type FileRecord, sha256 } from './digest.ts';
@@ -87,10 +87,11 @@ export async function writeArtifact(
   await checkDestination(folder);
   const { target = 'cpu', hooks, onProgress, signal, ...load } = options;
   const begin = (stage: string): void => {
-    throwIfAborted(signal, 'compiling');
+    signal?.throwIfAborted();
     onProgress?.(stage);
   };
   const opened = await openModel(source, load);
+  checkGeneration(generationConfigOf(opened.checkpoint));
   const write = async (draft: string): Promise<WrittenArtifact> => {
     const present = await readdir(source);
     const copied = copyable.filter((name) => present.includes(name));
@@ -106,10 +107,10 @@ export async function writeArtifact(
     return { folder, target, variants, ...(await sizesOf(draft)) };
   };
   try {
-    const beforeRename = (): void => throwIfAborted(signal, 'compiling');
+    const beforeRename = (): void => signal?.throwIfAborted();
     return await writeFolder(folder, write, { wayOut: 'choose another folder with -o', beforeRename });
   } catch (cause) {
-    throwIfAborted(signal, 'compiling'); // an interrupt reaches the C compiler too: its failure is not the news
+    signal?.throwIfAborted(); // an interrupt reaches the C compiler too: its failure is not the news
     throw cause;
   }
 }

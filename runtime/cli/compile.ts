@@ -2,6 +2,7 @@
 // checkpoint, if given too, has the data of the model's constants).
 import { readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { stopCompilers } from '../../backends/build-cache.ts';
 import { printProgram as printC } from '../../backends/cpu/print.ts';
 import { hostTarget } from '../../backends/cpu/target.ts';
 import { printProgram as printCuda } from '../../backends/cuda/print.ts';
@@ -17,7 +18,7 @@ import { writeArtifact } from '../artifact/write.ts';
 import { compile } from '../compiler.ts';
 import { withoutBodies } from '../program-cache.ts';
 import { writeInto } from '../write-folder.ts';
-import { interruptSignal, note, printOut, progress } from './output.ts';
+import { interruptSignal, note, printOut, progress, showBuilds } from './output.ts';
 import { constantsOf, readGraph } from './source.ts';
 
 export interface CompileOptions {
@@ -43,6 +44,7 @@ export async function compileCommand(source: string | undefined, options: Compil
   if (source === undefined && options.from === undefined) {
     throw new ModelcError('input', 'compile needs a checkpoint folder, or --from FILE');
   }
+  showBuilds();
   const start = performance.now();
   const hooks = options.dumpAfter
     ? { dumpAfter: options.dumpAfter, onDump: (_: string, text: string) => process.stderr.write(`${text}\n`) }
@@ -71,12 +73,14 @@ export async function compileCommand(source: string | undefined, options: Compil
     done({ folder, kernels: program.kernels.length }, `${folder}: ${program.kernels.length} kernels`);
     return;
   }
+  const signal = interruptSignal();
+  signal.addEventListener('abort', stopCompilers);
   const written = await writeArtifact(source as string, options.output, {
     target: options.target,
     cache_implementation: options.cache,
     ...(hooks ? { hooks } : {}),
     onProgress: progress,
-    signal: interruptSignal(),
+    signal,
   });
   const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   const what = `${written.target} (${written.variants.join(', ')})`;

@@ -2,22 +2,28 @@
 // goes to stderr. With --json, stdout has one object instead.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { stopCompilers } from '../../backends/build-cache.ts';
 import { ModelcError } from '../../ir/error.ts';
+import { giveWhole, searchesBeams } from '../artifact/lazy-model.ts';
 import { isArtifact, openArtifact } from '../artifact/open.ts';
 import type { TargetName } from '../devices.ts';
+import { checkGeneration } from '../generation/resolve.ts';
 import {
-  AutoModelForCausalLM,
   AutoTokenizer,
   BaseStreamer,
+  type GenerateOptions,
   PeftModel,
-  type PreTrainedModel,
+  type PreTrainedTokenizer,
+  type TextGenerator,
   TextStreamer,
 } from '../index.ts';
-import { openAdapter } from '../peft/files.ts';
+import { generationConfigOf, loadModel, openModel } from '../models.ts';
 import { peakMemoryMb } from '../peak-memory.ts';
-import { interruptSignal, note, printOut, progress } from './output.ts';
+import { openAdapter } from '../peft/files.ts';
+import { interruptible, interruptSignal, note, printOut, progress, showBuilds } from './output.ts';
+import { readPrompt } from './prompt.ts';
 
-export interface GenerateOptions {
+export interface CommandOptions {
   readonly prompt: string;
   readonly maxNewTokens: number;
   readonly greedy?: boolean;
@@ -34,9 +40,10 @@ export interface GenerateOptions {
   readonly json?: boolean;
 }
 
-/** Passes ids on, and notes when the first and the last new one came. */
+/** Passes ids on, and notes when the prompt, the first and the last new one came: what precedes the prompt is no part. */
 class Stopwatch extends BaseStreamer {
   tokens = 0;
+  start = performance.now();
   first = 0;
   last = 0;
   private isPrompt = true;
@@ -45,9 +52,11 @@ class Stopwatch extends BaseStreamer {
     super();
   }
   override put(value: bigint[][]): void {
-    if (!this.isPrompt) {
-      this.last = performance.now();
-      if (this.tokens++ === 0) this.first = this.last;
+    const now = performance.now();
+    if (this.isPrompt) this.start = now;
+    else {
+      this.last = now;
+      if (this.tokens++ === 0) this.first = now;
     }
     this.isPrompt = false;
     this.next?.put(value);
@@ -58,7 +67,7 @@ class Stopwatch extends BaseStreamer {
 }
 
 /** What is not given is left to the model's generation_config.json; asking for a way to sample asks for sampling. */
-function sampling(options: GenerateOptions): Parameters<PreTrainedModel['generate']>[0] {
+function sampling(options: CommandOptions): GenerateOptions {
   const { temperature, topK, topP, minP, seed } = options;
   const asked = [temperature, topK, topP, minP, seed].some((v) => v !== undefined);
   if (options.greedy && asked) {
@@ -78,20 +87,27 @@ function sampling(options: GenerateOptions): Parameters<PreTrainedModel['generat
   };
 }
 
-async function open(source: string, options: GenerateOptions) {
+/** The model and its tokenizer. What generate() would refuse is refused before anything is compiled. */
+async function open(source: string, options: CommandOptions, call: GenerateOptions): Promise<TextModel> {
   if (await isArtifact(source)) {
     return openArtifact(source, { ...(options.target ? { target: options.target } : {}) });
   }
-  const load = { target: options.target ?? 'cpu', cache_implementation: options.cache };
   const base = await baseOf(source);
-  const model = await AutoModelForCausalLM.from_pretrained(base ?? source, load);
-  if (base === undefined) return { tokenizer: await AutoTokenizer.from_pretrained(source), model };
-  const own = existsSync(join(source, 'tokenizer.json')) ? source : base;
-  return {
-    tokenizer: await AutoTokenizer.from_pretrained(own),
-    model: await PeftModel.from_pretrained(model, source),
-  };
+  const isAdapter = base !== undefined;
+  const tokenizer = await AutoTokenizer.from_pretrained(isAdapter && !hasTokenizer(source) ? base : source);
+  const opened = await openModel(base ?? source, { cache_implementation: options.cache });
+  checkGeneration(generationConfigOf(opened.checkpoint), call);
+  const model = await loadModel(opened, options.target ?? 'cpu');
+  return { tokenizer, model: isAdapter ? await PeftModel.from_pretrained(model, source) : model };
 }
+
+/** What the command needs of a model. */
+interface TextModel {
+  readonly tokenizer: PreTrainedTokenizer;
+  readonly model: TextGenerator;
+}
+
+const hasTokenizer = (folder: string): boolean => existsSync(join(folder, 'tokenizer.json'));
 
 /** The checkpoint that an adapter in this folder is for; undefined where the folder holds a whole model. */
 async function baseOf(folder: string): Promise<string | undefined> {
@@ -101,52 +117,73 @@ async function baseOf(folder: string): Promise<string | undefined> {
   throw new ModelcError('input', `the adapter in ${folder} does not name its model; set base_model_name_or_path`);
 }
 
-export async function generate(source: string, options: GenerateOptions): Promise<void> {
+/** The options of generate() that were asked for. */
+function callOf(options: CommandOptions): GenerateOptions {
+  return {
+    max_new_tokens: options.maxNewTokens,
+    return_dict_in_generate: false,
+    num_return_sequences: 1,
+    ...(options.repetitionPenalty === undefined ? {} : { repetition_penalty: options.repetitionPenalty }),
+    ...(options.stop ? { stop_strings: options.stop } : {}),
+    ...sampling(options),
+  };
+}
+
+export async function generate(source: string, options: CommandOptions): Promise<void> {
   const signal = interruptSignal();
-  const chosen = sampling(options);
-  if (options.prompt === '') throw new ModelcError('input', 'the prompt is empty: give -p a text to continue');
+  signal.addEventListener('abort', stopCompilers);
+  showBuilds();
+  const call = callOf(options);
+  const prompt = await readPrompt(options.prompt, signal);
   progress(`opening ${source}`);
-  const { tokenizer, model } = await open(source, options);
+  const { tokenizer, model } = await interruptible(open(source, options, call), signal);
   try {
-    const promptIds = tokenizer.encode(options.prompt);
+    signal.throwIfAborted();
+    const promptIds = tokenizer.encode(prompt);
     const callback_function = (text: string): void => printOut(text);
     const stopwatch = new Stopwatch(options.json ? undefined : new TextStreamer(tokenizer, { callback_function }));
-    const start = performance.now();
+    const streams = !searchesBeams(model, call);
     const output = await model.generate({
-      input_ids: [promptIds],
-      max_new_tokens: options.maxNewTokens,
-      ...(options.repetitionPenalty === undefined ? {} : { repetition_penalty: options.repetitionPenalty }),
-      ...(options.stop ? { stop_strings: options.stop, tokenizer } : {}),
-      ...chosen,
-      streamer: stopwatch,
+      ...call,
+      // without a token, generation starts from the one that begins texts
+      ...(promptIds.length > 0 ? { input_ids: [promptIds] } : {}),
+      tokenizer,
       signal,
+      ...(streams ? { streamer: stopwatch } : {}),
     });
+    const promptLength = Math.max(1, promptIds.length);
+    if (!streams) giveWhole(stopwatch, output, promptLength);
     const ids = Array.from(output.data, Number);
     const decode = (part: readonly number[]): string => tokenizer.decode(part, { skip_special_tokens: true });
-    const firstMs = stopwatch.first - start;
-    const prefill = (promptIds.length * 1000) / firstMs;
-    const decodeMs = stopwatch.last - stopwatch.first;
-    const speed = decodeMs > 0 ? ((stopwatch.tokens - 1) * 1000) / decodeMs : 0;
+    const { text: speeds, ...measured } = speedOf(stopwatch, promptLength, streams);
     if (options.json) {
       const text = decode(ids);
       const result = {
         text,
-        new_text: text.slice(decode(promptIds).length),
+        new_text: text.slice(decode(ids.slice(0, promptLength)).length),
         ids,
-        new_tokens: ids.length - promptIds.length,
-        prefill_tokens_per_second: prefill,
-        decode_tokens_per_second: speed,
-        time_to_first_token_ms: firstMs,
+        new_tokens: ids.length - promptLength,
+        ...measured,
       };
       printOut(`${JSON.stringify(result)}\n`);
       return;
     }
     printOut('\n');
-    note(
-      `${promptIds.length} prompt tokens at ${prefill.toFixed(1)} tokens/s, ` +
-        `${stopwatch.tokens} new tokens at ${speed.toFixed(1)} tokens/s, first after ${firstMs.toFixed(1)} ms; peak memory ${peakMemoryMb()} MB`,
-    );
+    note(`${speeds}; peak memory ${peakMemoryMb()} MB`);
   } finally {
     model.dispose();
   }
+}
+
+/** What a stopwatch has measured, with a sentence for people. Searched beams come all at once, so there is no speed. */
+function speedOf(stopwatch: Stopwatch, promptTokens: number, streams: boolean) {
+  const { start, first, last, tokens } = stopwatch;
+  if (!streams) return { text: `${promptTokens} prompt tokens, ${tokens} new tokens of the best beam` };
+  const time_to_first_token_ms = first - start;
+  const prefill_tokens_per_second = (promptTokens * 1000) / time_to_first_token_ms;
+  const decode_tokens_per_second = last > first ? ((tokens - 1) * 1000) / (last - first) : 0;
+  const text =
+    `${promptTokens} prompt tokens at ${prefill_tokens_per_second.toFixed(1)} tokens/s, ` +
+    `${tokens} new tokens at ${decode_tokens_per_second.toFixed(1)} tokens/s, first after ${time_to_first_token_ms.toFixed(1)} ms`;
+  return { prefill_tokens_per_second, decode_tokens_per_second, time_to_first_token_ms, text };
 }

@@ -3,20 +3,23 @@
 // work is in the file of its name, imported only when the command runs.
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { ArtifactTarget } from '../artifact/format.ts';
-import type { CompileOptions } from './compile.ts';
-import type { GenerateOptions } from './generate.ts';
-import type { InspectOptions } from './inspect.ts';
-import type { TrainCommandOptions } from './train.ts';
 import type { DeviceName, TargetName } from '../devices.ts';
-import { exampleConfig } from './train-example.ts';
+import type { CompileOptions } from './compile.ts';
+import type { CommandOptions } from './generate.ts';
+import type { InspectOptions } from './inspect.ts';
 import { exitCodes, report, tolerateClosedPipes } from './output.ts';
+import type { TrainCommandOptions } from './train.ts';
+import { exampleConfig } from './train-example.ts';
 
 /** Of package.json; the build puts it here. */
 declare const MODELC_VERSION: string;
 
+/** Numbers as people write them: no 0x10, no blanks. */
+const decimal = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
 function parser(name: string, accepts: (value: number) => boolean): (text: string) => number {
   return (text) => {
-    const value = text.trim() === '' ? Number.NaN : Number(text);
+    const value = decimal.test(text) ? Number(text) : Number.NaN;
     if (!accepts(value)) throw new InvalidArgumentError(`It must be ${name}.`);
     return value;
   };
@@ -49,7 +52,7 @@ program
     '<source>',
     'checkpoint folder (config.json, *.safetensors, tokenizer.json), folder of an adapter, or compiled artifact',
   )
-  .requiredOption('-p, --prompt <text>', 'the text to continue')
+  .requiredOption('-p, --prompt <text>', 'the text to continue; -: standard input')
   .option('--max-new-tokens <n>', 'how many tokens to add at most', count, 256)
   .option('--greedy', 'always take the most likely token')
   .option('--temperature <t>', 'sample; below 1 sharpens, above 1 flattens', positive)
@@ -62,9 +65,7 @@ program
   .addOption(target())
   .addOption(cache())
   .option('--json', 'print one object: text, ids and speed')
-  .action(async (source: string, options: GenerateOptions) =>
-    (await import('./generate.ts')).generate(source, options),
-  );
+  .action(async (source: string, options: CommandOptions) => (await import('./generate.ts')).generate(source, options));
 
 program
   .command('train')
@@ -141,5 +142,9 @@ try {
 } catch (error) {
   // commander has printed its own errors: help and version end well, the rest is wrong usage
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
-  else process.exitCode = report(error);
+  else {
+    process.exitCode = report(error);
+    // compilers may be at work still
+    if (process.exitCode === exitCodes.interrupted) process.exit();
+  }
 }

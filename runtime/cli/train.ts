@@ -31,7 +31,7 @@ import {
 } from '../index.ts';
 import { duration } from '../trainer/callbacks/progress.ts';
 import type { Trainable } from '../trainer/trainable.ts';
-import { exitCodes, interruptSignal, note, status } from './output.ts';
+import { exitCodes, interruptSignal, note, showBuilds, status } from './output.ts';
 import { type DataConfig, readTrainConfig, type TrainConfig } from './train-config.ts';
 
 export interface TrainCommandOptions {
@@ -46,6 +46,7 @@ const charactersForWorkers = 200_000;
 export async function train(path: string, options: TrainCommandOptions): Promise<void> {
   const start = performance.now();
   const signal = interruptSignal();
+  showBuilds();
   const config = readTrainConfig(path);
   const args = checked(path, 'training', () => new TrainingArguments(trainingOf(config)));
   const lora = config.lora && checked(path, 'lora', () => loraOf(config));

@@ -3,6 +3,7 @@
 // K = max(2, 1 + number of eos ids) * num_beams, so that enough unfinished ones remain; finished continuations among the
 // first num_beams enter the finished set with score sum(log p) / generated_length ** length_penalty.
 import { Tensor } from '../tensor.ts';
+import { checkLogits, checkScores } from './choose.ts';
 import type { Scores } from './logits-processor.ts';
 import { rowOf } from './logits-processor.ts';
 import type { RandomStream } from './random.ts';
@@ -41,9 +42,11 @@ export async function beamSearch(run: Run): Promise<Decoded> {
     const raw = await run.decoder.feed(unread(rows, run.cache), mask, 'logits');
     mask = undefined;
     if (wantsLogits) logits.push(new Tensor('float32', raw.slice(), [rows.length, vocabSize]));
+    if (!g.remove_invalid_values) checkLogits(raw, new Array<boolean>(rows.length).fill(true), length - promptLength);
     let step: Scores = new Tensor('float32', raw.slice(), [rows.length, vocabSize]);
     for (let i = 0; i < rows.length; i++) logSoftmaxInPlace(rowOf(step, i));
     step = run.processors._call(rows, step);
+    checkScores(step, length - promptLength);
     if (wantsScores) scores.push(new Tensor('float32', step.data.slice(), step.dims));
 
     const continuations = batch.map((row) => row.continuations(step, candidates, run.random));

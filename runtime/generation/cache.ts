@@ -1,13 +1,34 @@
 // Caches as users hold them: the keys and values of the positions that a model has read, kept from one call to the next
 // (`past_key_values`). The memory is a session's State, made at the first use because it depends on the model.
 import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
 import type { Session, State } from '../session.ts';
+import { shownValue } from './parameters.ts';
 
 // A cache that nobody holds any more gives its memory back, disposed or not.
 const forgotten = new FinalizationRegistry<State>((state) => state.dispose());
 
 /** A generation whose end is known takes its memory at the start, unless the end is so many positions away. */
 const farAhead = 4096;
+
+/** The config of a model; a cache learns its layers from the model itself. */
+type ModelConfig = Readonly<Record<string, unknown>>;
+
+/** What a DynamicCache is made with. */
+export interface DynamicCacheOptions {
+  /** As in Python; a cache here learns its layers from the model at its first use. */
+  config?: ModelConfig | null;
+}
+
+/** What Python's caches take besides, with what asks for nothing. */
+const unservedOptions = { ddp_cache_data: null, offloading: false, offload_only_non_sliding: null };
+
+function checkCache(name: string, options: object, served: readonly string[]): void {
+  checkOptions(name, options, served, unservedOptions);
+  const config: unknown = Reflect.get(options, 'config') ?? {};
+  if (typeof config === 'object' && !Array.isArray(config)) return;
+  throw new ModelcError('input', `\`config\` of ${name} must be the config of a model, but is ${shownValue(config)}`);
+}
 
 /**
  * A cache that grows up to what its model is compiled for: to where a generation is expected to end, or else by doubling.
@@ -22,6 +43,10 @@ export class DynamicCache {
    * other have one source. Set before the first use.
    */
   source: { readonly length: number; readonly rows: number } | undefined;
+
+  constructor(options: DynamicCacheOptions = {}) {
+    checkCache('DynamicCache', options, ['config']);
+  }
 
   /** Positions that are written. */
   get_seq_length(): number {
@@ -106,16 +131,29 @@ export class DynamicCache {
   }
 }
 
+/** What a StaticCache is made with. */
+export interface StaticCacheOptions extends DynamicCacheOptions {
+  /** Positions that it holds. */
+  max_cache_len: number;
+}
+
 /** A cache of a fixed size: a run that does not fit is an error. */
 export class StaticCache extends DynamicCache {
-  constructor(
-    /** Positions that it has room for. */
-    readonly max_cache_len: number,
-  ) {
+  /** Positions that it has room for. */
+  readonly max_cache_len: number;
+
+  /** The size is given with a model's config, as in Python, or alone. Throws ModelcError 'input' for an impossible one. */
+  constructor(options: StaticCacheOptions | number);
+  constructor(config: ModelConfig, max_cache_len: number);
+  constructor(first: StaticCacheOptions | ModelConfig | number, second?: number) {
     super();
-    if (!(Number.isInteger(max_cache_len) && max_cache_len > 0)) {
-      throw new ModelcError('input', `max_cache_len must be a positive integer, but is ${max_cache_len}`);
+    if (typeof first === 'object' && second === undefined)
+      checkCache('StaticCache', first, ['max_cache_len', 'config']);
+    const size: unknown = second ?? (typeof first === 'object' ? first?.max_cache_len : first);
+    if (!(Number.isSafeInteger(size) && Number(size) > 0)) {
+      throw new ModelcError('input', `max_cache_len must be a positive integer, but is ${shownValue(size)}`);
     }
+    this.max_cache_len = Number(size);
   }
 
   protected override room(): number {
@@ -127,3 +165,19 @@ export class StaticCache extends DynamicCache {
     return false;
   }
 }
+
+/** A class of transformers that there is not, and the one that does what it is for. */
+const unserved = (name: string, instead: string): (new (...args: unknown[]) => never) =>
+  class {
+    constructor() {
+      throw new ModelcError('unsupported', `${name} is not supported; use ${instead}`);
+    }
+  } as new (
+    ...args: unknown[]
+  ) => never;
+
+export const QuantizedCache = unserved('QuantizedCache', 'DynamicCache');
+export const EncoderDecoderCache = unserved('EncoderDecoderCache', 'DynamicCache, which holds both parts');
+export const OffloadedCache = unserved('OffloadedCache', 'DynamicCache');
+export const SlidingWindowCache = unserved('SlidingWindowCache', 'StaticCache');
+export const HybridCache = unserved('HybridCache', 'StaticCache');

@@ -1,13 +1,18 @@
 // GenerationConfig: a set of generation parameters, unset until somebody sets them, and its JSON file. Defaults enter only
 // when a call is resolved (resolve.ts), so that a checkpoint's own values and a call's can be told from defaults.
-import { ModelcError } from '../../ir/error.ts';
+
 import { nodeFiles } from '../../backends/node-modules.ts';
+import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
 import {
+  cacheImplementations,
   fail,
+  type GenerationField,
   type GenerationParameters,
   generationDefaults,
   generationFields,
   isGenerationField,
+  shownValue,
   validateParameters,
 } from './parameters.ts';
 import { writeInto, writeJson } from '../write-folder.ts';
@@ -27,10 +32,40 @@ const callArguments = [
   'tokenizer',
 ];
 
+/** What is written into such files about the files themselves. */
+const aboutFile = ['transformers_version', '_from_model_config', '_commit_hash'];
+
+/** Where a config comes from, and what else its file holds. */
+interface Origin {
+  readonly file?: string;
+  readonly extra?: Readonly<Record<string, unknown>>;
+}
+
 // The constructor assigns the fields it is given, so the interface describes them.
 export interface GenerationConfigFields extends GenerationParameters {}
 class GenerationConfigBase {}
 const Fields = GenerationConfigBase as new () => GenerationConfigFields;
+
+/** What from_pretrained takes: fields that win over the file's. */
+export interface GenerationConfigOptions extends GenerationParameters {
+  /** Default 'generation_config.json'. */
+  config_file_name?: string;
+}
+
+/** Options of the hub, of which nothing is downloaded. */
+const unservedOptions = {
+  cache_dir: null,
+  force_download: false,
+  local_files_only: true,
+  token: null,
+  revision: 'main',
+  subfolder: '',
+  return_unused_kwargs: false,
+};
+
+/** A way to keep keys and values that only later versions of other programs know. */
+const isUnknownHint = (name: string, value: unknown): boolean =>
+  name === 'cache_implementation' && typeof value === 'string' && !cacheImplementations.includes(value);
 
 /**
  * Parameters of generation: names, defaults and files are those of transformers' class.
@@ -39,22 +74,42 @@ const Fields = GenerationConfigBase as new () => GenerationConfigFields;
  *     await model.generate({ ...inputs, generation_config: config })
  */
 export class GenerationConfig extends Fields {
-  /** Entries of a file that are no generation option; written back as they came. */
-  readonly extra: Readonly<Record<string, unknown>>;
+  // What is not a field is private, so that `{ ...config }` is its fields.
+  readonly #extra: Readonly<Record<string, unknown>>;
+  readonly #file: string | undefined;
+  /** The fields as the file has them. */
+  readonly #read: GenerationParameters;
 
-  constructor(values: GenerationParameters & Readonly<Record<string, unknown>> = {}) {
+  /** Throws ModelcError 'input' for a field that is unknown or has an impossible value. */
+  constructor(values: GenerationParameters = {}, { file, extra = {} }: Origin = {}) {
     super();
-    const extra: Record<string, unknown> = {};
-    for (const [name, value] of Object.entries(values)) {
-      if (callArguments.includes(name)) {
-        fail(`\`${name}\` is an argument of generate(), not a field of GenerationConfig; pass it to the call`);
-      }
-      if (name === 'transformers_version' || name === '_from_model_config') continue;
-      if (isGenerationField(name)) Object.assign(this, { [name]: value });
-      else extra[name] = value;
+    for (const name of Object.keys(values)) {
+      if (!callArguments.includes(name)) continue;
+      fail(`\`${name}\` is an argument of generate(), not a field of GenerationConfig; pass it to the call`);
     }
-    this.extra = extra;
+    checkOptions('GenerationConfig', values, [...generationFields, ...aboutFile]);
+    for (const field of generationFields) {
+      if (values[field] !== undefined) Object.assign(this, { [field]: values[field] });
+    }
+    this.#extra = extra;
+    this.#file = file;
+    this.#read = file === undefined ? {} : this.parameters();
     validateParameters(this);
+  }
+
+  /** Entries of its file that are no generation option; written back as they came. */
+  get extra(): Readonly<Record<string, unknown>> {
+    return this.#extra;
+  }
+
+  /** The file that it was read from. */
+  get file(): string | undefined {
+    return this.#file;
+  }
+
+  /** Whether a field has the value that its file gave it. */
+  isFromFile(field: GenerationField): boolean {
+    return (this.#read[field] ?? null) !== null && this.#read[field] === this[field];
   }
 
   /** The fields that are set. */
@@ -85,13 +140,11 @@ export class GenerationConfig extends Fields {
   }
 
   /** Reads `generation_config.json` of a checkpoint folder. `overrides` win over the file. */
-  static async from_pretrained(
-    directory: string,
-    {
-      config_file_name = 'generation_config.json',
-      ...overrides
-    }: GenerationParameters & { config_file_name?: string } = {},
-  ): Promise<GenerationConfig> {
+  static async from_pretrained(directory: string, options: GenerationConfigOptions = {}): Promise<GenerationConfig> {
+    const call = 'GenerationConfig.from_pretrained()';
+    if (typeof directory !== 'string') fail(`${call} takes the path of a folder, not ${shownValue(directory)}`);
+    checkOptions(call, options, [...generationFields, 'config_file_name'], unservedOptions);
+    const { config_file_name = 'generation_config.json', ...overrides } = options;
     const { readFile } = await nodeFiles();
     const path = `${directory}/${config_file_name}`;
     let text: string;
@@ -116,18 +169,37 @@ export class GenerationConfig extends Fields {
     if (typeof json !== 'object' || json === null || Array.isArray(json)) {
       throw new ModelcError('parse', `${path} must hold a JSON object; fix or delete the file`);
     }
+    return GenerationConfig.fromFile(json as Readonly<Record<string, unknown>>, path, overrides);
+  }
+
+  /** A config from what a file holds. Entries that are no generation options are kept; overrides must be. */
+  static fromFile(
+    json: Readonly<Record<string, unknown>>,
+    file: string,
+    overrides: GenerationParameters = {},
+  ): GenerationConfig {
+    const isField = ([name, value]: [string, unknown]): boolean =>
+      isGenerationField(name) && !isUnknownHint(name, value);
+    const entries = Object.entries(json).filter(([name]) => !aboutFile.includes(name));
+    const extra = Object.fromEntries(entries.filter((entry) => !isField(entry)));
+    let config: GenerationConfig;
     try {
-      return new GenerationConfig({ ...json, ...overrides });
+      config = new GenerationConfig(Object.fromEntries(entries.filter(isField)), { file, extra });
     } catch (cause) {
       if (!(cause instanceof ModelcError)) throw cause;
-      throw new ModelcError('checkpoint', `${path}: ${cause.message}`, { cause });
+      throw new ModelcError('checkpoint', `${file}: ${cause.message}`, { cause });
     }
+    Object.assign(config, new GenerationConfig(overrides));
+    validateParameters(config);
+    return config;
   }
 
   /** The generation fields of a config.json: what a checkpoint without generation_config.json says. */
-  static from_model_config(config: Readonly<Record<string, unknown>>): GenerationConfig {
+  static from_model_config(config: Readonly<Record<string, unknown>>, file = 'config.json'): GenerationConfig {
     const entries = Object.entries(config).filter(([name, value]) => isGenerationField(name) && value !== null);
-    return new GenerationConfig(Object.fromEntries(entries));
+    // The word of old files for a first token that is forced.
+    const forced = config.force_bos_token_to_be_generated === true ? { forced_bos_token_id: config.bos_token_id } : {};
+    return GenerationConfig.fromFile({ ...Object.fromEntries(entries), ...forced }, file);
   }
 
   /** Writes the differences from the defaults. Throws instead of writing a config that would warn. */

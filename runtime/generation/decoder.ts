@@ -29,10 +29,6 @@ export interface Draws {
 
 export type DecoderResult = 'logits' | 'next_token';
 
-export function throwIfAborted(signal: AbortSignal | undefined, what = 'generation'): void {
-  if (signal?.aborted) throw new ModelcError('aborted', `${what} was aborted by its signal`, { cause: signal.reason });
-}
-
 export class Decoder {
   private readonly chunk: number;
 
@@ -62,7 +58,7 @@ export class Decoder {
   ): Promise<Float32Array | Int32Array> {
     const length = ids[0].length;
     for (let start = 0; ; start += this.chunk) {
-      throwIfAborted(this.options.signal);
+      this.options.signal?.throwIfAborted();
       const end = Math.min(length, start + this.chunk);
       const isLast = end === length;
       const part = ids.map((row) => row.slice(start, end));
@@ -111,7 +107,7 @@ export class Decoder {
     const attention_mask: HostTensor = { dtype: 'bool', shape: [rows, 1], data: new Uint8Array(rows).fill(1) };
     const drawn = (step: number): Record<string, HostTensor> =>
       draws ? { uniform: { dtype: 'f32', shape: [rows], data: draws.uniform(step) } } : {};
-    throwIfAborted(signal);
+    signal?.throwIfAborted();
     for (let step = 0; step < count; ) {
       const first = step;
       const state = this.room(rows, 1);
@@ -138,7 +134,7 @@ export class Decoder {
         cache.positions = after(++step - first);
         for (const [r, isLive] of live.entries()) if (isLive) (input_ids.data as Int32Array)[r] = tokens[r];
         yield tokens;
-        throwIfAborted(signal);
+        signal?.throwIfAborted();
       }
     }
   }

@@ -1,10 +1,11 @@
 // The forward pass of a model over whole sequences, in chunks: logits and hidden states of every position.
 import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
 import type { Session } from '../session.ts';
 import { Tensor } from '../tensor.ts';
 import { DynamicCache } from './cache.ts';
 import { modelInputs } from './decoder.ts';
-import { attentionMask, type TokenRows, tokenRows } from './resolve.ts';
+import { attentionMask, type TokenRows, tokenRows } from './token-rows.ts';
 
 /** What a decoder's forward pass takes. */
 export interface ForwardOptions {
@@ -35,6 +36,7 @@ export interface CausalLMOutput {
 
 /** The forward pass over all positions. Without past_key_values, nothing is kept. */
 export async function forward(session: Session, vocabSize: number, options: ForwardOptions): Promise<CausalLMOutput> {
+  checkForward(options);
   const ids = tokenRows('input_ids', options.input_ids, vocabSize);
   const [rows, length] = [ids.length, ids[0].length];
   const mask = attentionMask(options.attention_mask, ids, null, []);
@@ -77,6 +79,30 @@ export async function forward(session: Session, vocabSize: number, options: Forw
       ? { hidden_states: Array.from({ length: hidden }, (_, i) => whole(`hidden_states.${i}`)) }
       : {}),
   };
+}
+
+/** What transformers' models take besides, with what asks for nothing. */
+const unserved = {
+  token_type_ids: null,
+  inputs_embeds: null,
+  labels: null,
+  use_cache: null,
+  output_attentions: false,
+  logits_to_keep: 0,
+  return_dict: true,
+  cache_position: null,
+};
+
+function checkForward(options: ForwardOptions): void {
+  const served = ['input_ids', 'attention_mask', 'position_ids', 'past_key_values', 'output_hidden_states'];
+  checkOptions('forward()', options, served, unserved);
+  const cache: unknown = options?.past_key_values ?? null;
+  if (cache !== null && !(cache instanceof DynamicCache)) {
+    throw new ModelcError('input', '`past_key_values` of forward() must be a DynamicCache or StaticCache');
+  }
+  if (!options?.input_ids) {
+    throw new ModelcError('input', 'forward() needs input_ids, as in forward({ input_ids: [[1, 2, 3]] })');
+  }
 }
 
 /** Chunks [rows, part, width] along the middle axis. */

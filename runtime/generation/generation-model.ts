@@ -3,21 +3,31 @@
 // sessions, not compilers, so it is the same class in a program that compiles and in a compiled artifact.
 import { ModelcError } from '../../ir/error.ts';
 import { BoundModel } from '../bound-model.ts';
+import { checkBatch } from '../cache-errors.ts';
 import type { Session } from '../session.ts';
 import { Tensor } from '../tensor.ts';
+import {
+  type CallInputs,
+  callOptions,
+  checkArguments,
+  type DictOptions,
+  type GenerateInputs,
+  type GenerateOptions,
+} from './arguments.ts';
 import { beamSearch } from './beam-search.ts';
 import { DynamicCache, StaticCache } from './cache.ts';
 import type { GenerationConfig } from './configuration.ts';
-import { Decoder, type DecoderOptions, throwIfAborted } from './decoder.ts';
+import { Decoder, type DecoderOptions } from './decoder.ts';
 import type { GenerationParameters } from './parameters.ts';
 import { expansion, processorsOf } from './processor-list.ts';
 import { RandomStream } from './random.ts';
-import { type GenerateOptions, type ResolvedCall, resolveCall } from './resolve.ts';
+import { type ResolvedCall, resolveCall } from './resolve.ts';
 import type { Decoded, Run } from './run.ts';
 import { sample } from './sample.ts';
 import { logSumExp } from './scores.ts';
 import { stoppingOf } from './stopping-list.ts';
 import { AsyncQueue, type BaseStreamer, TextIteratorStreamer } from './streamers.ts';
+import type { TokenRows } from './token-rows.ts';
 import { warnOnce } from './warnings.ts';
 
 /** What generation must know of a model. */
@@ -45,11 +55,6 @@ export interface GenerateOutput {
   /** The cache that the call was given. */
   past_key_values: DynamicCache | null;
 }
-
-/** What generate() gives: a GenerateOutput with `return_dict_in_generate: true`, else the tensor of ids. */
-export type GenerateResult<O extends GenerateOptions> = O extends { return_dict_in_generate: true }
-  ? GenerateOutput
-  : Tensor<'int64'>;
 
 /** What a decoder begins with. */
 export interface Beginning {
@@ -100,10 +105,16 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
 
   /**
    * Continues the rows of `input_ids`. Gives the ids of prompt and continuation, int64 [rows, length], or a
-   * GenerateOutput with `return_dict_in_generate: true`. Options, defaults and precedence are those of transformers.
+   * GenerateOutput with `return_dict_in_generate: true`. Options, defaults and precedence are those of transformers. The
+   * inputs may stand in front of the options: `generate(ids, { max_new_tokens: 20 })`.
    */
-  async generate<const O extends GenerateOptions>(options: O): Promise<GenerateResult<O>> {
-    const { parameters, decoded, cache } = await this.decode(options);
+  generate(options: DictOptions): Promise<GenerateOutput>;
+  generate(options?: GenerateOptions): Promise<Tensor<'int64'>>;
+  generate(inputs: TokenRows | GenerateInputs, options: DictOptions): Promise<GenerateOutput>;
+  generate(inputs: TokenRows | GenerateInputs, options: GenerateOptions): Promise<Tensor<'int64'>>;
+  generate(inputs: TokenRows): Promise<Tensor<'int64'>>;
+  async generate(first?: CallInputs, more?: GenerateOptions): Promise<GenerateOutput | Tensor<'int64'>> {
+    const { parameters, decoded, cache } = await this.decode(callOptions(first, more));
     const sequences = int64Rows(decoded.sequences);
     const output: GenerateOutput = {
       sequences,
@@ -126,11 +137,16 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
         : {}),
       past_key_values: cache,
     };
-    return (parameters.return_dict_in_generate ? output : sequences) as GenerateResult<O>;
+    return parameters.return_dict_in_generate ? output : sequences;
   }
 
   /** The new ids of each step, one per row, as they are decoded. Leaving the loop ends the generation. */
-  async *stream(options: GenerateOptions): AsyncGenerator<bigint[], void, undefined> {
+  stream(options?: GenerateOptions): AsyncGenerator<bigint[], void, undefined>;
+  stream(inputs: TokenRows | GenerateInputs, options: GenerateOptions): AsyncGenerator<bigint[], void, undefined>;
+  stream(inputs: TokenRows): AsyncGenerator<bigint[], void, undefined>;
+  async *stream(first?: CallInputs, more?: GenerateOptions): AsyncGenerator<bigint[], void, undefined> {
+    const options = callOptions(first, more);
+    checkArguments(options);
     const controller = new AbortController();
     const queue = new AsyncQueue<bigint[]>(() => controller.abort());
     let isPrompt = true;
@@ -195,12 +211,14 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
   }
 
   private async decodeNow(options: GenerateOptions): ReturnType<GenerationModel<I>['decode']> {
+    checkArguments(options);
     const signal = options.signal ?? undefined;
-    throwIfAborted(signal);
+    signal?.throwIfAborted();
     const ids = this.promptOf(options);
     const call = this.resolve(options, ids[0].length);
     const { parameters: g } = call;
     const repeat = expansion(call);
+    checkBatch(ids.length * repeat, this.session.limits.batch);
     if (options.streamer && g.num_beams > 1) {
       throw new ModelcError('input', '`streamer` cannot be used with beam search; set `num_beams` to 1');
     }
@@ -224,7 +242,7 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
     const positions = call.maxLength - 1;
     const run: Run = {
       call,
-      decoder: new Decoder({ ...feed, cache, positions, keepsCache: isKept, together: togetherOf(options) }),
+      decoder: new Decoder({ ...feed, cache, positions, keepsCache: isKept, together: options.tokens_per_submit ?? 1 }),
       cache,
       prompt,
       mask,
@@ -259,7 +277,7 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
       );
     }
     const call = resolveCall(defaults, this.generation_config, promptLength, this.info.maxPositionEmbeddings);
-    const { cache_implementation, max_cache_len } = call.parameters;
+    checkCache(options);
     if (fixedLength && options.cache_implementation === 'dynamic') {
       throw new ModelcError(
         'unsupported',
@@ -268,32 +286,28 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
     }
     // The last token is never read back, so a cache of n positions serves n + 1 tokens.
     const needed = call.maxLength - 1;
-    const isStatic = fixedLength || cache_implementation === 'static';
-    const limit = isStatic && max_cache_len !== null ? Math.min(room, max_cache_len) : room;
-    if (needed <= limit) return call;
-    if (isStatic && max_cache_len !== null) {
-      throw new ModelcError(
-        'input',
-        `prompt and new tokens need ${needed} cache positions, but max_cache_len is ${limit}; raise it or lower max_new_tokens`,
-      );
-    }
+    if (needed <= room) return call;
     warnOnce(
       `Prompt and new tokens would be ${call.maxLength} tokens, but the model is compiled for ${room} positions; generation ends there. Load it with max_cache_len: ${needed} for more.`,
     );
-    return { ...call, maxLength: limit + 1 };
+    return { ...call, maxLength: room + 1 };
   }
 
   private newCache({ parameters: g, maxLength }: ResolvedCall): DynamicCache {
     const { fixedLength, length } = this.session.limits;
     if (fixedLength) return new StaticCache(length);
-    return g.cache_implementation === 'static' ? new StaticCache(g.max_cache_len ?? maxLength - 1) : new DynamicCache();
+    if (g.cache_implementation !== 'static') return new DynamicCache();
+    // As in transformers, a max_cache_len is room for later calls, and no bound.
+    return new StaticCache(Math.min(length, Math.max(g.max_cache_len ?? 1, maxLength - 1)));
   }
 }
 
-function togetherOf({ tokens_per_submit: together }: GenerateOptions): number {
-  if (together === undefined || together === null) return 1;
-  if (Number.isInteger(together) && together > 0) return together;
-  throw new ModelcError('input', `\`tokens_per_submit\` must be a positive integer, but is ${together}`);
+/** A cache of the caller's own has its kind. */
+function checkCache({ past_key_values: cache, cache_implementation: kind }: GenerateOptions): void {
+  if (!cache) return;
+  if ((kind ?? null) !== null) {
+    throw new ModelcError('input', 'cache_implementation has no effect beside past_key_values; pass one of the two');
+  }
 }
 
 /** Every row of a matrix, row-major, `times` times. */

@@ -1,16 +1,18 @@
 // PreTrainedModel: a causal language model bound to its weights, with the methods that users of transformers know.
 import { ModelcError } from '../../ir/error.ts';
 import { callable } from '../callable.ts';
+import { type GenerateOptions, targetArguments } from './arguments.ts';
 import { DynamicCache } from './cache.ts';
 import { Decoder } from './decoder.ts';
 import { type CausalLMOutput, type ForwardOptions, forward } from './forward.ts';
 import { type Beginning, type FeedOptions, GenerationModel, type Guided } from './generation-model.ts';
 import { guidance } from './guidance.ts';
 import { expansion } from './processor-list.ts';
-import { attentionMask, type GenerateOptions, type ResolvedCall, targetArguments, tokenRows } from './resolve.ts';
+import { type ResolvedCall, resolveParameters } from './resolve.ts';
+import { attentionMask, tokenRows } from './token-rows.ts';
 import { warnOnce } from './warnings.ts';
 
-export type { GenerateOutput, GenerateResult, ModelInfo } from './generation-model.ts';
+export type { GenerateOutput, ModelInfo } from './generation-model.ts';
 
 export class CausalLanguageModel extends GenerationModel {
   /** The forward pass over all positions. Without past_key_values, nothing is kept. */
@@ -26,8 +28,8 @@ export class CausalLanguageModel extends GenerationModel {
   protected override promptOf(options: GenerateOptions): bigint[][] {
     const given = options.input_ids ?? options.inputs ?? null;
     if (given !== null) return tokenRows('input_ids', given, this.info.vocabSize);
-    const bos = options.bos_token_id ?? this.generation_config.bos_token_id ?? this.info.bosTokenId;
-    if (bos === undefined || bos === null) {
+    const bos = resolveParameters(options, this.generation_config).bos_token_id ?? this.info.bosTokenId;
+    if (bos === undefined || bos < 0) {
       throw new ModelcError(
         'input',
         'generate() needs input_ids: the model has no beginning-of-sequence token to start from',

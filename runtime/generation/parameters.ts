@@ -293,6 +293,23 @@ const samplingOnly: readonly (readonly [GenerationField, neutral: unknown])[] = 
   ['eta_cutoff', 0],
 ];
 
+/** A value as messages show it. */
+export function shownValue(value: unknown): string {
+  if (typeof value === 'bigint') return `${value}n`;
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'number' || value === undefined) return String(value);
+  const isPlain = typeof value !== 'object' || value === null || Array.isArray(value);
+  const name = isPlain ? '' : (value.constructor?.name ?? 'Object');
+  if (name !== '' && name !== 'Object') return `a ${name}`;
+  try {
+    const text =
+      JSON.stringify(value, (_, item: unknown) => (typeof item === 'bigint' ? `${item}n` : item)) ?? 'nothing';
+    return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  } catch {
+    return 'an object that holds itself';
+  }
+}
+
 export const fail = (message: string): never => {
   throw new ModelcError('input', message);
 };
@@ -342,9 +359,9 @@ const ranges: readonly (readonly [readonly GenerationField[], string, (v: unknow
   ],
   [['pad_token_id', 'bos_token_id', 'forced_bos_token_id'], 'a token id', (v) => Number.isInteger(v)],
   [
-    ['eos_token_id', 'forced_eos_token_id'],
+    ['eos_token_id', 'forced_eos_token_id', 'decoder_start_token_id'],
     'a token id or a list of them',
-    (v) => Number.isInteger(v) || (Array.isArray(v) && v.length > 0 && v.every(Number.isInteger)),
+    (v) => Number.isInteger(v) || (Array.isArray(v) && v.every(Number.isInteger)),
   ],
   [
     ['suppress_tokens', 'begin_suppress_tokens'],
@@ -370,22 +387,24 @@ const ranges: readonly (readonly [readonly GenerationField[], string, (v: unknow
 
 /**
  * Throws ModelcError 'input' for impossible values; returns complaints about values that have no effect together, by
- * field. The rules are those of transformers' GenerationConfig.validate.
+ * field. The rules are those of transformers' GenerationConfig.validate. `given`: the fields that the caller has set, who
+ * hears nothing of a field that the checkpoint has set and the caller has put out of effect; all, where it is left out.
  */
-export function validateParameters(p: GenerationParameters): Map<string, string> {
+export function validateParameters(p: GenerationParameters, given?: ReadonlySet<string>): Map<string, string> {
   for (const [fields, expected, test] of ranges) {
     for (const field of fields) {
       const value = p[field] ?? null;
-      if (value !== null && !test(value)) fail(`\`${field}\` must be ${expected}, but is ${JSON.stringify(value)}`);
+      if (value !== null && !test(value)) fail(`\`${field}\` must be ${expected}, but is ${shownValue(value)}`);
     }
   }
   const minor = new Map<string, string>();
+  const isPutOut = (field: string, by: string): boolean => given?.has(by) === true && !given.has(field);
   if ((p.pad_token_id ?? 0) < 0)
     minor.set('pad_token_id', `\`pad_token_id\` should be positive but is ${p.pad_token_id}`);
   if (!p.do_sample) {
     for (const [field, neutral] of samplingOnly) {
       const value = p[field] ?? null;
-      if (value === null || value === neutral) continue;
+      if (value === null || value === neutral || isPutOut(field, 'do_sample')) continue;
       minor.set(
         field,
         `\`do_sample\` is not set to true, but \`${field}\` is set to ${value}, which only matters in sampling; set \`do_sample: true\` or unset \`${field}\``,
@@ -399,7 +418,7 @@ export function validateParameters(p: GenerationParameters): Map<string, string>
       ['length_penalty', 1],
     ] as const) {
       const value = p[field] ?? null;
-      if (value === null || value === neutral) continue;
+      if (value === null || value === neutral || isPutOut(field, 'num_beams')) continue;
       minor.set(
         field,
         `\`num_beams\` is 1, but \`${field}\` is set to ${value}, which only matters in beam search; set \`num_beams\` above 1 or unset \`${field}\``,
@@ -415,6 +434,7 @@ export function validateParameters(p: GenerationParameters): Map<string, string>
   if (sequences > 1 && beams > 1 && sequences > beams) {
     fail(`\`num_return_sequences\` (${sequences}) has to be smaller or equal to \`num_beams\` (${beams})`);
   }
+  requireRoomForForced(p);
   if (p.use_cache === false) {
     for (const field of ['cache_implementation', 'cache_config'] as const) {
       if ((p[field] ?? null) !== null) minor.set(field, `\`use_cache\` is false, so \`${field}\` has no effect`);
@@ -426,4 +446,16 @@ export function validateParameters(p: GenerationParameters): Map<string, string>
     }
   }
   return minor;
+}
+
+/** A token that is forced and suppressed leaves none that may follow. */
+function requireRoomForForced(p: GenerationParameters): void {
+  const suppressed = new Set(p.suppress_tokens ?? []);
+  for (const field of ['forced_bos_token_id', 'forced_eos_token_id'] as const) {
+    const forced = [p[field] ?? []].flat();
+    if (forced.length === 0 || !forced.every((id) => suppressed.has(id))) continue;
+    fail(
+      `\`${field}\` (${forced.join(', ')}) is also in \`suppress_tokens\`, so no token may follow; take it out of one`,
+    );
+  }
 }

@@ -51,6 +51,13 @@ export class SequenceBiasLogitsProcessor extends LogitsProcessor {
 
 const isTokenId = (id: unknown): id is number => Number.isInteger(id) && Number(id) >= 0;
 
+/** Ids that a processor is made with, as a list. */
+function requireIds(name: string, ids: number | readonly number[]): number[] {
+  const list: unknown[] = [ids].flat();
+  if (list.every(Number.isInteger)) return list as number[];
+  throw new ModelcError('input', `\`${name}\` has to be a token id or a list of them, but is ${JSON.stringify(ids)}`);
+}
+
 /** Bans the last token of each listed word where the rest of it has just been written. Words equal to eos are dropped. */
 export class NoBadWordsLogitsProcessor extends LogitsProcessor {
   private readonly bias: SequenceBiasLogitsProcessor | undefined;
@@ -59,6 +66,15 @@ export class NoBadWordsLogitsProcessor extends LogitsProcessor {
     super();
     if (!Array.isArray(bad_words_ids) || bad_words_ids.length === 0) {
       throw new ModelcError('input', '`bad_words_ids` has to be a non-empty list of lists of token ids');
+    }
+    const wrong: unknown = bad_words_ids.find(
+      (word: unknown) => !Array.isArray(word) || word.length === 0 || !word.every(isTokenId),
+    );
+    if (wrong !== undefined) {
+      throw new ModelcError(
+        'input',
+        `\`bad_words_ids\` has the entry ${JSON.stringify(wrong)}, not a list of token ids`,
+      );
     }
     const eos = new Set(idList(eos_token_id ?? []));
     const words = bad_words_ids.filter((word) => !(word.length === 1 && eos.has(word[0])));
@@ -170,7 +186,7 @@ export class MinLengthLogitsProcessor extends LogitsProcessor {
     eos_token_id: number | readonly number[],
   ) {
     super();
-    this.eos = idList(eos_token_id);
+    this.eos = requireIds('eos_token_id', eos_token_id);
   }
   _call(input_ids: bigint[][], logits: Scores): Scores {
     return eachRow(input_ids, logits, (row, ids) => {
@@ -200,8 +216,9 @@ export class PrefixConstrainedLogitsProcessor extends LogitsProcessor {
   _call(input_ids: bigint[][], logits: Scores): Scores {
     return eachRow(input_ids, logits, (row, ids, i) => {
       const allowed = this.prefix_allowed_tokens_fn(Math.floor(i / this.num_beams), ids.map(Number));
-      if (allowed.length === 0) {
-        throw new ModelcError('input', '`prefix_allowed_tokens_fn` returned an empty list: no token may follow');
+      if (!Array.isArray(allowed) || allowed.length === 0 || !allowed.every(isTokenId)) {
+        const what = Array.isArray(allowed) && allowed.length === 0 ? 'an empty list: no token may follow' : 'no list of token ids'; // biome-ignore format: one expression
+        throw new ModelcError('input', `\`prefix_allowed_tokens_fn\` returned ${what}`);
       }
       const kept = [...allowed].filter((id) => id < row.length).map((id): [number, number] => [id, row[id]]);
       row.fill(banned);
@@ -235,7 +252,7 @@ export class ForcedEOSTokenLogitsProcessor extends LogitsProcessor {
     eos_token_id: number | readonly number[],
   ) {
     super();
-    this.eos = idList(eos_token_id);
+    this.eos = requireIds('eos_token_id', eos_token_id);
   }
   _call(input_ids: bigint[][], logits: Scores): Scores {
     return eachRow(input_ids, logits, (row, ids) => {
@@ -271,7 +288,7 @@ export class ExponentialDecayLengthPenalty extends LogitsProcessor {
     super();
     this.start = exponential_decay_length_penalty[0] + input_ids_seq_length;
     this.factor = exponential_decay_length_penalty[1];
-    this.eos = idList(eos_token_id);
+    this.eos = requireIds('eos_token_id', eos_token_id);
   }
   _call(input_ids: bigint[][], logits: Scores): Scores {
     return eachRow(input_ids, logits, (row, ids) => {
@@ -287,7 +304,7 @@ export class SuppressTokensLogitsProcessor extends LogitsProcessor {
   private readonly tokens: number[];
   constructor(suppress_tokens: readonly number[]) {
     super();
-    this.tokens = [...suppress_tokens];
+    this.tokens = requireIds('suppress_tokens', suppress_tokens);
   }
   _call(input_ids: bigint[][], logits: Scores): Scores {
     return eachRow(input_ids, logits, (row) => fillAt(row, this.tokens, banned));
@@ -302,7 +319,7 @@ export class SuppressTokensAtBeginLogitsProcessor extends LogitsProcessor {
     private readonly begin_index: number,
   ) {
     super();
-    this.tokens = [...begin_suppress_tokens];
+    this.tokens = requireIds('begin_suppress_tokens', begin_suppress_tokens);
   }
   _call(input_ids: bigint[][], logits: Scores): Scores {
     return eachRow(input_ids, logits, (row, ids) => {

@@ -3,13 +3,13 @@
 // the uniform numbers that the host would take.
 import { largestTopK, largestUniform } from '../../frontends/dsl/sampling-inputs.ts';
 import { Tensor } from '../tensor.ts';
+import { checkLogits, drawn, failOnLogits, mostLikely } from './choose.ts';
 import type { Draws } from './decoder.ts';
 import type { Scores } from './logits-processor.ts';
 import { rowOf } from './logits-processor.ts';
 import type { ResolvedCall } from './resolve.ts';
 import type { Decoded, Run } from './run.ts';
 import { unread, unreadMask } from './run.ts';
-import { argmax, sampleRow } from './scores.ts';
 
 /** The sequences so far, which rows of them have ended, and what is kept of the scores. */
 interface Progress {
@@ -53,6 +53,9 @@ async function* chosenByHost(run: Run, progress: Progress): AsyncGenerator<Array
   for (;;) {
     const raw = await decoder.feed(unread(rows, run.cache), mask, 'logits');
     mask = undefined;
+    const step = stepOf(run, progress);
+    const live = liveRows(run, progress);
+    if (!call.parameters.remove_invalid_values) checkLogits(raw, live, step);
     logits?.push(new Tensor('float32', raw.slice(), [rows.length, vocabSize]));
     // One buffer for the scores of all steps: processors write into it, the device's view stays raw.
     progress.work ??= new Tensor('float32', new Float32Array(raw.length), [rows.length, vocabSize]);
@@ -62,9 +65,27 @@ async function* chosenByHost(run: Run, progress: Progress): AsyncGenerator<Array
     scores?.push(new Tensor('float32', processed.data.slice(), processed.dims));
     yield rows.map((_, i) => {
       const row = rowOf(processed, i);
-      return call.parameters.do_sample ? sampleRow(row, run.random.next()) : argmax(row);
+      const uniform = call.parameters.do_sample ? run.random.next() : undefined;
+      if (!live[i]) return 0; // padding takes its place
+      return uniform === undefined ? mostLikely(row, step, i) : drawn(row, uniform, step, i);
     });
   }
+}
+
+/** Tokens that were chosen before. */
+const stepOf = ({ prompt }: Run, { rows }: Progress): number => rows[0].length - prompt[0].length;
+
+/** The rows whose next token counts: no padding follows them. */
+function liveRows({ call }: Run, { done }: Progress): boolean[] {
+  const padding = paddingOf(call);
+  return done.map((ended) => !ended || padding === undefined);
+}
+
+/** Throws where a device found no number among the scores of a row that counts; it then gives a negative token. */
+function checkTokens(tokens: Int32Array, run: Run, progress: Progress): Int32Array {
+  const live = liveRows(run, progress);
+  const row = tokens.findIndex((token, i) => token < 0 && live[i]);
+  return row < 0 ? tokens : failOnLogits(stepOf(run, progress), row);
 }
 
 /** The tokens of each step, chosen by the device where it can. */
@@ -88,16 +109,16 @@ async function* chosenByDevice(
   const { rows, done } = progress;
   const padding = paddingOf(call);
   if (draws) yield* firstByHost(run, progress);
-  else yield await decoder.feed(unread(rows, cache), unreadMask(run), 'next_token');
+  else yield checkTokens(await decoder.feed(unread(rows, cache), unreadMask(run), 'next_token'), run, progress);
   for (;;) {
     const last = rows.map((row) => row[row.length - 1]);
     // A row that has ended goes on with padding, but first its last token is read, in a step of its own.
-    const live = done.map((ended) => !ended || padding === undefined);
+    const live = liveRows(run, progress);
     const isSettled = live.every((isLive, i) => isLive || last[i] === padding);
     const count = isSettled ? call.maxLength - rows[0].length : 1;
     for await (const tokens of decoder.follow(last, live, count, draws?.(random.drawn))) {
       random.drawn += draws ? rows.length : 0;
-      yield tokens;
+      yield checkTokens(tokens, run, progress);
       if (padding !== undefined && done.some((ended, i) => ended === live[i])) break;
     }
   }

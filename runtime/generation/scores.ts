@@ -67,15 +67,16 @@ export function topK(row: ArrayLike<number>, k: number): number[] {
   return heap.sort((a, b) => (worse(b, a) ? -1 : 1));
 }
 
-/** Draws an index with probability softmax(row)[i], from one uniform number. Entries of -inf are never drawn. */
+/** Draws an index with probability softmax(row)[i], from one uniform number; -1 where there is no such distribution. */
 export function sampleRow(row: Float32Array, uniform: number): number {
   let max = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < row.length; i++) if (row[i] > max) max = row[i];
-  if (max === Number.POSITIVE_INFINITY) return argmax(row);
+  if (!Number.isFinite(max)) return -1;
   let sum = 0;
   for (let i = 0; i < row.length; i++) if (row[i] !== Number.NEGATIVE_INFINITY) sum += Math.exp(row[i] - max);
+  if (Number.isNaN(sum)) return -1;
   let rest = uniform * sum;
-  let last = argmax(row);
+  let last = -1;
   for (let i = 0; i < row.length; i++) {
     if (row[i] === Number.NEGATIVE_INFINITY) continue;
     rest -= Math.exp(row[i] - max);

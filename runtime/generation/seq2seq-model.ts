@@ -3,23 +3,17 @@
 import { ModelcError } from '../../ir/error.ts';
 import { callable } from '../callable.ts';
 import {
+  type Seq2SeqLMOutput,
   type SequenceInputs,
   type SequenceModelInfo,
   SequenceToTensors,
-  type Seq2SeqLMOutput,
 } from '../sequence-model.ts';
 import type { HostTensor, State } from '../session.ts';
 import { Tensor } from '../tensor.ts';
+import type { EncoderOutputs, GenerateOptions } from './arguments.ts';
 import { type Beginning, GenerationModel, type ModelInfo, repeatRows } from './generation-model.ts';
-import {
-  attentionMask,
-  type EncoderOutputs,
-  type GenerateOptions,
-  type ResolvedCall,
-  resolveParameters,
-  type TokenRows,
-  tokenRows,
-} from './resolve.ts';
+import { type ResolvedCall, resolveParameters } from './resolve.ts';
+import { attentionMask, type TokenRows, tokenRows } from './token-rows.ts';
 
 /** What generation must know of a model with an encoder. */
 export interface Seq2SeqInfo extends ModelInfo, SequenceModelInfo {

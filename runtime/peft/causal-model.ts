@@ -1,10 +1,18 @@
 // Causal language models with adapters: they generate, and may have an adapter for every row of a batch.
 import { causalTask } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
+import {
+  type CallInputs,
+  callOptions,
+  type DictOptions,
+  type GenerateInputs,
+  type GenerateOptions,
+} from '../generation/arguments.ts';
 import type { CausalLMOutput, ForwardOptions } from '../generation/forward.ts';
-import { createModel, type GenerateResult, type PreTrainedModel } from '../generation/model.ts';
-import type { GenerateOptions } from '../generation/resolve.ts';
+import { createModel, type GenerateOutput, type PreTrainedModel } from '../generation/model.ts';
+import type { TokenRows } from '../generation/token-rows.ts';
 import { loadModel, type ModelSource, modelOf, openSession, rewritten } from '../models.ts';
+import type { Tensor } from '../tensor.ts';
 import { AdaptedModel, type AdaptableModel, type FirstAdapter, rewriteOf } from './adapted-model.ts';
 import { baseRows } from './adapters.ts';
 import type { CheckpointChange } from './resize.ts';
@@ -64,10 +72,14 @@ export class PeftModelForCausalLM extends AdaptedModel<PreTrainedModel, CausalSo
   }
 
   /** Continues the rows of input_ids, as a model without adapters does; `adapter_names` gives every row its own. */
-  async generate<const O extends GenerateOptions>(options: O & RowAdapters): Promise<GenerateResult<O>> {
-    const { adapter_names, ...rest } = options;
-    const model = await this.#model(adapter_names);
-    return model.generate<O>(rest as unknown as O);
+  generate(options: DictOptions & RowAdapters): Promise<GenerateOutput>;
+  generate(options?: GenerateOptions & RowAdapters): Promise<Tensor<'int64'>>;
+  generate(inputs: TokenRows | GenerateInputs, options: DictOptions & RowAdapters): Promise<GenerateOutput>;
+  generate(inputs: TokenRows | GenerateInputs, options: GenerateOptions & RowAdapters): Promise<Tensor<'int64'>>;
+  generate(inputs: TokenRows): Promise<Tensor<'int64'>>;
+  async generate(first?: CallInputs, more?: GenerateOptions & RowAdapters): Promise<GenerateOutput | Tensor<'int64'>> {
+    const { adapter_names, ...options } = callOptions<GenerateOptions & RowAdapters>(first, more);
+    return (await this.#model(adapter_names)).generate(options);
   }
 
   /** The new ids of each step, one per row, as they are decoded. */

@@ -1,10 +1,19 @@
 // Encoder-decoder models with adapters: they run on whole pairs, and generate.
 import { seq2seqLM } from '../../frontends/huggingface/index.ts';
-import type { GenerateResult } from '../generation/generation-model.ts';
-import type { EncoderOutputs, GenerateOptions } from '../generation/resolve.ts';
+import {
+  type CallInputs,
+  callOptions,
+  type DictOptions,
+  type EncoderOutputs,
+  type GenerateInputs,
+  type GenerateOptions,
+} from '../generation/arguments.ts';
+import type { GenerateOutput } from '../generation/generation-model.ts';
 import type { EncodeOptions, Seq2SeqModel } from '../generation/seq2seq-model.ts';
+import type { TokenRows } from '../generation/token-rows.ts';
 import { graphOf, type OpenedSeq2Seq, openSeq2Seq, rewrittenSeq2Seq } from '../seq2seq-models.ts';
 import type { Seq2SeqLMOutput, SequenceInputs } from '../sequence-model.ts';
+import type { Tensor } from '../tensor.ts';
 import { checkpointWeights } from '../weight-store.ts';
 import { AdaptedModel, type AdaptableModel, type FirstAdapter } from './adapted-model.ts';
 import type { CheckpointChange } from './resize.ts';
@@ -55,8 +64,13 @@ export class PeftModelForSeq2SeqLM extends AdaptedModel<Seq2SeqModel> {
   }
 
   /** Writes targets beside the rows of input_ids, as a model without adapters does. */
-  async generate<const O extends GenerateOptions>(options: O): Promise<GenerateResult<O>> {
-    return (await this.#model()).generate<O>(options);
+  generate(options: DictOptions): Promise<GenerateOutput>;
+  generate(options?: GenerateOptions): Promise<Tensor<'int64'>>;
+  generate(inputs: TokenRows | GenerateInputs, options: DictOptions): Promise<GenerateOutput>;
+  generate(inputs: TokenRows | GenerateInputs, options: GenerateOptions): Promise<Tensor<'int64'>>;
+  generate(inputs: TokenRows): Promise<Tensor<'int64'>>;
+  async generate(first?: CallInputs, more?: GenerateOptions): Promise<GenerateOutput | Tensor<'int64'>> {
+    return (await this.#model()).generate(callOptions(first, more));
   }
 
   /** The new ids of each step, one per row, as they are decoded. */

@@ -1,9 +1,12 @@
 // pipeline(task, checkpoint): model and tokenizer of a checkpoint behind one call.
 import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
 import { callable } from '../callable.ts';
 import { AutoModelForCausalLM, type LoadOptions, loadFields } from '../models.ts';
 import { AutoTokenizer } from '../tokenization/auto-tokenizer.ts';
-import { isTextGenerationOption, TextGeneration, type TextGenerationOptions } from './text-generation.ts';
+import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
+import { TextGeneration, type TextGenerator } from './text-generation.ts';
+import { callNames, checkCall, type TextGenerationOptions, unservedCallNames } from './text-generation-options.ts';
 
 /** The pipeline of 'text-generation': a function of a prompt, a chat or several of them. */
 export type TextGenerationPipeline = TextGeneration & TextGeneration['_call'];
@@ -21,21 +24,53 @@ export const supportedTasks: readonly Task[] = ['text-generation'];
 const isTask = (task: string): task is Task => (supportedTasks as readonly string[]).includes(task);
 
 /** Options of loading; anything else is an option of every call. */
-export type PipelineOptions = LoadOptions & TextGenerationOptions;
+export interface PipelineOptions extends LoadOptions, Omit<TextGenerationOptions, keyof LoadOptions> {
+  /** A tokenizer, or the folder that it is read from; default: the folder of the model. */
+  tokenizer?: PreTrainedTokenizer | string | null;
+}
+
+/** What pipeline() of transformers or transformers.js takes besides, with what asks for nothing. */
+const unserved: Readonly<Record<string, unknown>> = {
+  ...unservedCallNames,
+  config: null,
+  revision: 'main',
+  device_map: null,
+  torch_dtype: null,
+  token: null,
+  trust_remote_code: false,
+  model_kwargs: null,
+  use_fast: true,
+  framework: null,
+  feature_extractor: null,
+  image_processor: null,
+  processor: null,
+  binary_output: false,
+  progress_callback: null,
+  cache_dir: null,
+  local_files_only: true,
+  model_file_name: null,
+  subfolder: null,
+  use_external_data_format: null,
+  session_options: null,
+};
 
 /**
- * The pipeline of a task. `model` is the folder of a checkpoint. Throws ModelcError 'unsupported' for other tasks.
- * The pipeline is called like a function; `dispose()` of its `model` frees the memory.
+ * The pipeline of a task. `model` is the folder of a checkpoint, or a model that is loaded, beside its `tokenizer`. Throws
+ * ModelcError 'unsupported' for other tasks. The pipeline is called like a function; `dispose()` frees its model.
  */
 export async function pipeline<T extends Task>(
   task: T,
-  model: string,
+  model: string | TextGenerator,
   options?: PipelineOptions,
 ): Promise<Pipelines[T]>;
-export async function pipeline(task: string, model: string, options?: PipelineOptions): Promise<TextGenerationPipeline>;
 export async function pipeline(
   task: string,
-  model: string,
+  model: string | TextGenerator,
+  options?: PipelineOptions,
+): Promise<TextGenerationPipeline>;
+export async function pipeline(
+  task: string,
+  model: string | TextGenerator,
   options: PipelineOptions = {},
 ): Promise<TextGenerationPipeline> {
   if (!isTask(task)) {
@@ -44,26 +79,40 @@ export async function pipeline(
       `the task '${task}' is not supported; supported tasks: ${supportedTasks.join(', ')}`,
     );
   }
-  if (typeof model !== 'string') {
-    throw new ModelcError('input', 'pipeline() needs the folder of a checkpoint as its second argument');
+  if (typeof model !== 'string' && typeof model?.generate !== 'function') {
+    throw new ModelcError('input', 'pipeline() needs the folder of a checkpoint, or a model, as its second argument');
   }
-  const entries = Object.entries(options);
+  checkOptions('pipeline()', options, ['tokenizer', ...loadFields, ...callNames], unserved);
+  const { tokenizer: given, ...rest } = options;
+  const entries = Object.entries(rest).filter(([name]) => !Object.hasOwn(unserved, name));
   const isLoad = (name: string): boolean => loadFields.includes(name);
-  const load = Object.fromEntries(entries.filter(([name]) => isLoad(name))) as LoadOptions;
-  const call = Object.fromEntries(entries.filter(([name]) => !isLoad(name))) as TextGenerationOptions;
-  for (const name of Object.keys(call)) {
-    if (!isTextGenerationOption(name)) {
-      throw new ModelcError(
-        'unsupported',
-        `pipeline() does not support the option \`${name}\`; it takes ${loadFields.join(', ')}, and the options of a call`,
-      );
-    }
-  }
-  const [tokenizer, causal] = await Promise.all([
-    AutoTokenizer.from_pretrained(model),
-    AutoModelForCausalLM.from_pretrained(model, load),
-  ]);
+  const load: LoadOptions = Object.fromEntries(entries.filter(([name]) => isLoad(name)));
+  const call: TextGenerationOptions = Object.fromEntries(entries.filter(([name]) => !isLoad(name)));
+  checkCall(call);
+  const [tokenizer, generator] = await Promise.all([tokenizerOf(model, given ?? undefined), generatorOf(model, load)]);
   return callable<[string, TextGenerationOptions?], Promise<unknown>, TextGeneration>(
-    new TextGeneration(causal, tokenizer, call),
+    new TextGeneration(generator, tokenizer, call),
   ) as TextGenerationPipeline;
+}
+
+async function generatorOf(model: string | TextGenerator, load: LoadOptions): Promise<TextGenerator> {
+  if (typeof model === 'string') return AutoModelForCausalLM.from_pretrained(model, load);
+  const [name] = Object.keys(load);
+  if (name !== undefined) {
+    throw new ModelcError(
+      'input',
+      `pipeline() is given a model that is loaded, so \`${name}\` has no effect; leave it out`,
+    );
+  }
+  return model;
+}
+
+async function tokenizerOf(
+  model: string | TextGenerator,
+  given: PreTrainedTokenizer | string | undefined,
+): Promise<PreTrainedTokenizer> {
+  const source = given ?? model;
+  if (typeof source === 'string') return AutoTokenizer.from_pretrained(source);
+  if (given !== undefined && typeof given !== 'string') return given;
+  throw new ModelcError('input', 'pipeline() needs the tokenizer of a model that is loaded: pass { tokenizer }');
 }

@@ -1,58 +1,28 @@
 // The text-generation pipeline: text or messages in, their continuation out. Options, defaults and the shapes of results
 // are those of transformers' TextGenerationPipeline (main); `streamer` and the call form are transformers.js's.
 import { ModelcError } from '../../ir/error.ts';
-import type { GenerationConfig } from '../generation/configuration.ts';
+import type { GenerateOptions } from '../generation/arguments.ts';
 import type { PreTrainedModel } from '../generation/model.ts';
-import { type GenerationParameters, isGenerationField } from '../generation/parameters.ts';
-import { type GenerateOptions, isGenerateArgument } from '../generation/resolve.ts';
+import { generationDefaults } from '../generation/parameters.ts';
 import { TextIteratorStreamer } from '../generation/streamers.ts';
+import type { PeftModelForCausalLM } from '../peft/causal-model.ts';
 import { Tensor } from '../tensor.ts';
 import type { Message } from '../tokenization/chat-template.ts';
 import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
 import type { BatchEncoding, TokenizeOptions } from '../tokenization/types.ts';
+import {
+  checkCall,
+  generationOptions,
+  prefixOf,
+  returnFormat,
+  type TextGenerationOptions,
+} from './text-generation-options.ts';
 
 /** A conversation, the oldest message first. */
 export type Chat = readonly Message[];
 
-/**
- * Options of a call of the text-generation pipeline; what it does not know itself goes to generate(). Where neither the
- * call nor the checkpoint says otherwise, it samples 256 tokens at the temperature 0.7, as in transformers.
- */
-export interface TextGenerationOptions
-  extends Omit<GenerateOptions, 'input_ids' | 'inputs' | 'attention_mask' | 'tokenizer'> {
-  /** Default true: the prompt (or the messages) and the continuation; false: the continuation alone. */
-  return_full_text?: boolean | null;
-  /** Ids instead of text. */
-  return_tensors?: boolean | null;
-  /** The same as return_full_text: false, when false is not wanted for tensors. */
-  return_text?: boolean | null;
-  /** Whether spaces before punctuation go; default: what the tokenizer's files say. */
-  clean_up_tokenization_spaces?: boolean | null;
-  /** Text that the model reads before every prompt, not shown in results. */
-  prefix?: string | null;
-  /** 'hole': cut the beginning of prompts that leave no room for the new tokens. */
-  handle_long_generation?: 'hole' | null;
-  /** Generation ends at the first token of this text. */
-  stop_sequence?: string | null;
-  /** How prompts that are longer than the model reads are cut: see the tokenizer's option. */
-  truncation?: TokenizeOptions['truncation'];
-  /** To what length prompts are padded: see the tokenizer's option. */
-  padding?: TokenizeOptions['padding'];
-  /** Whether the tokenizer adds special tokens to prompts; default: what it does, and none to a chat. */
-  add_special_tokens?: boolean | null;
-  /** Default: whether the last message is the assistant's. */
-  continue_final_message?: boolean | null;
-  /** Default true. */
-  skip_special_tokens?: boolean | null;
-  /** Further options of the tokenizer. */
-  tokenizer_encode_kwargs?: TokenizeOptions | null;
-  /** Functions that the chat template tells the model of, as JSON schemas. */
-  tools?: readonly unknown[] | null;
-  /** Documents that the chat template shows the model. */
-  documents?: readonly unknown[] | null;
-  /** Prompts that run together; default 1. */
-  batch_size?: number;
-}
+/** A model that the pipeline can run. */
+export type TextGenerator = PreTrainedModel | PeftModelForCausalLM;
 
 /** One continuation: text (a string for a text prompt, messages for a chat), or ids with `return_tensors`. */
 export interface GeneratedText<T extends string | Message[] = string> {
@@ -64,32 +34,6 @@ export interface GeneratedIds {
   /** Ids of prompt and continuation, or with `return_full_text: false` of the continuation. */
   generated_token_ids: number[];
 }
-
-/** What the pipeline uses where neither the call nor the checkpoint says otherwise. */
-const pipelineDefaults: GenerationParameters = { max_new_tokens: 256, do_sample: true, temperature: 0.7 };
-
-/** Options that are the pipeline's own; all others go to generate(). */
-const pipelineFields: readonly string[] = [
-  'return_full_text',
-  'return_tensors',
-  'return_text',
-  'clean_up_tokenization_spaces',
-  'prefix',
-  'handle_long_generation',
-  'stop_sequence',
-  'truncation',
-  'padding',
-  'add_special_tokens',
-  'continue_final_message',
-  'skip_special_tokens',
-  'tokenizer_encode_kwargs',
-  'tools',
-  'documents',
-  'batch_size',
-];
-
-export const isTextGenerationOption = (name: string): boolean =>
-  pipelineFields.includes(name) || isGenerateArgument(name);
 
 type Continuation = GeneratedText<string | Message[]> & Partial<GeneratedIds>;
 type Prompt = string | Chat;
@@ -109,7 +53,7 @@ export class TextGeneration {
 
   constructor(
     /** What continues texts. */
-    readonly model: PreTrainedModel,
+    readonly model: TextGenerator,
     /** What makes tokens of them. */
     readonly tokenizer: PreTrainedTokenizer,
     /** Options of every call that does not set them itself. */
@@ -126,7 +70,9 @@ export class TextGeneration {
     input: string | readonly string[] | Chat | readonly Chat[],
     options: TextGenerationOptions = {},
   ): Promise<unknown> {
+    checkCall(options);
     const merged = { ...this.defaults, ...options };
+    merged.signal?.throwIfAborted();
     const isSingle = typeof input === 'string' || isChat(input);
     if (typeof input !== 'string' && !Array.isArray(input)) {
       throw new ModelcError('input', `the input must be a text, a chat, or a list of either, but is ${typeof input}`);
@@ -138,16 +84,15 @@ export class TextGeneration {
       }
     }
     const size = merged.batch_size ?? 1;
-    if (!(Number.isInteger(size) && size > 0))
-      throw new ModelcError('input', `batch_size must be a positive integer, but is ${size}`);
     const results: Continuation[][] = [];
     for (let i = 0; i < prompts.length; i += size)
-      results.push(...(await this.batch(prompts.slice(i, i + size), merged)));
+      results.push(...(await this.batch(prompts.slice(i, i + size), options)));
     return isSingle ? results[0] : results;
   }
 
   /** The continuation of one prompt, in pieces of text as they are decoded. Leaving the loop ends the generation. */
   async *stream(prompt: string | Chat, options: TextGenerationOptions = {}): AsyncGenerator<string, void, undefined> {
+    checkCall(options);
     const merged = { ...this.defaults, ...options };
     const streamer = new TextIteratorStreamer(this.tokenizer, {
       skip_prompt: true,
@@ -155,7 +100,7 @@ export class TextGeneration {
     });
     const controller = new AbortController();
     const signal = merged.signal ? AbortSignal.any([merged.signal, controller.signal]) : controller.signal;
-    const finished = this.batch([prompt], { ...merged, streamer, signal }).catch((error: unknown) =>
+    const finished = this.batch([prompt], { ...options, streamer, signal }).catch((error: unknown) =>
       streamer.fail(error),
     );
     let isDone = false;
@@ -168,19 +113,30 @@ export class TextGeneration {
     }
   }
 
-  private async batch(prompts: readonly Prompt[], options: TextGenerationOptions): Promise<Continuation[][]> {
+  /** Frees the model. */
+  async dispose(): Promise<void> {
+    this.model.dispose();
+  }
+
+  private async batch(prompts: readonly Prompt[], call: TextGenerationOptions): Promise<Continuation[][]> {
+    const options = { ...this.defaults, ...call };
     const format = returnFormat(options);
-    const generate = this.generateOptions(options);
+    const generate = this.generateOptions(call, options);
     const prepared = prompts.map((prompt) => this.prepare(prompt, options, generate));
+    // What has no tokens starts from the beginning-of-sequence token, by itself.
+    const isEmpty = (p: Prepared): boolean => p.encoding.input_ids.dims[1] === 0;
+    if (prepared.length > 1 && prepared.some(isEmpty)) {
+      const each: Continuation[][] = [];
+      for (const prompt of prompts) each.push(...(await this.batch([prompt], call)));
+      return each;
+    }
     const { input_ids, attention_mask } = this.collate(prepared.map((p) => p.encoding));
     const sequences = await this.model.generate({
       ...generate,
       return_dict_in_generate: false,
-      input_ids,
-      attention_mask,
+      ...(isEmpty(prepared[0]) ? {} : { input_ids, attention_mask }),
       tokenizer: this.tokenizer,
     });
-    if (!(sequences instanceof Tensor)) throw new ModelcError('input', 'generate() gave no tensor of ids');
     const perPrompt = sequences.dims[0] / prompts.length;
     const promptLength = input_ids.dims[1];
     return prepared.map((p, i) =>
@@ -192,24 +148,13 @@ export class TextGeneration {
   }
 
   /** What generate() gets: the call's generation options over the pipeline's and the checkpoint's. */
-  private generateOptions(options: TextGenerationOptions): GenerateOptions {
+  private generateOptions(call: TextGenerationOptions, options: TextGenerationOptions): GenerateOptions {
     const { stop_sequence } = options;
-    const generate: GenerateOptions = Object.fromEntries(
-      Object.entries(options).filter(([name]) => !pipelineFields.includes(name)),
-    );
-    const own: GenerationConfig = this.model.generation_config;
-    // A config of the call's own takes the place of the pipeline's defaults.
-    for (const [field, value] of options.generation_config ? [] : Object.entries(pipelineDefaults)) {
-      if (!isGenerationField(field) || (generate[field] ?? own[field] ?? null) !== null) continue;
-      // So does a length that was chosen at loading; in a call, max_new_tokens wins over max_length.
-      if (field === 'max_new_tokens' && (this.defaults.max_length ?? own.max_length ?? 20) !== 20) continue;
-      // Who wants no sampling has no use for a temperature.
-      if (field === 'temperature' && (generate.do_sample ?? own.do_sample) === false) continue;
-      Object.assign(generate, { [field]: value });
-    }
+    const generate = generationOptions(call, this.defaults, this.model);
+    const own = this.model.generation_config;
     if (stop_sequence) {
-      const [eos] = this.tokenizer.encode(stop_sequence, { add_special_tokens: false });
-      if (eos === undefined)
+      const eos = this.tokenizer.encode(stop_sequence, { add_special_tokens: false });
+      if (eos.length === 0)
         throw new ModelcError('input', `stop_sequence ${JSON.stringify(stop_sequence)} has no tokens`);
       generate.eos_token_id = eos;
     }
@@ -217,22 +162,30 @@ export class TextGeneration {
       const pad = this.tokenizer.pad_token_id;
       if (pad !== null) generate.pad_token_id = pad;
     }
-    return generate;
+    return this.withPrefix(generate, options.prefix ?? prefixOf(this.model.config));
+  }
+
+  /** Lengths that count the prompt count the prefix as well. */
+  private withPrefix(generate: GenerateOptions, prefix: string): GenerateOptions {
+    if (prefix === '') return generate;
+    const length = this.tokenizer.encode(prefix, { add_special_tokens: false }).length;
+    const { generation_config: own } = this.model;
+    const max = generate.max_length ?? own.max_length ?? generationDefaults.max_length;
+    const hasNewTokens = (generate.max_new_tokens ?? own.max_new_tokens ?? null) !== null;
+    return {
+      ...generate,
+      ...(hasNewTokens ? {} : { max_length: max + length }),
+      ...(generate.min_length ? { min_length: generate.min_length + length } : {}),
+    };
   }
 
   private prepare(prompt: Prompt, options: TextGenerationOptions, generate: GenerateOptions): Prepared {
-    const { add_special_tokens, truncation, padding, max_length, prefix } = options;
-    const encode: TokenizeOptions = {
-      ...(truncation ? { truncation, max_length: max_length ?? null } : {}),
-      ...(padding ? { padding, max_length: max_length ?? null } : {}),
-      padding_side: 'left', // generation goes on at the end of a row
-      ...options.tokenizer_encode_kwargs,
-    };
+    const encode = encodeOptions(options, typeof prompt !== 'string');
     let encoding: BatchEncoding;
     let continues = false;
     if (typeof prompt === 'string') {
-      const special = add_special_tokens == null ? {} : { add_special_tokens };
-      encoding = this.tokenizer((prefix ?? '') + prompt, { ...special, ...encode });
+      const special = options.add_special_tokens == null ? {} : { add_special_tokens: options.add_special_tokens };
+      encoding = this.tokenizer((options.prefix ?? prefixOf(this.model.config)) + prompt, { ...special, ...encode });
     } else {
       continues = options.continue_final_message ?? prompt[prompt.length - 1].role === 'assistant';
       encoding = this.tokenizer.apply_chat_template(prompt, {
@@ -243,18 +196,16 @@ export class TextGeneration {
         tokenizer_kwargs: encode,
       });
     }
-    if (encoding.input_ids.dims[1] === 0) {
-      throw new ModelcError('input', 'the prompt is empty: it has no tokens; give a text of at least one character');
-    }
     if (options.handle_long_generation === 'hole') encoding = this.makeHole(encoding, generate);
     return { prompt, encoding, continues };
   }
 
   /** Cuts the beginning of a prompt so that prompt and new tokens fit into the tokenizer's model_max_length. */
   private makeHole(encoding: BatchEncoding, generate: GenerateOptions): BatchEncoding {
+    const { generation_config: own } = this.model;
     const length = encoding.input_ids.dims[1];
-    const fresh =
-      generate.max_new_tokens ?? (generate.max_length ?? this.model.generation_config.max_length ?? 20) - length;
+    const max = generate.max_length ?? own.max_length ?? generationDefaults.max_length;
+    const fresh = generate.max_new_tokens ?? own.max_new_tokens ?? max - length;
     if (fresh < 0)
       throw new ModelcError(
         'input',
@@ -313,6 +264,9 @@ export class TextGeneration {
     if (format === 'new') return { generated_text: text };
     if (typeof prompt === 'string') return { generated_text: prompt + text };
     const last = prompt[prompt.length - 1];
+    if (continues && typeof last.content !== 'string') {
+      throw new ModelcError('input', 'a last message that is continued must have a text as its content');
+    }
     return {
       generated_text: continues
         ? [...prompt.slice(0, -1), { ...last, content: last.content + text }]
@@ -321,22 +275,17 @@ export class TextGeneration {
   }
 }
 
-/** Which form results have; contradictory requests are errors, as in transformers. */
-function returnFormat(options: TextGenerationOptions): 'tensors' | 'new' | 'full' {
-  const full = options.return_full_text ?? null;
-  const text = options.return_text ?? null;
-  const tensors = options.return_tensors ?? null;
-  const exclusive = (a: string, b: string): never => {
-    throw new ModelcError('input', `\`${a}\` is mutually exclusive with \`${b}\`; pass one of them`);
+/** What tokenizing a prompt takes of the options. A text is cut to a max_length unless it is padded to it. */
+function encodeOptions(
+  { truncation = null, padding, max_length = null, tokenizer_encode_kwargs }: TextGenerationOptions,
+  isChat: boolean,
+): TokenizeOptions {
+  const isCut = truncation ?? (!isChat && max_length !== null && (padding ?? false) === false);
+  return {
+    ...(isCut === false ? {} : { truncation: isCut }),
+    ...(padding ? { padding } : {}),
+    ...(isCut !== false || padding ? { max_length } : {}),
+    padding_side: 'left', // generation goes on at the end of a row
+    ...tokenizer_encode_kwargs,
   };
-  if (full !== null) {
-    if (text !== null) exclusive('return_text', 'return_full_text');
-    if (tensors !== null) exclusive('return_full_text', 'return_tensors');
-    return full ? 'full' : 'new';
-  }
-  if (tensors !== null) {
-    if (text !== null) exclusive('return_text', 'return_tensors');
-    return tensors ? 'tensors' : 'full';
-  }
-  return 'full';
 }

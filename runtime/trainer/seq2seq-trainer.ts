@@ -1,8 +1,8 @@
 // Seq2SeqTrainer: a Trainer that evaluates encoder-decoder models on what they generate, as transformers' class does.
 import { ModelcError } from '../../ir/error.ts';
 import type { Batch } from '../data/index.ts';
+import type { GenerateOptions } from '../generation/arguments.ts';
 import type { GenerationConfig } from '../generation/configuration.ts';
-import type { GenerateOptions } from '../generation/resolve.ts';
 import { Tensor } from '../tensor.ts';
 import { Seq2SeqTrainingArguments } from './arguments.ts';
 import { concatRows, userTensor } from './collect.ts';
