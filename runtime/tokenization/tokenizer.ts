@@ -241,8 +241,9 @@ export class TextTokenizer extends SpecialTokens {
 
 function maxLength(config: Fields): number {
   const limit = config.value.model_max_length ?? config.value.max_len ?? unlimited;
-  if (typeof limit !== 'number') return config.fail('model_max_length', 'a number');
-  return limit < unlimited ? limit : Number.POSITIVE_INFINITY;
+  if (typeof limit === 'number' && limit >= unlimited) return Number.POSITIVE_INFINITY;
+  if (typeof limit === 'number' && Number.isInteger(limit) && limit >= 0) return limit;
+  return config.fail('model_max_length', 'an integer of at least 0', limit);
 }
 
 const flagOf = (config: Fields, name: string): boolean => config.has(name) && config.boolean(name);

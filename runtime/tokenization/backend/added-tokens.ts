@@ -17,8 +17,14 @@ export interface AddedToken {
   readonly special: boolean;
 }
 
+/** How long a token may be. */
+const longest = 512;
+
 export function addedToken(fields: Fields, special = false): AddedToken {
   const isSpecial = fields.boolean('special', special);
+  const length = fields.string('content').length;
+  // Every place of a text is compared with all of a token.
+  if (length > longest) fields.unsupported(`an added token of ${length} characters`);
   return {
     content: fields.string('content'),
     single_word: fields.boolean('single_word', false),

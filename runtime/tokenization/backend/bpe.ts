@@ -42,7 +42,9 @@ export function bpe(fields: Fields): Model {
 function readMerges(fields: Fields, vocabulary: Vocabulary, prefix: string): Merges {
   const ranks = new Map<number, number>();
   const results: number[] = [];
-  for (const [rank, merge] of fields.list('merges', []).entries()) {
+  const list = fields.list('merges', []);
+  if (list.length > 2 ** 24) fields.fail('merges', `a list of at most ${2 ** 24}`);
+  for (const [rank, merge] of list.entries()) {
     const parts: unknown = typeof merge === 'string' ? merge.split(' ') : merge;
     const at = `merges[${rank}]`;
     if (!Array.isArray(parts) || parts.length !== 2) fields.fail(at, 'a pair of tokens', merge);

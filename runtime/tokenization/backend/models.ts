@@ -53,6 +53,8 @@ function wordPiece(fields: Fields): Model {
   const unknown = unknownOf(fields, vocabulary);
   const prefix = fields.string('continuing_subword_prefix', '##');
   const longest = fields.integer('max_input_chars_per_word', 100);
+  let longestToken = 0;
+  for (const [token] of vocabulary.entries()) longestToken = Math.max(longestToken, token.length);
   const encode = (word: string, ids: number[]): void => {
     const characters = Array.from(word);
     if (characters.length > longest) {
@@ -61,7 +63,7 @@ function wordPiece(fields: Fields): Model {
     }
     const before = ids.length;
     for (let begin = 0; begin < characters.length; ) {
-      let end = characters.length;
+      let end = Math.min(characters.length, begin + longestToken);
       let id: number | undefined;
       for (; end > begin; end--) {
         const piece = characters.slice(begin, end).join('');

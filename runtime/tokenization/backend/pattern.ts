@@ -30,7 +30,8 @@ function textFinder(wanted: string): Finder {
 
 /** Steps of matching that need no time limit: some tenths of a second. */
 const stepLimit = 1e8;
-const timeLimit = 500;
+/** Milliseconds for a text: what usual patterns take is a small part of it, on a busy machine, too. */
+const timeLimit = (text: string): number => 500 + Math.ceil(text.length / 200);
 
 export function regexFinder(source: string, fields: Fields): Finder {
   const { regex, degree } = compile(source, fields);
@@ -39,14 +40,14 @@ export function regexFinder(source: string, fields: Fields): Finder {
     for (const match of text.matchAll(regex)) found.push(match.index, match.index + match[0].length);
     return found;
   };
-  const limited = underTimeLimit<number[]>(timeLimit);
+  const limited = underTimeLimit();
   if (degree === Number.POSITIVE_INFINITY && !limited) {
     fields.unsupported(`the regular expression ${shown(source)}, which can take for ever on some texts`);
   }
   return (text) => {
     // A match may begin everywhere, and from there each quantifier may end everywhere.
     if (!limited || text.length ** (degree + 1) <= stepLimit) return find(text);
-    const found = limited(() => find(text));
+    const found = limited(timeLimit(text), () => find(text));
     if (found) return found;
     throw new ModelcError(
       'unsupported',
@@ -136,12 +137,12 @@ let script: Script | undefined;
  * Runs work and ends it after some time: Node's vm interrupts even one match of a regular expression. undefined where
  * there is no such thing; the function gives undefined for work that was ended.
  */
-function underTimeLimit<T>(timeout: number): ((work: () => T) => T | undefined) | undefined {
+function underTimeLimit(): (<T>(timeout: number, work: () => T) => T | undefined) | undefined {
   const isNode = typeof process === 'object' && process.versions?.node !== undefined && !('Deno' in globalThis);
   const vm = isNode && typeof process.getBuiltinModule === 'function' ? process.getBuiltinModule('node:vm') : undefined;
   if (!vm) return undefined;
   script ??= new vm.Script(`globalThis[Symbol.for('modelc.limited')]()`);
-  return (work) => {
+  return <T>(timeout: number, work: () => T): T | undefined => {
     let result: T | undefined;
     const holder = globalThis as { [slot]?: () => void };
     holder[slot] = () => {

@@ -9,6 +9,9 @@ import { WordCache } from './word-cache.ts';
 /** What an unknown character scores below the worst token. */
 const penalty = 10;
 
+/** How long a token may be. */
+const longest = 512;
+
 /** Tokens as a trie of code points, in which a node's children are found by node and code point as one number. */
 class Trie {
   private readonly children = new Map<number, number>();
@@ -51,6 +54,9 @@ export function unigram(fields: Fields): Model {
   });
   const unknown = fields.has('unk_id') ? fields.integer('unk_id') : undefined;
   if (unknown !== undefined && unknown >= tokens.length) fields.fail('unk_id', `an id below ${tokens.length}`);
+  const long = tokens.find(([token]) => token.length > longest);
+  // Every place of a text is compared with all of a token.
+  if (long) fields.unsupported(`a token of ${long[0].length} characters in a Unigram model`);
   const vocabulary = new Vocabulary(new Map(tokens.map(([token], id) => [token, id])));
   const trie = new Trie();
   for (const [token, id] of vocabulary.entries()) if (token !== '') trie.add(token, id);
