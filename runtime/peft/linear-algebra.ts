@@ -1,6 +1,7 @@
-// Dense matrices of doubles, row-major, and the decompositions that adapters need: QR by Householder reflections, the
-// singular value decomposition by one-sided Jacobi rotations (Hestenes 1958), and its randomised form for few singular
-// values (Halko, Martinsson and Tropp 2011). Sizes are those of weights; nothing here is tuned for speed.
+// Dense matrices of doubles, row-major, and the decompositions that adapters need: QR and SVD of ml-matrix, and the
+// randomised SVD for few singular values (Halko, Martinsson and Tropp 2011). Sizes are those of weights.
+import { Matrix as MlMatrix, QrDecomposition, SingularValueDecomposition } from 'ml-matrix';
+import { ModelcError } from '../../ir/error.ts';
 
 export interface Matrix {
   readonly rows: number;
@@ -62,39 +63,25 @@ export const rowNorms = (a: Matrix): Float64Array =>
     return Math.sqrt(sum);
   });
 
-/** a = q r with q [rows, k] of orthonormal columns and r [k, columns] upper triangular, k the smaller size. */
-export function qr(a: Matrix): { readonly q: Matrix; readonly r: Matrix } {
-  const { rows, columns } = a;
-  const k = Math.min(rows, columns);
-  const work = matrix(rows, columns, a.data.slice());
-  const reflections: Float64Array[] = [];
-  for (let step = 0; step < k; step++) {
-    const v = new Float64Array(rows);
-    let norm = 0;
-    for (let i = step; i < rows; i++) {
-      v[i] = work.data[i * columns + step];
-      norm += v[i] ** 2;
-    }
-    norm = Math.sqrt(norm);
-    v[step] += v[step] < 0 ? -norm : norm;
-    const length = Math.sqrt(v.reduce((s, x) => s + x * x, 0));
-    if (length > 0) for (let i = step; i < rows; i++) v[i] /= length;
-    reflect(work, v, step);
-    reflections.push(v);
-  }
-  const q = matrix(rows, k);
-  for (let i = 0; i < k; i++) q.data[i * k + i] = 1;
-  for (let step = k - 1; step >= 0; step--) reflect(q, reflections[step], step);
-  return { q, r: firstRows(work, k) };
+const ofLibrary = ({ rows, columns, data }: Matrix): MlMatrix => MlMatrix.from1DArray(rows, columns, data);
+const fromLibrary = (m: MlMatrix): Matrix => matrix(m.rows, m.columns, m.to1DArray());
+
+/** The library does not end on numbers that are not finite. */
+function requireFinite({ data }: Matrix): void {
+  if (data.every(Number.isFinite)) return;
+  throw new ModelcError(
+    'input',
+    'a weight with NaN or infinite values cannot be decomposed; the model seems to be broken',
+  );
 }
 
-/** Applies I - 2 v vᵀ, v zero above `from`, from the left, in place. */
-function reflect(a: Matrix, v: Float64Array, from: number): void {
-  for (let j = 0; j < a.columns; j++) {
-    let dot = 0;
-    for (let i = from; i < a.rows; i++) dot += v[i] * a.data[i * a.columns + j];
-    for (let i = from; i < a.rows; i++) a.data[i * a.columns + j] -= 2 * dot * v[i];
-  }
+/** a = q r with q [rows, k] of orthonormal columns and r [k, columns] upper triangular, k the smaller size. */
+export function qr(a: Matrix): { readonly q: Matrix; readonly r: Matrix } {
+  requireFinite(a);
+  // The library takes no matrix that is wider than high; the left part decides q.
+  const left = firstColumns(a, Math.min(a.rows, a.columns));
+  const q = fromLibrary(new QrDecomposition(ofLibrary(left)).orthogonalMatrix);
+  return { q, r: multiply(transposed(q), a) };
 }
 
 /** a = u diag(s) vt with the singular values falling; u [rows, k], vt [k, columns], k the smaller size. */
@@ -104,59 +91,15 @@ export interface Svd {
   readonly vt: Matrix;
 }
 
-/** Sweeps converge quadratically: real matrices need about ten. */
-const mostSweeps = 60;
-
 export function svd(a: Matrix): Svd {
-  if (a.rows > a.columns) {
+  requireFinite(a);
+  if (a.rows < a.columns) {
     const { u, s, vt } = svd(transposed(a));
     return { u: transposed(vt), s, vt: transposed(u) };
   }
-  // The rows of w = g a are made orthogonal by rotations g: then a = gᵀ w, the lengths of w's rows are the singular values.
-  const { rows: n, columns } = a;
-  const w = a.data.slice();
-  const g = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) g[i * n + i] = 1;
-  for (let sweep = 0, rotated = true; rotated && sweep < mostSweeps; sweep++) {
-    rotated = false;
-    for (let p = 0; p < n; p++) {
-      for (let q = p + 1; q < n; q++) {
-        let [pp, qq, pq] = [0, 0, 0];
-        for (let j = 0; j < columns; j++) {
-          const [x, y] = [w[p * columns + j], w[q * columns + j]];
-          pp += x * x;
-          qq += y * y;
-          pq += x * y;
-        }
-        if (Math.abs(pq) <= 1e-15 * Math.sqrt(pp * qq)) continue;
-        rotated = true;
-        const zeta = (qq - pp) / (2 * pq);
-        const t = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.sqrt(1 + zeta * zeta));
-        const c = 1 / Math.sqrt(1 + t * t);
-        rotate(w, columns, p, q, c, c * t);
-        rotate(g, n, p, q, c, c * t);
-      }
-    }
-  }
-  const lengths = rowNorms(matrix(n, columns, w));
-  const order = [...lengths.keys()].sort((i, j) => lengths[j] - lengths[i]);
-  const s = Float64Array.from(order, (i) => lengths[i]);
-  const vt = matrix(n, columns);
-  const u = matrix(n, n);
-  order.forEach((from, to) => {
-    for (let j = 0; j < columns; j++) vt.data[to * columns + j] = s[to] > 0 ? w[from * columns + j] / s[to] : 0;
-    for (let i = 0; i < n; i++) u.data[i * n + to] = g[from * n + i];
-  });
-  return { u, s, vt };
-}
-
-/** Rows p and q become c p - s q and s p + c q. */
-function rotate(data: Float64Array, columns: number, p: number, q: number, c: number, s: number): void {
-  for (let j = 0; j < columns; j++) {
-    const [x, y] = [data[p * columns + j], data[q * columns + j]];
-    data[p * columns + j] = c * x - s * y;
-    data[q * columns + j] = s * x + c * y;
-  }
+  const found = new SingularValueDecomposition(ofLibrary(a));
+  const u = fromLibrary(found.leftSingularVectors);
+  return { u, s: Float64Array.from(found.diagonal), vt: transposed(fromLibrary(found.rightSingularVectors)) };
 }
 
 /** About the `count` largest singular values: more exact with every iteration. `normal` draws from N(0, 1). */
