@@ -12,6 +12,9 @@ const entries = {
   'modelc/vite': 'runtime/plugin/vite.ts',
   'modelc/esbuild': 'runtime/plugin/esbuild.ts',
   'an artifact': 'runtime/artifact/api.ts',
+  'training arguments': 'runtime/trainer/arguments.ts',
+  'options of trainers': 'runtime/trainer/trainer-options.ts',
+  adapters: 'runtime/peft/index.ts',
 } as const;
 
 const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile);

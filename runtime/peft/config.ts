@@ -9,7 +9,8 @@ import { pythonPattern } from './python-pattern.ts';
 const peftVersion = '0.21.0';
 
 /** How a low-rank adapter is made. The fields are those of Python's LoraConfig. */
-export class LoraConfig {
+export class LoraConfig implements Readonly<Required<LoraConfigOptions>> {
+  /** The kind of adapter: always 'LORA'. */
   readonly peft_type = 'LORA';
   readonly r: number;
   readonly lora_alpha: number;

@@ -1,6 +1,7 @@
 // TrainingArguments: the names and defaults of transformers 5, checked when they are made. What cannot be obeyed is
 // refused, never passed over. The fields are in argument-fields.ts; what they derive from one another is here.
 import { ModelcError } from '../../ir/error.ts';
+import { suggestion } from '../../ir/options.ts';
 import { type Field, fields, removedFields, seq2seqFields, type ValuesOf } from './argument-fields.ts';
 
 type Values = ValuesOf<typeof fields>;
@@ -17,13 +18,20 @@ const fail = (what: string): never => {
 
 /** The values of all fields of a table, those that were not given at their defaults. */
 function valuesOf(table: Readonly<Record<string, Field<unknown>>>, given: object): Record<string, unknown> {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
+    fail("TrainingArguments takes an object such as { output_dir: 'out' }");
+  }
   for (const name of Object.keys(given)) {
     if (Object.hasOwn(table, name)) continue;
     if (Object.hasOwn(removedFields, name)) {
       fail(`TrainingArguments has no field ${name} since transformers 5: ${removedFields[name]}`);
     }
-    const own = Object.hasOwn(seq2seqFields, name) ? 'it is a field of Seq2SeqTrainingArguments' : 'check its name';
-    fail(`TrainingArguments has no field ${name}: ${own}`);
+    if (Object.hasOwn(seq2seqFields, name)) {
+      fail(`TrainingArguments has no field ${name}: it is a field of Seq2SeqTrainingArguments`);
+    }
+    fail(
+      `TrainingArguments has no field ${name.slice(0, 100)}${suggestion(name, Object.keys(table)) || '; check its name'}`,
+    );
   }
   const options: Readonly<Record<string, unknown>> = { ...given };
   return Object.fromEntries(

@@ -1,6 +1,8 @@
 // Callbacks: what is done at the events of a training run besides training. A callback sees the arguments, the state and
 // the control of the run, and may change the control. The Trainer's own habits, when it logs, evaluates and saves, are
 // one of them, the first. Events, names and semantics are those of transformers.
+import { ModelcError } from '../../ir/error.ts';
+import { suggestion } from '../../ir/options.ts';
 import type { Optimizer } from '../../frontends/dsl/index.ts';
 import type { TrainingArguments } from './arguments.ts';
 import type { Schedule } from './schedulers.ts';
@@ -76,11 +78,30 @@ const cleared: { readonly [event in CallbackEventName]?: readonly Flag[] } = {
   on_log: ['should_log'],
 };
 
+/** Those that Trainers here call, and that of uploads, which there are none of. */
+const known: ReadonlySet<string> = new Set([...callbackEvents, 'on_push_begin']);
+
+/** Names of an object's methods and of those that its classes give it. */
+function methodsOf(object: object): string[] {
+  const below = Object.getPrototypeOf(object) as object | null;
+  const inherited = below && below !== Object.prototype ? methodsOf(below) : [];
+  return [...Object.getOwnPropertyNames(object), ...inherited];
+}
+
 /** Calls the callbacks in order. */
 export class CallbackHandler {
   readonly callbacks: TrainerCallback[] = [];
 
+  /** Throws ModelcError 'input' for a callback of an event that there is not: it would never be called. */
   add(callback: TrainerCallback): void {
+    if (typeof callback !== 'object' || callback === null) {
+      throw new ModelcError('input', 'a callback is an object with events such as on_log, or new CLASS()');
+    }
+    const unknown = methodsOf(callback).find((name) => name.startsWith('on_') && !known.has(name));
+    if (unknown !== undefined) {
+      const hint = suggestion(unknown, callbackEvents) || `; there are ${callbackEvents.join(', ')}`;
+      throw new ModelcError('input', `a callback has ${unknown}, which is no event${hint}`);
+    }
     this.callbacks.push(callback);
   }
 

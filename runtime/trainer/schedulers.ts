@@ -1,6 +1,7 @@
 // Learning-rate schedules under the names and with the arguments of transformers. Most are pure functions of the number of
 // optimizer steps done; two follow a metric, and are pure functions of their state and its next value (metric-schedules.ts).
 import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
 import {
   type GreedyArguments,
   greedy,
@@ -63,8 +64,11 @@ export interface SchedulerArguments {
 export interface SchedulerOptions<N extends SchedulerType = SchedulerType> {
   /** The rate that the schedule scales. */
   readonly learning_rate: number;
+  /** Steps in which the rate rises from 0; 0. */
   readonly num_warmup_steps?: number;
+  /** All steps; schedules that end need it. */
   readonly num_training_steps?: number;
+  /** What the schedule of that name takes besides. */
   readonly scheduler_specific_kwargs?: SchedulerArguments[N];
 }
 
@@ -309,6 +313,10 @@ function build<A, S>(run: Run, { takes, build }: Rule<A, S>, args: A): S {
   return build(run, args);
 }
 
+const schedulerOptions = [
+  'learning_rate', 'num_warmup_steps', 'num_training_steps', 'scheduler_specific_kwargs',
+] as const satisfies readonly (keyof SchedulerOptions)[]; // biome-ignore format: one table
+
 /** The schedule of that name. Throws ModelcError 'input' for an unknown one and for arguments that it lacks or has not. */
 export function get_scheduler<N extends MetricName>(name: N, options: SchedulerOptions<N>): MetricSchedule;
 export function get_scheduler<N extends StepName>(name: N, options: SchedulerOptions<N>): StepSchedule;
@@ -317,6 +325,7 @@ export function get_scheduler(name: string, options: SchedulerOptions): Schedule
   if (!isSchedulerType(name)) {
     throw new ModelcError('input', `unknown learning rate schedule '${name}'; known: ${schedulerTypes.join(', ')}`);
   }
+  checkOptions('get_scheduler()', options, schedulerOptions);
   const run = new Run(name, options);
   const rate = options.learning_rate;
   if (!(Number.isFinite(rate) && rate >= 0)) run.fail(`takes a learning_rate of 0 or more, got ${rate}`);

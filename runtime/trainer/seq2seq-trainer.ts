@@ -31,6 +31,12 @@ export interface EvaluationGeneration {
   readonly num_beams?: number;
 }
 
+const generationOptions = [
+  'max_length',
+  'max_new_tokens',
+  'num_beams',
+] as const satisfies readonly (keyof EvaluationGeneration)[];
+
 /** What a Seq2SeqTrainer is made of. */
 export interface Seq2SeqTrainerOptions<M extends TrainableGenerator> extends TrainerOptions<M> {
   /** How to train and to generate (new Seq2SeqTrainingArguments()). */
@@ -68,6 +74,10 @@ export class Seq2SeqTrainer<M extends TrainableGenerator = TrainableGenerator> e
   ): Promise<PredictionOutput> {
     this.#generation = generationOf(options);
     return super.predict(test_dataset, options);
+  }
+
+  protected override get evaluationOptions(): readonly string[] {
+    return [...super.evaluationOptions, ...generationOptions];
   }
 
   /** transformers gathers the results of this Trainer without cutting off what fills up the last batch. */

@@ -15,7 +15,7 @@ import { TensorBoardCallback } from './callbacks/tensorboard.ts';
 import type { LearningRate } from './learning-rate.ts';
 import type { Metrics } from './metrics.ts';
 import type { Trainable } from './trainable.ts';
-import type { TrainerOptions } from './trainer-options.ts';
+import { checkTrainerOptions, type TrainerOptions } from './trainer-options.ts';
 import { TrainerControl, TrainerState } from './trainer-state.ts';
 
 export abstract class TrainerEvents<M extends Trainable> {
@@ -34,6 +34,7 @@ export abstract class TrainerEvents<M extends Trainable> {
   #initialized = false;
 
   constructor(options: TrainerOptions<M>) {
+    checkTrainerOptions(options);
     const { args = new TrainingArguments(), callbacks = [] } = options;
     this.options = options;
     this.args = args;

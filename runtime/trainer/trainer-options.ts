@@ -1,7 +1,9 @@
 // What a Trainer is made of, and what it gives.
 import type { Optimizer, SequenceTask } from '../../frontends/dsl/index.ts';
 import type { DataCollator } from '../data/index.ts';
-import type { TrainingArguments } from './arguments.ts';
+import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
+import { Seq2SeqTrainingArguments, TrainingArguments } from './arguments.ts';
 import type { TrainerCallback } from './callbacks.ts';
 import type { Saveable } from './checkpoint.ts';
 import type { DataSource, NamedSources } from './data-sources.ts';
@@ -32,7 +34,7 @@ export interface TrainerOptions<M extends Trainable = Trainable> {
   readonly compute_metrics?: ComputeMetrics;
   /** What is done at the events of a training besides: classes, or objects. */
   readonly callbacks?: readonly TrainerCallback[];
-  /** In place of what the arguments name. */
+  /** The optimizer and the schedule, in place of what the arguments name; null: what they name. */
   readonly optimizers?: readonly [Optimizer | null, Schedule | null];
   /** What compute_metrics gets in place of a batch's predictions: their argmax, say, which takes less memory. */
   readonly preprocess_logits_for_metrics?: (logits: Predictions, labels: Predictions | undefined) => Predictions;
@@ -60,4 +62,24 @@ export interface PredictionOutput {
 export interface TrainOptions {
   /** A checkpoint folder; true: the last one in output_dir. Default: args.resume_from_checkpoint. */
   readonly resume_from_checkpoint?: string | boolean;
+}
+
+const trainerOptions = [
+  'model', 'model_init', 'args', 'data_collator', 'train_dataset', 'eval_dataset', 'processing_class', 'compute_loss_func',
+  'compute_metrics', 'callbacks', 'optimizers', 'preprocess_logits_for_metrics',
+] as const satisfies readonly (keyof TrainerOptions)[]; // biome-ignore format: one table
+
+/** Throws ModelcError for options that a Trainer does not take, or takes in another form. */
+export function checkTrainerOptions(options: object): void {
+  if (Object.hasOwn(options, 'tokenizer')) {
+    throw new ModelcError('input', 'Trainer takes the tokenizer as `processing_class`');
+  }
+  checkOptions('Trainer', options, trainerOptions, { optimizer_cls_and_kwargs: null });
+  const { args, callbacks }: { args?: unknown; callbacks?: unknown } = options;
+  if (args !== undefined && !(args instanceof TrainingArguments || args instanceof Seq2SeqTrainingArguments)) {
+    throw new ModelcError('input', 'Trainer takes `args` as new TrainingArguments({ … })');
+  }
+  if (callbacks !== undefined && !Array.isArray(callbacks)) {
+    throw new ModelcError('input', 'Trainer takes `callbacks` as an array');
+  }
 }

@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Optimizer, type TrainEntry, trainStates } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
 import {
   type Batch,
   type DataCollator,
@@ -138,6 +139,7 @@ export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
    */
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
     const { args, state } = this;
+    checkOptions('train()', options, ['resume_from_checkpoint'], { trial: null, ignore_keys_for_eval: null });
     await this.initialize();
     if (this.options.model_init) this.#model = await this.options.model_init();
     const checkpoint = await this.#checkpointOf(options);
@@ -199,6 +201,7 @@ export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
   async evaluate(
     options: { readonly eval_dataset?: DataSource | NamedSources; readonly metric_key_prefix?: string } = {},
   ): Promise<Metrics> {
+    checkOptions('evaluate()', options, this.evaluationOptions, { ignore_keys: null });
     const { eval_dataset = this.options.eval_dataset, metric_key_prefix: prefix = 'eval' } = options;
     if (!eval_dataset) throw new ModelcError('input', 'evaluate() needs an eval_dataset');
     if (isNamed(eval_dataset)) {
@@ -223,8 +226,11 @@ export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
   /** Predictions for a dataset, its labels and metrics. Rows that are shorter than others end in -100. */
   async predict(
     test_dataset: DataSource,
-    { metric_key_prefix: prefix = 'test' }: { readonly metric_key_prefix?: string } = {},
+    options: { readonly metric_key_prefix?: string } = {},
   ): Promise<PredictionOutput> {
+    const served = this.evaluationOptions.filter((name) => name !== 'eval_dataset');
+    checkOptions('predict()', options, served, { ignore_keys: null });
+    const { metric_key_prefix: prefix = 'test' } = options;
     await this.initialize();
     const start = performance.now();
     const output = await this.evaluation_loop(test_dataset, 'test_dataset', prefix, true);
@@ -271,6 +277,11 @@ export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
   }
 
   // For classes that extend this one.
+
+  /** Names of the options of evaluate(). */
+  protected get evaluationOptions(): readonly string[] {
+    return ['eval_dataset', 'metric_key_prefix'];
+  }
 
   /** Whether eval_loss is the mean over batches; it is the mean over examples. */
   protected get equalBatches(): boolean {

@@ -1,6 +1,7 @@
 // What collators are, take and give. A collator makes a batch of examples: a host tensor for each column, integers as i32,
 // other numbers as f32, booleans as bool; sequence-inputs.ts converts them to what a model declares.
 import { ModelcError } from '../../../ir/error.ts';
+import { checkOptions } from '../../../ir/options.ts';
 import { storeNumbers } from '../../host-tensor.ts';
 import type { HostTensor } from '../../session.ts';
 import { Tensor } from '../../tensor.ts';
@@ -21,9 +22,22 @@ export interface BatchPlace {
 /** Makes a batch of examples. A function of this form is one; `place` is for those that draw random numbers. */
 export type DataCollator = (features: readonly object[], place?: BatchPlace) => Batch;
 
-/** Lets `new NAME(options)` make a collator, which is a function. */
-export function collatorClass<O>(make: (options: O) => DataCollator): CollatorClass<O> {
+type KeysOf<O> = O extends unknown ? keyof O & string : never;
+
+/** Options of Python's collators that ask for nothing with these values. */
+const unserved = { return_tensors: 'pt', tf_experimental_compile: false } as const;
+
+/** Lets `new NAME(options)` make a collator, which is a function. `served`: the names of its options. */
+export function collatorClass<O>(
+  name: string,
+  served: readonly KeysOf<O>[],
+  make: (options: O) => DataCollator,
+): CollatorClass<O> {
   function Collator(options: O): DataCollator {
+    checkOptions(name, options, served, unserved);
+    if (served.includes('tokenizer' as KeysOf<O>) && !(options as { tokenizer?: unknown } | undefined)?.tokenizer) {
+      throw new ModelcError('input', `${name} needs a tokenizer: new ${name}({ tokenizer })`);
+    }
     return make(options);
   }
   return Collator as unknown as CollatorClass<O>;

@@ -47,15 +47,23 @@ export type LanguageModelingOptions =
         whole_word_mask?: boolean;
       });
 
+const maskingOptions = ['tokenizer', 'pad_to_multiple_of', 'seed', 'mlm_probability', 'mask_replace_prob', 'random_replace_prob'] as const; // biome-ignore format: one row
+
 /** Examples are objects with input_ids, or rows of ids. */
-export const DataCollatorForLanguageModeling = collatorClass((options: LanguageModelingOptions) => {
-  if (options.mlm === false) return (features) => causal(pad(rowsOf(features), options), options.tokenizer);
-  const mask = masker(options);
-  return (features, place) => mask(rowsOf(features), place);
-});
+export const DataCollatorForLanguageModeling = collatorClass(
+  'DataCollatorForLanguageModeling',
+  [...maskingOptions, 'mlm', 'whole_word_mask'],
+  (options: LanguageModelingOptions) => {
+    if (options.mlm === false) return (features) => causal(pad(rowsOf(features), options), options.tokenizer);
+    const mask = masker(options);
+    return (features, place) => mask(rowsOf(features), place);
+  },
+);
 
 /** Masks whole words: their tokens are told apart by offset_mapping, or by how tokens are written. */
 export const DataCollatorForWholeWordMask = collatorClass(
+  'DataCollatorForWholeWordMask',
+  maskingOptions,
   (options: LanguageModelingBase & MaskingProbabilities & { tokenizer: MaskTokenizer }) => {
     const mask = masker({ ...options, whole_word_mask: true });
     return (features, place) => mask(rowsOf(features), place);
@@ -148,51 +156,55 @@ export interface PermutationOptions {
 }
 
 /** Also gives perm_mask (1: may not attend) and target_mapping, both [batch, length, length]. */
-export const DataCollatorForPermutationLanguageModeling = collatorClass((options: PermutationOptions) => {
-  const { tokenizer, plm_probability = 1 / 6, max_span_length = 5 } = options;
-  requirePart('plm_probability', plm_probability);
-  const mask = maskIdOf(tokenizer, 'permutation language modelling', '');
-  const special = new Set(tokenizer.all_special_ids);
-  const randomOf = randomness(options.seed);
-  return (features, place) => {
-    const random = randomOf(place);
-    const { input_ids } = pad(rowsOf(features), { tokenizer });
-    const [count, length] = input_ids.shape;
-    if (length % 2 !== 0) {
-      throw new ModelcError(
-        'input',
-        `permutation language modelling needs rows of an even length, but they have ${length}; cut them, or pad to one`,
-      );
-    }
-    const ids = Int32Array.from(input_ids.data as Int32Array);
-    const labels = new Int32Array(ids.length).fill(ignoredLabel);
-    const mayAttend = new Float32Array(count * length * length);
-    const targets = new Float32Array(count * length * length);
-    for (let row = 0; row < count; row++) {
-      const at = row * length;
-      const isSpecial = Array.from(
-        { length },
-        (_, i) => special.has(ids[at + i]) || ids[at + i] === tokenizer.pad_token_id,
-      );
-      const masked = spans(length, plm_probability, max_span_length, random).map((is, i) => is && !isSpecial[i]);
-      const order = halves(length, random).map((place, i) => (!masked[i] && !isSpecial[i] ? -1 : place));
-      for (let i = 0; i < length; i++) {
-        targets[(at + i) * length + i] = 1;
-        for (let j = 0; j < length; j++) if (masked[j] && order[i] <= order[j]) mayAttend[(at + i) * length + j] = 1;
-        if (!masked[i]) continue;
-        labels[at + i] = ids[at + i];
-        ids[at + i] = mask;
+export const DataCollatorForPermutationLanguageModeling = collatorClass(
+  'DataCollatorForPermutationLanguageModeling',
+  ['tokenizer', 'plm_probability', 'max_span_length', 'seed'],
+  (options: PermutationOptions) => {
+    const { tokenizer, plm_probability = 1 / 6, max_span_length = 5 } = options;
+    requirePart('plm_probability', plm_probability);
+    const mask = maskIdOf(tokenizer, 'permutation language modelling', '');
+    const special = new Set(tokenizer.all_special_ids);
+    const randomOf = randomness(options.seed);
+    return (features, place) => {
+      const random = randomOf(place);
+      const { input_ids } = pad(rowsOf(features), { tokenizer });
+      const [count, length] = input_ids.shape;
+      if (length % 2 !== 0) {
+        throw new ModelcError(
+          'input',
+          `permutation language modelling needs rows of an even length, but they have ${length}; cut them, or pad to one`,
+        );
       }
-    }
-    const square = [count, length, length];
-    return {
-      input_ids: { dtype: 'i32', shape: input_ids.shape, data: ids },
-      perm_mask: { dtype: 'f32', shape: square, data: mayAttend },
-      target_mapping: { dtype: 'f32', shape: square, data: targets },
-      labels: { dtype: 'i32', shape: input_ids.shape, data: labels },
+      const ids = Int32Array.from(input_ids.data as Int32Array);
+      const labels = new Int32Array(ids.length).fill(ignoredLabel);
+      const mayAttend = new Float32Array(count * length * length);
+      const targets = new Float32Array(count * length * length);
+      for (let row = 0; row < count; row++) {
+        const at = row * length;
+        const isSpecial = Array.from(
+          { length },
+          (_, i) => special.has(ids[at + i]) || ids[at + i] === tokenizer.pad_token_id,
+        );
+        const masked = spans(length, plm_probability, max_span_length, random).map((is, i) => is && !isSpecial[i]);
+        const order = halves(length, random).map((place, i) => (!masked[i] && !isSpecial[i] ? -1 : place));
+        for (let i = 0; i < length; i++) {
+          targets[(at + i) * length + i] = 1;
+          for (let j = 0; j < length; j++) if (masked[j] && order[i] <= order[j]) mayAttend[(at + i) * length + j] = 1;
+          if (!masked[i]) continue;
+          labels[at + i] = ids[at + i];
+          ids[at + i] = mask;
+        }
+      }
+      const square = [count, length, length];
+      return {
+        input_ids: { dtype: 'i32', shape: input_ids.shape, data: ids },
+        perm_mask: { dtype: 'f32', shape: square, data: mayAttend },
+        target_mapping: { dtype: 'f32', shape: square, data: targets },
+        labels: { dtype: 'i32', shape: input_ids.shape, data: labels },
+      };
     };
-  };
-});
+  },
+);
 
 /** Spans that are asked for, each amid a context of span / probability tokens. */
 function spans(length: number, probability: number, longest: number, random: Generator): boolean[] {
@@ -250,21 +262,25 @@ export interface FlatteningOptions {
 }
 
 /** All examples as one row without padding: [1, tokens]; positions start anew at each. */
-export const DataCollatorWithFlattening = collatorClass((options: FlatteningOptions | undefined) => (features) => {
-  const { return_position_ids = true, return_seq_idx = false, position_ids_start = 0 } = options ?? {};
-  const separator = options?.separator_id ?? ignoredLabel;
-  const columns: Record<string, number[]> = { input_ids: [], labels: [], position_ids: [], seq_idx: [] };
-  for (const [example, row] of requireFeatures(features).entries()) {
-    const ids = listOf(row.input_ids, 'input_ids');
-    const labels = row.labels === undefined ? ids : listOf(row.labels, 'labels');
-    columns.input_ids.push(...ids);
-    columns.labels.push(separator, ...labels.slice(1));
-    columns.position_ids.push(...ids.map((_, i) => position_ids_start + i));
-    columns.seq_idx.push(...ids.map(() => example));
-  }
-  if (!return_position_ids) delete columns.position_ids;
-  if (!return_seq_idx) delete columns.seq_idx;
-  return Object.fromEntries(
-    Object.entries(columns).map(([name, numbers]) => [name, tensor(name, numbers, [1, numbers.length])]),
-  );
-});
+export const DataCollatorWithFlattening = collatorClass(
+  'DataCollatorWithFlattening',
+  ['return_position_ids', 'return_seq_idx', 'separator_id', 'position_ids_start'],
+  (options: FlatteningOptions | undefined) => (features) => {
+    const { return_position_ids = true, return_seq_idx = false, position_ids_start = 0 } = options ?? {};
+    const separator = options?.separator_id ?? ignoredLabel;
+    const columns: Record<string, number[]> = { input_ids: [], labels: [], position_ids: [], seq_idx: [] };
+    for (const [example, row] of requireFeatures(features).entries()) {
+      const ids = listOf(row.input_ids, 'input_ids');
+      const labels = row.labels === undefined ? ids : listOf(row.labels, 'labels');
+      columns.input_ids.push(...ids);
+      columns.labels.push(separator, ...labels.slice(1));
+      columns.position_ids.push(...ids.map((_, i) => position_ids_start + i));
+      columns.seq_idx.push(...ids.map(() => example));
+    }
+    if (!return_position_ids) delete columns.position_ids;
+    if (!return_seq_idx) delete columns.seq_idx;
+    return Object.fromEntries(
+      Object.entries(columns).map(([name, numbers]) => [name, tensor(name, numbers, [1, numbers.length])]),
+    );
+  },
+);

@@ -34,8 +34,12 @@ export interface LabelPaddingOptions extends PaddingOptions {
   label_pad_token_id?: number;
 }
 
+const paddingOptions = ['tokenizer', 'padding', 'max_length', 'pad_to_multiple_of'] as const;
+
 /** Makes tensors of examples of one length. `label` and `label_ids` become `labels`; text is left out. */
 export const DefaultDataCollator = collatorClass(
+  'DefaultDataCollator',
+  [],
   (_options: Record<string, never> | undefined) => default_data_collator,
 );
 
@@ -54,21 +58,29 @@ export function default_data_collator(features: readonly object[]): Batch {
 }
 
 /** Pads what a tokenizer gives: input_ids, attention_mask, token_type_ids and special_tokens_mask. */
-export const DataCollatorWithPadding = collatorClass((options: PaddingOptions) => (features) => {
-  const batch = pad(requireFeatures(features), options);
-  return Object.fromEntries(Object.entries(batch).map(([name, column]) => [labelName(name), column]));
-});
+export const DataCollatorWithPadding = collatorClass(
+  'DataCollatorWithPadding',
+  paddingOptions,
+  (options: PaddingOptions) => (features) => {
+    const batch = pad(requireFeatures(features), options);
+    return Object.fromEntries(Object.entries(batch).map(([name, column]) => [labelName(name), column]));
+  },
+);
 
 /** Pads the labels of tokens as well. */
-export const DataCollatorForTokenClassification = collatorClass((options: LabelPaddingOptions) => (features) => {
-  const rows = requireFeatures(features);
-  const name = 'label' in rows[0] ? 'label' : 'labels';
-  const batch = pad(without(rows, [name]), options);
-  if (!(name in rows[0])) return batch;
-  const length = batch.input_ids.shape[1];
-  const labels = padRows(rows, name, length, options.label_pad_token_id ?? ignoredLabel, sideOf(options.tokenizer));
-  return { ...batch, [name]: labels };
-});
+export const DataCollatorForTokenClassification = collatorClass(
+  'DataCollatorForTokenClassification',
+  [...paddingOptions, 'label_pad_token_id'],
+  (options: LabelPaddingOptions) => (features) => {
+    const rows = requireFeatures(features);
+    const name = 'label' in rows[0] ? 'label' : 'labels';
+    const batch = pad(without(rows, [name]), options);
+    if (!(name in rows[0])) return batch;
+    const length = batch.input_ids.shape[1];
+    const labels = padRows(rows, name, length, options.label_pad_token_id ?? ignoredLabel, sideOf(options.tokenizer));
+    return { ...batch, [name]: labels };
+  },
+);
 
 /** What builds decoder_input_ids; without it the task of the model moves the labels itself. */
 export interface Seq2SeqModel {
@@ -81,40 +93,48 @@ export interface Seq2SeqOptions extends LabelPaddingOptions {
 }
 
 /** Pads inputs and labels, each to its own length. */
-export const DataCollatorForSeq2Seq = collatorClass((options: Seq2SeqOptions) => (features) => {
-  const rows = requireFeatures(features);
-  const name = 'label' in rows[0] ? 'label' : 'labels';
-  const batch = pad(without(rows, [name]), options);
-  if (rows.every((row) => row[name] === undefined || row[name] === null)) return batch;
-  const length = paddedLength(rows, name, options);
-  const labels = padRows(rows, name, length, options.label_pad_token_id ?? ignoredLabel, sideOf(options.tokenizer));
-  const decoder = options.model?.prepare_decoder_input_ids_from_labels?.(labels);
-  return { ...batch, labels, ...(decoder && { decoder_input_ids: decoder }) };
-});
+export const DataCollatorForSeq2Seq = collatorClass(
+  'DataCollatorForSeq2Seq',
+  [...paddingOptions, 'label_pad_token_id', 'model'],
+  (options: Seq2SeqOptions) => (features) => {
+    const rows = requireFeatures(features);
+    const name = 'label' in rows[0] ? 'label' : 'labels';
+    const batch = pad(without(rows, [name]), options);
+    if (rows.every((row) => row[name] === undefined || row[name] === null)) return batch;
+    const length = paddedLength(rows, name, options);
+    const labels = padRows(rows, name, length, options.label_pad_token_id ?? ignoredLabel, sideOf(options.tokenizer));
+    const decoder = options.model?.prepare_decoder_input_ids_from_labels?.(labels);
+    return { ...batch, labels, ...(decoder && { decoder_input_ids: decoder }) };
+  },
+);
 
 /** Examples whose columns hold one row for each choice: tensors [batch, choices, length]. */
-export const DataCollatorForMultipleChoice = collatorClass((options: PaddingOptions) => (features) => {
-  const rows = requireFeatures(features);
-  const name = 'label' in rows[0] ? 'label' : 'labels';
-  const inputs = without(rows, [name]);
-  const choices = choicesOf(inputs[0], 0);
-  const flat = inputs.flatMap((row, example) => {
-    if (choicesOf(row, example) !== choices) {
-      throw new ModelcError(
-        'input',
-        `example ${example} has ${choicesOf(row, example)} choices, but example 0 has ${choices}`,
+export const DataCollatorForMultipleChoice = collatorClass(
+  'DataCollatorForMultipleChoice',
+  paddingOptions,
+  (options: PaddingOptions) => (features) => {
+    const rows = requireFeatures(features);
+    const name = 'label' in rows[0] ? 'label' : 'labels';
+    const inputs = without(rows, [name]);
+    const choices = choicesOf(inputs[0], 0);
+    const flat = inputs.flatMap((row, example) => {
+      if (choicesOf(row, example) !== choices) {
+        throw new ModelcError(
+          'input',
+          `example ${example} has ${choicesOf(row, example)} choices, but example 0 has ${choices}`,
+        );
+      }
+      return Array.from({ length: choices }, (_, i) =>
+        Object.fromEntries(Object.entries(row).map(([key, value]) => [key, (value as ArrayLike<unknown>)[i]])),
       );
+    });
+    const batch: Batch = {};
+    for (const [key, { dtype, shape, data }] of Object.entries(pad(flat, options))) {
+      batch[key] = { dtype, shape: [rows.length, choices, ...shape.slice(1)], data };
     }
-    return Array.from({ length: choices }, (_, i) =>
-      Object.fromEntries(Object.entries(row).map(([key, value]) => [key, (value as ArrayLike<unknown>)[i]])),
-    );
-  });
-  const batch: Batch = {};
-  for (const [key, { dtype, shape, data }] of Object.entries(pad(flat, options))) {
-    batch[key] = { dtype, shape: [rows.length, choices, ...shape.slice(1)], data };
-  }
-  return name in rows[0] ? { ...batch, labels: columnOf(rows, name) } : batch;
-});
+    return name in rows[0] ? { ...batch, labels: columnOf(rows, name) } : batch;
+  },
+);
 
 /** What fills up a column of tokens. */
 const fills: Readonly<Record<string, (tokenizer: PadTokenizer) => number>> = {

@@ -1,5 +1,6 @@
 // Stops a training whose metric has not become better for some evaluations, as transformers' EarlyStoppingCallback does.
 import { ModelcError } from '../../../ir/error.ts';
+import { checkOptions } from '../../../ir/options.ts';
 import type { TrainingArguments } from '../arguments.ts';
 import type { CallbackContext, TrainerCallback } from '../callbacks.ts';
 import { metricOf } from '../metrics.ts';
@@ -7,9 +8,9 @@ import type { CallbackState, TrainerControl, TrainerState } from '../trainer-sta
 
 /** Options of EarlyStoppingCallback: names and defaults are those of transformers. */
 export interface EarlyStoppingOptions {
-  /** How many evaluations without progress there are before the training stops. */
+  /** How many evaluations without progress there are before the training stops; 1. */
   readonly early_stopping_patience?: number;
-  /** By how much a metric must beat the best. */
+  /** By how much a metric must beat the best; 0. */
   readonly early_stopping_threshold?: number;
 }
 
@@ -26,7 +27,9 @@ export class EarlyStoppingCallback implements TrainerCallback {
   /** Evaluations without progress so far. */
   early_stopping_patience_counter = 0;
 
-  constructor({ early_stopping_patience = 1, early_stopping_threshold = 0 }: EarlyStoppingOptions = {}) {
+  constructor(options: EarlyStoppingOptions = {}) {
+    checkOptions('EarlyStoppingCallback', options, ['early_stopping_patience', 'early_stopping_threshold']);
+    const { early_stopping_patience = 1, early_stopping_threshold = 0 } = options;
     this.early_stopping_patience = early_stopping_patience;
     this.early_stopping_threshold = early_stopping_threshold;
   }

@@ -1,5 +1,6 @@
 // Shows on stderr how far a training is: on a terminal a bar with loss, speed and the time that is left; elsewhere a line
 // for each log, so that files stay readable.
+import { checkOptions } from '../../../ir/options.ts';
 import type { TrainingArguments } from '../arguments.ts';
 import type { CallbackContext, TrainerCallback } from '../callbacks.ts';
 import type { Metrics, TrainerControl, TrainerState } from '../trainer-state.ts';
@@ -32,7 +33,9 @@ export class ProgressCallback implements TrainerCallback {
   private evaluated = 0;
   private drawn = Number.NEGATIVE_INFINITY;
 
-  constructor({ stream = process.stderr, clock = () => performance.now() / 1000 }: ProgressOptions = {}) {
+  constructor(options: ProgressOptions = {}) {
+    checkOptions('ProgressCallback', options, ['stream', 'clock']);
+    const { stream = process.stderr, clock = () => performance.now() / 1000 } = options;
     this.stream = stream;
     this.clock = clock;
   }

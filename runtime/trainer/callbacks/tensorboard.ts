@@ -1,5 +1,6 @@
 // Writes what a training logs for TensorBoard, as transformers' callback does: `loss` as train/loss, `eval_loss` as
 // eval/loss, and the arguments as a text.
+import { checkOptions } from '../../../ir/options.ts';
 import { join } from 'node:path';
 import type { TrainingArguments } from '../arguments.ts';
 import type { CallbackContext, TrainerCallback } from '../callbacks.ts';
@@ -18,7 +19,9 @@ export class TensorBoardCallback implements TrainerCallback {
   readonly logging_dir: string | undefined;
   private file: EventFile | undefined;
 
-  constructor({ logging_dir = process.env.TENSORBOARD_LOGGING_DIR }: TensorBoardOptions = {}) {
+  constructor(options: TensorBoardOptions = {}) {
+    checkOptions('TensorBoardCallback', options, ['logging_dir'], { tb_writer: null });
+    const { logging_dir = process.env.TENSORBOARD_LOGGING_DIR } = options;
     this.logging_dir = logging_dir;
   }
 
