@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { describeSeq2Seq, readSafetensors } from '../frontends/huggingface/index.ts';
+import { describeSeq2Seq, describeTask, readSafetensors } from '../frontends/huggingface/index.ts';
 import { parseJson, readJsonIfPresent } from '../frontends/huggingface/json.ts';
 import { ModelcError } from '../ir/error.ts';
 import { readTrainConfig } from '../runtime/cli/train-config.ts';
@@ -90,4 +90,11 @@ test('sines are computed for so many positions as a model has, not for as many a
     /max_position_embeddings must be at most 16384, found 2147483647/,
   );
   expect(() => describe({ pad_token_id: 2 ** 31 - 1 })).toThrow(/pad_token_id must be below vocab_size, which is 16/);
+});
+
+test('layers of a config that do not fit together are refused by the name of the file', () => {
+  const config = { vocab_size: 1, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 8 };
+  const describe = () =>
+    describeTask({ ...config, model_type: 'roberta', pad_token_id: 1 }, 'here/config.json', 'masked-lm');
+  expect(describe).toThrow(/^here\/config\.json describes layers that do not fit together: .*row 1 as padding/);
 });

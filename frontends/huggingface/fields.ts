@@ -51,6 +51,18 @@ export class Fields {
     return new Fields({ ...defaults, ...this.json }, this.where, this.beside);
   }
 
+  /** What `work` makes of the fields. Layers that do not fit together say so by their own names: here the file is named. */
+  made<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (cause) {
+      if (!(cause instanceof ModelcError) || (cause.code !== 'type' && cause.code !== 'input')) throw cause;
+      throw new ModelcError('checkpoint', `${this.where} describes layers that do not fit together: ${cause.message}`, {
+        cause,
+      });
+    }
+  }
+
   fail(name: string, expected: string): never {
     const found = textOf(this.json[name]) ?? 'nothing';
     const shown = found.length > 80 ? `${found.slice(0, 80)}…` : found;

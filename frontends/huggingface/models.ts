@@ -72,7 +72,7 @@ function knownModel(fields: Fields): Known {
     );
   }
   const { prefix, loraTargets, read } = families[modelType];
-  return { ...read(fields), modelType, prefix, loraTargets };
+  return { ...fields.made(() => read(fields)), modelType, prefix, loraTargets };
 }
 
 function ownModel(fields: Fields, architecture: Architecture): Known {
@@ -148,7 +148,8 @@ export function refuseQuantized(fields: Fields): void {
 /** The model of a checkpoint. Errors are those of describeCausalLM, and 'checkpoint' for weights that do not fit it. */
 export function causalLM(checkpoint: Checkpoint, architecture?: Architecture, options: FitOptions = {}): CausalLM {
   const where = `${checkpoint.dir}/config.json`;
-  refuseQuantized(new Fields(checkpoint.config, where));
+  const fields = new Fields(checkpoint.config, where);
+  refuseQuantized(fields);
   const { described, fit } = fitted(
     checkpoint,
     (beside) => describeCausalLM(checkpoint.config, where, architecture, beside),
@@ -162,7 +163,10 @@ export function causalLM(checkpoint: Checkpoint, architecture?: Architecture, op
   );
   const found = fittedCheckpoint(checkpoint, fit);
   const weights = weightResolver(found.checkpoint, fit.fresh);
-  return { ...described, ...found, graph: (entry, limits) => traceCausalLM(described.model, entry, limits, weights) };
+  const graph: CausalLM['graph'] = (entry, limits) => traceCausalLM(described.model, entry, limits, weights);
+  // an architecture of the caller's own is not what config.json describes
+  if (architecture) return { ...described, ...found, graph };
+  return { ...described, ...found, graph: (entry, limits) => fields.made(() => graph(entry, limits)) };
 }
 
 /** A checkpoint of the weights that a model reads. */

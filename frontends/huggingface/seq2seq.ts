@@ -66,9 +66,8 @@ export function describeSeq2Seq(
     );
   }
   const { read, prefix, loraTargets } = seq2seqFamilies[modelType];
-  const { model, vocabSize, maxPositions, start, pad, initializerRange } = read(
-    fields,
-    (name) => has(name) || has(withoutPrefix(name, prefix)),
+  const { model, vocabSize, maxPositions, start, pad, initializerRange } = fields.made(() =>
+    read(fields, (name) => has(name) || has(withoutPrefix(name, prefix))),
   );
   return {
     model,

@@ -103,7 +103,7 @@ export function describeTask(
   const { read, prefix, loraTargets } = encoderFamilies[modelType];
   const kind: EncoderHeadName | undefined = name === 'encoder' ? undefined : name;
   const labels = labelsOf(fields);
-  const { encoder, head, vocabSize, maxPositions } = read(fields, kind, labels);
+  const { encoder, head, vocabSize, maxPositions } = fields.made(() => read(fields, kind, labels));
   return {
     name,
     task:
@@ -123,7 +123,8 @@ export function describeTask(
 export function taskModel(checkpoint: Checkpoint, name: TaskName, options: FitOptions = {}): TaskModel {
   const { config, dir } = checkpoint;
   const where = `${dir}/config.json`;
-  refuseQuantized(new Fields(config, where));
+  const fields = new Fields(config, where);
+  refuseQuantized(fields);
   const { described, fit } = fitted(
     checkpoint,
     ({ tensors, ...beside }) => describeTask(config, where, name, (weight) => tensors.has(weight), beside),
@@ -137,5 +138,9 @@ export function taskModel(checkpoint: Checkpoint, name: TaskName, options: FitOp
   );
   const found = fittedCheckpoint(checkpoint, fit);
   const weights = weightResolver(found.checkpoint, fit.fresh);
-  return { ...described, ...found, graph: (entry, limits) => traceTask(described.task, entry, limits, weights) };
+  return {
+    ...described,
+    ...found,
+    graph: (entry, limits) => fields.made(() => traceTask(described.task, entry, limits, weights)),
+  };
 }

@@ -63,7 +63,8 @@ export const config: Prepare = async (folder) => {
     },
     async use(path) {
       // What loads a folder is the caller's choice: here that of the config's family, where it names one.
-      const at = families.indexOf(String((await openCheckpoint(path)).config.model_type));
+      const { model_type } = (await openCheckpoint(path)).config;
+      const at = families.findIndex((family) => family === model_type);
       const { tasks } = smallConfigs[Math.max(0, at)];
       for (const task of tasks.slice(0, 2)) await openFor(task, path);
     },
