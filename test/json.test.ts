@@ -7,7 +7,7 @@ import { describeSeq2Seq, describeTask, readSafetensors } from '../frontends/hug
 import { parseJson, readJsonIfPresent } from '../frontends/huggingface/json.ts';
 import { ModelcError } from '../ir/error.ts';
 import { readTrainConfig } from '../runtime/cli/train-config.ts';
-import { load_dataset } from '../runtime/index.ts';
+import { GenerationConfig, load_dataset } from '../runtime/index.ts';
 
 test('arrays and objects that lie deep in each other are refused by the name of the file', () => {
   for (const [open, close] of [
@@ -97,4 +97,14 @@ test('layers of a config that do not fit together are refused by the name of the
   const describe = () =>
     describeTask({ ...config, model_type: 'roberta', pad_token_id: 1 }, 'here/config.json', 'masked-lm');
   expect(describe).toThrow(/^here\/config\.json describes layers that do not fit together: .*row 1 as padding/);
+});
+
+test('a generation config is no deeper, and Infinity in it is a number', () => {
+  const deep = `{"eos_token_id": ${'['.repeat(5000)}${']'.repeat(5000)}}`;
+  expect(() => GenerationConfig.parse(deep, 'generation_config.json')).toThrow(
+    /^generation_config\.json is nested more/,
+  );
+  expect(GenerationConfig.parse('{"max_time": Infinity}', 'generation_config.json').max_time).toBe(
+    Number.POSITIVE_INFINITY,
+  );
 });

@@ -2,6 +2,7 @@
 // when a call is resolved (resolve.ts), so that a checkpoint's own values and a call's can be told from defaults.
 
 import { nodeFiles } from '../../backends/node-modules.ts';
+import { isObject, parseJson } from '../../frontends/huggingface/json.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
 import {
@@ -160,16 +161,9 @@ export class GenerationConfig extends Fields {
 
   /** A config from the text of a JSON file; `path` is for messages. */
   static parse(text: string, path: string, overrides: GenerationParameters = {}): GenerationConfig {
-    let json: unknown;
-    try {
-      json = JSON.parse(text);
-    } catch (cause) {
-      throw new ModelcError('parse', `${path} is not valid JSON; fix or delete the file`, { cause });
-    }
-    if (typeof json !== 'object' || json === null || Array.isArray(json)) {
-      throw new ModelcError('parse', `${path} must hold a JSON object; fix or delete the file`);
-    }
-    return GenerationConfig.fromFile(json as Readonly<Record<string, unknown>>, path, overrides);
+    const json = parseJson(text, path, 'parse');
+    if (!isObject(json)) throw new ModelcError('parse', `${path} must hold a JSON object; fix or delete the file`);
+    return GenerationConfig.fromFile(json, path, overrides);
   }
 
   /** A config from what a file holds. Entries that are no generation options are kept; overrides must be. */
