@@ -7,3 +7,9 @@ export const isNode = (): boolean => typeof process === 'object' && process.vers
 export const importInNode = <T>(name: string): Promise<T> => import(/* @vite-ignore */ /* webpackIgnore: true */ name);
 
 export const nodeFiles = (): Promise<typeof import('node:fs/promises')> => importInNode('node:fs/promises');
+
+/** A module of Node's own, at once; undefined elsewhere. */
+export const builtinInNode = <T>(name: string): T | undefined =>
+  isNode() && typeof process.getBuiltinModule === 'function'
+    ? (process.getBuiltinModule(`node:${name}`) as T | undefined)
+    : undefined;

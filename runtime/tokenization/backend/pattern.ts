@@ -4,6 +4,7 @@
 import type { Script } from 'node:vm';
 import { toOnigurumaAst } from 'oniguruma-parser';
 import { toRegExp } from 'oniguruma-to-es';
+import { builtinInNode } from '../../../backends/node-modules.ts';
 import { ModelcError } from '../../../ir/error.ts';
 import { type Fields, shown } from './fields.ts';
 
@@ -138,8 +139,8 @@ let script: Script | undefined;
  * there is no such thing; the function gives undefined for work that was ended.
  */
 function underTimeLimit(): (<T>(timeout: number, work: () => T) => T | undefined) | undefined {
-  const isNode = typeof process === 'object' && process.versions?.node !== undefined && !('Deno' in globalThis);
-  const vm = isNode && typeof process.getBuiltinModule === 'function' ? process.getBuiltinModule('node:vm') : undefined;
+  // Deno has the module, but not the interruption.
+  const vm = 'Deno' in globalThis ? undefined : builtinInNode<typeof import('node:vm')>('vm');
   if (!vm) return undefined;
   script ??= new vm.Script(`globalThis[Symbol.for('modelc.limited')]()`);
   return <T>(timeout: number, work: () => T): T | undefined => {
