@@ -43,6 +43,7 @@ await build({
     'hostile-child': 'runtime/conformance/hostile/child.ts',
     bench: 'bench/main.ts',
     'data-worker': 'runtime/data/worker.ts',
+    'parquet-worker': 'runtime/data/files/parquet-worker.ts',
   },
   outdir: dist,
   splitting: true,

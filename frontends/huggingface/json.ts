@@ -108,7 +108,7 @@ export function parseJson(text: string, what: string, code: ErrorCode): unknown 
     const failed = new ModelcError(code, `${what} is not valid JSON: ${reason(cause)}`, { cause });
     if (!/NaN|Infinity/.test(text)) throw failed;
     try {
-      value = parsePythonJson(text);
+      value = parsePythonJson(text, false);
     } catch {
       throw failed;
     }
@@ -117,15 +117,42 @@ export function parseJson(text: string, what: string, code: ErrorCode): unknown 
   return value;
 }
 
-/** Strings, which are passed over, or a name of a number that JSON does not have. */
-const stringOrName = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\b(?:NaN|Infinity)\b/g;
+/**
+ * As parseJson, of rows of data: integers that numbers do not hold exactly are bigints, as Python keeps them. Throws what
+ * JSON.parse throws.
+ */
+export function parseExactJson(text: string): unknown {
+  return mayHaveBigIntegers.test(text) ? parsePythonJson(text) : parseRelaxed(text);
+}
 
-function parsePythonJson(text: string): unknown {
+function parseRelaxed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    if (!/NaN|Infinity/.test(text)) throw cause;
+    return parsePythonJson(text);
+  }
+}
+
+const mayHaveBigIntegers = /\d{16}/;
+
+/** Strings, which are passed over, numbers, or a name of a number that JSON does not have. */
+const stringOrName = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\b(?:NaN|Infinity)\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+
+/** Numbers that JSON.parse has no name for, or that it would round. */
+function isOwn(found: string, bigints: boolean): boolean {
+  if (/^-?[NI]/.test(found)) return true;
+  return bigints && /^-?[1-9]\d{15,}$/.test(found) && !Number.isSafeInteger(Number(found));
+}
+
+const ownValue = (text: string): number | bigint => (/[NI]/.test(text) ? Number(text) : BigInt(text));
+
+function parsePythonJson(text: string, bigints = true): unknown {
   // A name becomes a string that no string of the text begins with.
   const mark = '#'.repeat([...text.matchAll(/"(#+)/g)].reduce((most, [, run]) => Math.max(most, run.length), 0) + 1);
-  const marked = text.replace(stringOrName, (found) => (found.startsWith('"') ? found : `"${mark}${found}"`));
+  const marked = text.replace(stringOrName, (found) => (isOwn(found, bigints) ? `"${mark}${found}"` : found));
   return JSON.parse(marked, (_, value) =>
-    typeof value === 'string' && value.startsWith(mark) ? Number(value.slice(mark.length)) : value,
+    typeof value === 'string' && value.startsWith(mark) ? ownValue(value.slice(mark.length)) : value,
   );
 }
 

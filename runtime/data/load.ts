@@ -4,11 +4,13 @@ import { readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
 import { Dataset } from './dataset.ts';
-import { type CsvOptions, readCsv } from './files/csv.ts';
-import { type JsonOptions, readJson } from './files/json.ts';
+import { checkOptions } from '../../ir/options.ts';
+import { quote } from '../../frontends/huggingface/json.ts';
+import { type CsvOptions, csvFormat, csvOptions, readCsv, unservedCsvOptions } from './files/csv.ts';
+import { type JsonOptions, jsonOptions, readJson, unservedJsonOptions } from './files/json.ts';
 import { unreadable } from './files/lines.ts';
-import { type ParquetOptions, readParquet } from './files/parquet.ts';
-import { readText, type TextOptions } from './files/text.ts';
+import { type ParquetOptions, parquetOptions, readParquet, unservedParquetOptions } from './files/parquet.ts';
+import { readText, type TextOptions, textOptions, unservedTextOptions } from './files/text.ts';
 import { IterableDataset } from './iterable-dataset.ts';
 import type { Row } from './rows.ts';
 
@@ -29,6 +31,54 @@ const readers: { readonly [F in FileFormat]: Reader<F> } = {
   text: readText,
   parquet: readParquet,
 };
+
+/** The options of each format, and those of datasets that are not served with the values that ask for nothing. */
+const known: { readonly [F in FileFormat]: readonly [readonly string[], Readonly<Record<string, unknown>>] } = {
+  json: [jsonOptions, unservedJsonOptions],
+  csv: [csvOptions, unservedCsvOptions],
+  text: [textOptions, unservedTextOptions],
+  parquet: [parquetOptions, unservedParquetOptions],
+};
+
+/** What load_dataset takes in Python for every format. */
+const unserved: Readonly<Record<string, unknown>> = {
+  cache_dir: null,
+  data_dir: null,
+  download_config: null,
+  download_mode: null,
+  features: null,
+  keep_in_memory: null,
+  name: null,
+  num_proc: null,
+  revision: null,
+  save_infos: false,
+  storage_options: null,
+  token: null,
+  trust_remote_code: null,
+  verification_mode: null,
+};
+
+function requireOptions(format: FileFormat, options: LoadDatasetOptions<FileFormat>): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new ModelcError('input', "load_dataset needs options with the files: { data_files: 'FILE' }");
+  }
+  const [served, others] = known[format];
+  checkOptions(`load_dataset('${format}')`, options, ['data_files', 'split', 'streaming', ...served], {
+    ...unserved,
+    ...others,
+  });
+  const { split, streaming, columns, field } = options as unknown as Readonly<Record<string, unknown>>;
+  const require = (name: string, value: unknown, fits: boolean, what: string): void => {
+    if (value === undefined || value === null || fits) return;
+    throw new ModelcError('input', `${name} must be ${what}, but is ${quote(JSON.stringify(value) ?? String(value))}`);
+  };
+  require('split', split, typeof split === 'string', "a text such as 'train' or 'train[:10%]'");
+  require('streaming', streaming, typeof streaming === 'boolean', 'true or false');
+  require('field', field, typeof field === 'string', 'the name of a field');
+  require('columns', columns, Array.isArray(columns) &&
+    columns.every((c) => typeof c === 'string'), 'an array of names of columns');
+  if (format === 'csv') csvFormat(options as CsvOptions);
+}
 
 /** A file or several; a name may hold * and ?. */
 export type Files = string | readonly string[];
@@ -73,12 +123,16 @@ export async function load_dataset<F extends FileFormat>(
   options: LoadDatasetOptions<F>,
 ): Promise<Dataset | DatasetDict | IterableDataset | IterableDatasetDict> {
   if (!Object.hasOwn(readers, format)) {
-    throw new ModelcError('input', `"${format}" is no file format; there are: ${Object.keys(readers).join(', ')}`);
+    throw new ModelcError(
+      'input',
+      `${quote(String(format))} is no file format; there are: ${Object.keys(readers).join(', ')}`,
+    );
   }
+  requireOptions(format, options);
   const files = splitsOf(options.data_files);
   const read = (name: string): Promise<Dataset> => readAll(format, expand(files[name]), options);
   const stream = (name: string): IterableDataset => streamOf(format, expand(files[name]), options);
-  if (options.split === undefined) {
+  if (options.split === undefined || options.split === null) {
     if (options.streaming) return Object.fromEntries(Object.keys(files).map((name) => [name, stream(name)]));
     const all: DatasetDict = {};
     for (const name of Object.keys(files)) all[name] = await read(name);
@@ -125,12 +179,20 @@ function streamOf<F extends FileFormat>(
 }
 
 function splitsOf(files: Files | Readonly<Record<string, Files>>): Readonly<Record<string, Files>> {
-  const splits = typeof files === 'string' || isList(files) ? { train: files } : files;
-  if (typeof splits === 'object' && splits !== null && Object.keys(splits).length > 0) return splits;
+  const splits: unknown = typeof files === 'string' || Array.isArray(files) ? { train: files } : files;
+  if (typeof splits === 'object' && splits !== null && Object.keys(splits).length > 0) {
+    const entries = Object.entries(splits as Readonly<Record<string, unknown>>);
+    const isFiles = (value: unknown): boolean =>
+      typeof value === 'string' || (Array.isArray(value) && value.every((path) => typeof path === 'string'));
+    const wrong = entries.find(([, value]) => !isFiles(value));
+    if (wrong === undefined) return splits as Readonly<Record<string, Files>>;
+    throw new ModelcError(
+      'input',
+      `data_files: the files of split ${quote(wrong[0])} must be a path or an array of paths`,
+    );
+  }
   throw new ModelcError('input', 'data_files must name a file, or the files of each split');
 }
-
-const isList = (files: object): files is readonly string[] => Array.isArray(files);
 
 /** Paths without * and ?, sorted within each pattern. */
 function expand(files: Files): string[] {
@@ -160,10 +222,14 @@ function parsePart(split: string): { name: string; of: (dataset: Dataset) => Dat
   if (!match) {
     throw new ModelcError(
       'input',
-      `"${split}" is no split; write NAME or NAME[FROM:TO], with numbers of rows or percents`,
+      `${quote(split)} is no split; write NAME or NAME[FROM:TO], with numbers of rows or percents`,
     );
   }
   const [, name, from, to] = match;
+  const over = [from, to].find((end) => end?.endsWith('%') && Math.abs(Number.parseInt(end, 10)) > 100);
+  if (over !== undefined) {
+    throw new ModelcError('input', `${quote(split)}: a percentage is at most 100, but ${over} is given`);
+  }
   const place = (text: string | undefined, length: number, otherwise: number): number => {
     if (text === undefined) return otherwise;
     const value = text.endsWith('%') ? Math.round((Number(text.slice(0, -1)) / 100) * length) : Number(text);

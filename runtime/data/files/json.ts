@@ -1,6 +1,6 @@
 // JSON files: an object on each line (JSON Lines), read while it is used; or one array of objects, or one object whose
 // `field` holds such an array or columns, for which the whole file is read.
-import { isDeep, maxDepth } from '../../../frontends/huggingface/json.ts';
+import { isDeep, maxDepth, parseExactJson } from '../../../frontends/huggingface/json.ts';
 import { ModelcError } from '../../../ir/error.ts';
 import { type Row, toRows } from '../rows.ts';
 import { type Line, linesOfFile, wholeText } from './lines.ts';
@@ -10,6 +10,16 @@ export interface JsonOptions {
   /** The field of the file's only object that holds the rows. */
   field?: string;
 }
+
+export const jsonOptions = ['field'] as const satisfies readonly (keyof JsonOptions)[];
+export const unservedJsonOptions: Readonly<Record<string, unknown>> = {
+  block_size: null,
+  chunksize: null,
+  encoding: 'utf-8',
+  encoding_errors: null,
+  newlines_in_values: null,
+  use_threads: true,
+};
 
 export async function* readJson(path: string, { field }: JsonOptions = {}): AsyncGenerator<Row[]> {
   if (field !== undefined) {
@@ -55,10 +65,11 @@ async function fieldOf(path: string, field: string): Promise<Row[]> {
 /** The value of a JSON text that starts at a line of the file. */
 function parse(text: string, path: string, firstLine: number): unknown {
   try {
-    const value: unknown = JSON.parse(text);
+    const value = parseExactJson(text);
     if (!isDeep(text)) return value;
   } catch (cause) {
-    const position = firstError(text);
+    // Numbers of Python are no error; what takes their place is as long as they are.
+    const position = firstError(text.replaceAll('NaN', '1.0').replaceAll('Infinity', '1.000000'));
     const before = text.slice(0, position);
     const line = firstLine + before.split('\n').length - 1;
     const column = position - before.lastIndexOf('\n');

@@ -1,6 +1,7 @@
 // The lines of a text file, read while they are used. Files may be compressed by gzip (name.gz). Lines come in the groups
 // in which the file arrives, because a promise for each line would take longer than the reading.
 import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { ModelcError } from '../../../ir/error.ts';
@@ -13,6 +14,7 @@ export interface Line {
 
 /** The bytes of a file. Throws ModelcError 'input' where it cannot be read. */
 export async function* bytesOfFile(path: string): AsyncGenerator<Uint8Array> {
+  await requireFile(path);
   const file = createReadStream(path, { highWaterMark: 1 << 18 });
   const stream = path.endsWith('.gz') ? pipeline(file, createGunzip(), () => undefined) : file;
   try {
@@ -22,6 +24,18 @@ export async function* bytesOfFile(path: string): AsyncGenerator<Uint8Array> {
   } finally {
     file.destroy();
   }
+}
+
+/** Refuses what is no file: reading a pipe that nobody writes to would never end. */
+export async function requireFile(path: string): Promise<void> {
+  const found = await stat(path).catch((cause: unknown) => {
+    throw unreadable(path, cause);
+  });
+  if (found.isFile()) return;
+  throw new ModelcError(
+    'input',
+    `${path} cannot be read: it is ${found.isDirectory() ? 'a folder' : 'no regular file'}`,
+  );
 }
 
 export function unreadable(path: string, cause: unknown): ModelcError {
@@ -50,21 +64,43 @@ export async function* textOfFile(path: string): AsyncGenerator<string> {
   yield decode();
 }
 
+/** Characters of a line, or of a file that is read whole: beyond, engines have no strings. */
+const longest = 2 ** 28;
+
+const tooLong = (path: string, where: string): ModelcError =>
+  new ModelcError('parse', `${path}${where} has more than ${longest} characters; part it into shorter lines or files`);
+
 /** The lines of a file without their ends. A last line end starts no further line. */
 export async function* linesOfFile(path: string): AsyncGenerator<Line[]> {
-  let rest = '';
+  /** The pieces of a line that has not ended yet. */
+  let pieces: string[] = [];
+  let length = 0;
   let number = 0;
   const line = (text: string): Line => ({ text: text.endsWith('\r') ? text.slice(0, -1) : text, number: ++number });
   for await (const text of textOfFile(path)) {
-    const parts = (rest + text).split('\n');
-    rest = parts.pop() ?? '';
-    if (parts.length > 0) yield parts.map(line);
+    const parts = text.split('\n');
+    length = parts.length > 1 ? 0 : length + text.length;
+    if (length > longest) throw tooLong(path, ` line ${number + 1}`);
+    const rest = parts.pop() ?? '';
+    if (parts.length > 0) {
+      parts[0] = pieces.join('') + parts[0];
+      pieces = [];
+      length = rest.length;
+      yield parts.map(line);
+    }
+    pieces.push(rest);
   }
-  if (rest !== '') yield [line(rest)];
+  const last = pieces.join('');
+  if (last !== '') yield [line(last)];
 }
 
 export async function wholeText(path: string): Promise<string> {
-  let text = '';
-  for await (const piece of textOfFile(path)) text += piece;
-  return text;
+  const pieces: string[] = [];
+  let length = 0;
+  for await (const piece of textOfFile(path)) {
+    length += piece.length;
+    if (length > longest) throw tooLong(path, '');
+    pieces.push(piece);
+  }
+  return pieces.join('');
 }

@@ -1,15 +1,12 @@
-// Parquet files, read a row group at a time. Integers of 64 bits become numbers where numbers hold them.
-import {
-  type AsyncBuffer,
-  asyncBufferFromFile,
-  type FileMetaData,
-  parquetMetadataAsync,
-  parquetReadObjects,
-} from 'hyparquet';
-import { compressors } from 'hyparquet-compressors';
-import { ModelcError } from '../../../ir/error.ts';
-import { type Row, requireColumns } from '../rows.ts';
-import { unreadable } from './lines.ts';
+// Parquet files, read a row group at a time. The library that decodes them trusts what they say, so it works in a thread
+// with limits of time and memory: a damaged file ends in an error, and this thread stays free.
+import { stat } from 'node:fs/promises';
+import { Worker } from 'node:worker_threads';
+import { type ErrorCode, ModelcError } from '../../../ir/error.ts';
+import { builtFile } from '../../artifact/package-files.ts';
+import type { Row } from '../rows.ts';
+import { requireFile } from './lines.ts';
+import type { ParquetColumns, ParquetGroup } from './parquet-reader.ts';
 
 /** How Parquet files are read. */
 export interface ParquetOptions {
@@ -17,49 +14,143 @@ export interface ParquetOptions {
   columns?: readonly string[];
 }
 
+export const parquetOptions = ['columns'] as const satisfies readonly (keyof ParquetOptions)[];
+export const unservedParquetOptions: Readonly<Record<string, unknown>> = {
+  batch_size: null,
+  filters: null,
+  fragment_scan_options: null,
+  on_bad_files: 'error',
+};
+
+/** What the thread is started with, and what it says. */
+export interface ParquetSetup {
+  readonly path: string;
+  readonly columns: readonly string[] | undefined;
+}
+export type ParquetAnswer =
+  | { readonly started: true }
+  | { readonly groups: readonly ParquetGroup[] }
+  | ParquetColumns
+  | { readonly error: { readonly message: string; readonly code: string } };
+
 export async function* readParquet(path: string, { columns }: ParquetOptions = {}): AsyncGenerator<Row[]> {
-  const { file, metadata } = await open(path);
-  if (columns)
-    requireColumns(
-      columns,
-      metadata.schema.slice(1).map(({ name }) => name),
-    );
-  let rowStart = 0;
-  for (const [i, group] of metadata.row_groups.entries()) {
-    const rowEnd = rowStart + Number(group.num_rows);
-    const options = { file, metadata, compressors, rowStart, rowEnd, ...(columns && { columns: [...columns] }) };
-    const rows = await parquetReadObjects(options).catch((cause: unknown) => {
-      throw new ModelcError('parse', `${path} is damaged: row group ${i} cannot be read (${messageOf(cause)})`, {
-        cause,
-      });
-    });
-    yield rows.map((row) => plain(row) as Row);
-    rowStart = rowEnd;
-  }
-}
-
-async function open(path: string): Promise<{ file: AsyncBuffer; metadata: FileMetaData }> {
-  const file = await asyncBufferFromFile(path).catch((cause: unknown) => {
-    throw unreadable(path, cause);
-  });
+  await requireFile(path);
+  const { size } = await stat(path);
+  const thread = new ParquetThread({ path, columns }, size);
   try {
-    return { file, metadata: await parquetMetadataAsync(file) };
-  } catch (cause) {
-    throw new ModelcError('parse', `${path} is not a Parquet file (${messageOf(cause)})`, { cause });
+    const opened = await thread.ask('open', `the footer of ${path}`, leastMs + size / bytesPerMs);
+    if (!('groups' in opened)) throw new ModelcError('parse', `${path} cannot be read`);
+    for (const [i, group] of opened.groups.entries()) {
+      const answer = await thread.ask(i, `${path}, row group ${i},`, timeFor(group, size));
+      if (!('columns' in answer)) throw new ModelcError('parse', `${path} cannot be read`);
+      yield Array.from({ length: answer.rows }, (_, row) =>
+        Object.fromEntries(answer.columns.map(([name, values]) => [name, values[row]])),
+      );
+    }
+  } finally {
+    await thread.end();
   }
 }
 
-const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
+/** Milliseconds for the smallest file, and bytes for each: far below what a slow machine reads, so that only what does not end takes longer. */
+const leastMs = 500;
+const bytesPerMs = 500;
+const valuesPerMs = 100;
+/** A small file of many equal values decodes slower than its bytes tell, but not without bounds. */
+const valuesPerByte = 100;
 
-function plain(value: unknown): unknown {
-  if (value === undefined) return null;
-  if (typeof value === 'bigint') {
-    const number = Number(value);
-    return Number.isSafeInteger(number) ? number : value;
+/** Milliseconds that a row group may take. */
+function timeFor({ rows, columns }: ParquetGroup, size: number): number {
+  return leastMs + size / bytesPerMs + Math.min(rows * columns, size * valuesPerByte) / valuesPerMs;
+}
+
+/** Mebibytes that a file's values may take at once, besides its bytes. */
+const memoryFor = (size: number): number => Math.min(8192, 256 + Math.ceil((size * 40) / 2 ** 20));
+
+/**
+ * A promise that comes when a time has passed of which this process got as much to compute: on a busy machine, and while
+ * a disk is slow, it takes longer.
+ */
+function patience(ms: number): { readonly over: Promise<undefined>; stop(): void } {
+  const before = process.cpuUsage();
+  let timer: NodeJS.Timeout | undefined;
+  const over = new Promise<undefined>((resolve) => {
+    const look = (): void => {
+      const { user, system } = process.cpuUsage(before);
+      // An answer may have come while this thread was busy: it is heard first.
+      if ((user + system) / 1000 >= ms) timer = setTimeout(() => resolve(undefined), 10);
+      else timer = setTimeout(look, 50);
+    };
+    timer = setTimeout(look, ms);
+  });
+  return { over, stop: () => clearTimeout(timer) };
+}
+
+/** A thread that decodes a file. */
+class ParquetThread {
+  private readonly worker: Worker;
+  private readonly started: Promise<ParquetAnswer>;
+  private readonly path: string;
+
+  constructor(setup: ParquetSetup, size: number) {
+    this.path = setup.path;
+    this.worker = new Worker(builtFile('parquet-worker.js'), {
+      workerData: setup,
+      resourceLimits: { maxOldGenerationSizeMb: memoryFor(size) },
+      // What the decoder says of a bad file is in the error.
+      stdout: true,
+      stderr: true,
+    });
+    this.started = this.answer();
+    this.started.catch(() => undefined); // it is thrown where it is awaited
   }
-  if (Array.isArray(value)) return value.map(plain);
-  if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
-    return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, plain(inner)]));
+
+  /** An answer within a time, which counts from when the thread runs. */
+  async ask(request: number | 'open', what: string, ms: number): Promise<ParquetAnswer> {
+    await this.started;
+    const answer = this.answer();
+    this.worker.postMessage(request);
+    const late = patience(ms);
+    answer.catch(() => undefined); // after the time is over, nobody waits for it
+    try {
+      const got = await Promise.race([answer, late.over]);
+      if (got) return got;
+    } finally {
+      late.stop();
+    }
+    const seconds = Math.round(ms / 100) / 10;
+    throw new ModelcError(
+      'parse',
+      `${what} takes more than ${seconds} s to read; the file is damaged, or was made to be`,
+    );
   }
-  return value;
+
+  private answer(): Promise<ParquetAnswer> {
+    return new Promise((resolve, reject) => {
+      const failed = (cause: Error): void => {
+        const isMemory = 'code' in cause && cause.code === 'ERR_WORKER_OUT_OF_MEMORY';
+        const why = isMemory
+          ? 'its values take too much memory; the file is damaged, or was made to be'
+          : cause.message;
+        settle(() => reject(new ModelcError('parse', `${this.path} cannot be read: ${why}`, { cause })));
+      };
+      const ended = (): void => failed(new Error('its thread ended'));
+      const heard = (answer: ParquetAnswer): void =>
+        settle(() =>
+          'error' in answer
+            ? reject(new ModelcError(answer.error.code as ErrorCode, answer.error.message))
+            : resolve(answer),
+        );
+      const settle = (done: () => void): void => {
+        this.worker.off('message', heard).off('error', failed).off('exit', ended);
+        done();
+      };
+      this.worker.on('message', heard).on('error', failed).on('exit', ended);
+    });
+  }
+
+  async end(): Promise<void> {
+    this.worker.on('error', () => undefined); // it may still fail while it ends
+    await this.worker.terminate();
+  }
 }

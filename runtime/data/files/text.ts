@@ -9,6 +9,14 @@ export interface TextOptions {
   sample_by?: 'line' | 'paragraph' | 'document';
 }
 
+export const textOptions = ['sample_by'] as const satisfies readonly (keyof TextOptions)[];
+export const unservedTextOptions: Readonly<Record<string, unknown>> = {
+  chunksize: null,
+  encoding: 'utf-8',
+  encoding_errors: null,
+  keep_linebreaks: false,
+};
+
 export async function* readText(path: string, { sample_by = 'line' }: TextOptions = {}): AsyncGenerator<Row[]> {
   switch (sample_by) {
     case 'line':
