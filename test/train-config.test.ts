@@ -1,4 +1,5 @@
 // The config of `modelc train`: what it says, and one sentence for each way in which it can be wrong.
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -103,5 +104,37 @@ describe('text_blocks', () => {
     expect(() => text_blocks(texts, { tokenizer, block_size: 4, column: 'story' })).toThrow('no column "story"');
     const numbers = Dataset.from_list([{ text: 1 }]);
     expect(() => text_blocks(numbers, { tokenizer, block_size: 4 })).toThrow('holds no text in example 0, but 1');
+  });
+});
+
+describe('a config that wants to exhaust its reader is refused at once:', () => {
+  const letters = [...'bcdefghij'];
+  const bomb = letters.map((c, i) => `${c}: &${c} [${Array(9).fill(`*${'abcdefghij'[i]}`).join()}]\n`).join('');
+  test.each([
+    ['aliases of aliases', `a: &a [x]\n${bomb}`, /Excessive alias count/],
+    ['an alias of nothing', 'model: *nothing\n', /Unresolved alias/],
+    ['an alias of itself', 'model: &a\n  b: *a\n', /training needs output_dir|cannot be|Unresolved/],
+    ['lists in lists', '['.repeat(50_000), /nested more than \d+ levels deep/],
+    ['maps in maps', '{a: '.repeat(15_000), /nested more than \d+ levels deep/],
+    ['many keys', Array.from({ length: 5000 }, (_, i) => `k${i}: 1`).join('\n'), /has no key "k0"/],
+    ['a large file', `model: ${'a'.repeat(2e6)}`, /has 2000007 bytes; a config has at most 65536/],
+    ['a key twice', 'model: a\nmodel: b\n', /line 2 column 1: Map keys must be unique/],
+    ['a key that is a map', '? {a: b}\n: c\n', /all keys must be strings/],
+    ['a tag', 'model: !!js/function "x"\n', /line 1 column \d+: Unresolved tag/],
+    ['a prototype', '__proto__: {x: 1}\n', /has no key "__proto__"/],
+    ['text', 'hello', /the config must hold keys and values/],
+  ])(
+    '%s',
+    (_, text, message) => {
+      expect(() => read(text)).toThrow(
+        expect.objectContaining({ name: 'ModelcError', message: expect.stringMatching(message) }),
+      );
+    },
+    5000,
+  );
+  test('a folder, or a pipe', () => {
+    expect(() => readTrainConfig(folder)).toThrow(/cannot be read; name a YAML or JSON file/);
+    execFileSync('mkfifo', [join(folder, 'pipe')]);
+    expect(() => readTrainConfig(join(folder, 'pipe'))).toThrow(/cannot be read; name a YAML or JSON file/);
   });
 });

@@ -146,11 +146,20 @@ async function allocate(
   }
 }
 
+/** Of code, tokenizer and configs, which are kept in memory as they come from a server. */
+const maxTextBytes = 2 ** 28;
+
 /** The files to be read whole: config, tokenizer, and the code of the variant. */
 function textsOf({ variants }: Manifest<'webgpu'>, { files, spans }: DownloadTable, code: string): number[] {
   const others = new Set(variants.map((v) => v.code).filter((name) => name !== code));
   const weights = new Set(Object.values(spans).map(([file]) => file));
-  return [...files.keys()].filter((file) => !weights.has(file) && !others.has(files[file].name));
+  const wanted = [...files.keys()].filter((file) => !weights.has(file) && !others.has(files[file].name));
+  const large = wanted.find((file) => files[file].bytes > maxTextBytes);
+  if (large === undefined) return wanted;
+  throw new ModelcError(
+    'checkpoint',
+    `${files[large].name} has ${files[large].bytes} bytes, at most ${maxTextBytes} are read at once`,
+  );
 }
 
 function spansOf({ weights }: Program, { spans }: DownloadTable, { where }: Source): WeightSpan[] {

@@ -1,6 +1,7 @@
 // Writes an artifact: compiles a checkpoint for a target, and lays code, weights and tokenizer out as format.ts says.
 // Everything is written to a folder beside the destination, which takes its name when it is complete: a killed compilation
 // leaves nothing half-written.
+import { Stats } from 'node:fs';
 import { copyFile, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -95,7 +96,7 @@ export async function writeArtifact(
   const write = async (draft: string): Promise<WrittenArtifact> => {
     const present = await readdir(source);
     const copied = copyable.filter((name) => present.includes(name));
-    for (const name of copied) await copyFile(join(source, name), join(draft, name));
+    for (const name of copied) await copyRegular(join(source, name), join(draft, name));
     const variants = await layOut(target, {
       opened,
       draft,
@@ -113,6 +114,15 @@ export async function writeArtifact(
     signal?.throwIfAborted(); // an interrupt reaches the C compiler too: its failure is not the news
     throw cause;
   }
+}
+
+/** Copies a file; a pipe in its place would be waited for. */
+async function copyRegular(from: string, to: string): Promise<void> {
+  const info = await stat(from).catch((cause: unknown) => cause);
+  if (!(info instanceof Stats) || !info.isFile()) {
+    throw new ModelcError('checkpoint', `${from} is no file that can be read; download it again`);
+  }
+  await copyFile(from, to);
 }
 
 /** Writes all but config and tokenizer to the job's folder. Gives the names of the programs. */

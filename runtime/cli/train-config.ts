@@ -1,6 +1,6 @@
 // The config of `modelc train`, a YAML or JSON file: which model is trained on which texts, and how. Every key is checked
 // when the file is read; names of files in it are relative to its folder.
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname, extname, resolve } from 'node:path';
 import { LineCounter, parseDocument, type YAMLError } from 'yaml';
 import { maxDepth, reason } from '../../frontends/huggingface/json.ts';
@@ -61,28 +61,39 @@ export function readTrainConfig(path: string): TrainConfig {
 
 type Fail = (what: string) => never;
 
+/** Bytes of a config at most: the parser's time may grow with the square of them. */
+const limit = 2 ** 16;
+
 function parse(path: string): unknown {
-  let text: string;
+  const text = readText(path);
+  if (isDeepYaml(text)) throw new ModelcError('parse', `${path} is nested more than ${maxDepth} levels deep`);
+  const lines = new LineCounter();
+  let problem: YAMLError | undefined;
   try {
-    text = readFileSync(path, 'utf8');
+    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, stringKeys: true });
+    [problem] = [...document.errors, ...document.warnings]; // a warning: a tag that means nothing here
+    if (!problem) return document.toJS();
+  } catch (cause) {
+    // aliases without an anchor, or of so many others that they would not end
+    throw new ModelcError('parse', `${path} cannot be read: ${reason(cause)}`, { cause });
+  }
+  const { line, col } = lines.linePos(problem.pos[0]);
+  throw new ModelcError('parse', `${path} line ${line} column ${col}: ${problem.message}`);
+}
+
+function readText(path: string): string {
+  let size: number;
+  try {
+    const info = statSync(path);
+    if (!info.isFile()) throw new Error('it is no file');
+    size = info.size;
+    if (size <= limit) return readFileSync(path, 'utf8');
   } catch (cause) {
     throw new ModelcError('input', `${path} cannot be read; name a YAML or JSON file (modelc train --help shows one)`, {
       cause,
     });
   }
-  if (isDeepYaml(text)) throw new ModelcError('parse', `${path} is nested more than ${maxDepth} levels deep`);
-  const lines = new LineCounter();
-  let error: YAMLError | undefined;
-  try {
-    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-    [error] = document.errors;
-    if (!error) return document.toJS();
-  } catch (cause) {
-    // aliases without an anchor, or of so many others that they would not end
-    throw new ModelcError('parse', `${path} cannot be read: ${reason(cause)}`, { cause });
-  }
-  const { line, col } = lines.linePos(error.pos[0]);
-  throw new ModelcError('parse', `${path} line ${line} column ${col}: ${error.message}`);
+  throw new ModelcError('input', `${path} has ${size} bytes; a config has at most ${limit}`);
 }
 
 /** Whether a text may go deeper than configs do: by brackets, or by columns before a line's first word. The parser recurses. */
