@@ -53,7 +53,7 @@ export function checkOptions(
       const near = suggestion(name, [...served, ...Object.keys(unserved)]);
       throw new ModelcError(
         'input',
-        `${call} does not know the option \`${shown(name)}\`${near || `; it takes ${served.join(', ')}`}`,
+        `${call} does not know the option \`${shown(name)}\`${near || (served.length > 0 ? `; it takes ${served.join(', ')}` : '; it takes none')}`,
       );
     }
     if (value === null || value === unserved[name]) continue;

@@ -1,6 +1,6 @@
 // Options of tokenizers' calls: each takes effect as in Python, or is refused by name; so are values of a wrong kind.
 import { describe, expect, test } from 'vitest';
-import { createTokenizer, StopStringCriteria, type TokenizeOptions } from '../runtime/index.ts';
+import { createTokenizer, StopStringCriteria, type TokenizeOptions, train_tokenizer } from '../runtime/index.ts';
 
 const vocab = ['[PAD]', '[CLS]', '[SEP]', '[UNK]', 'a', 'b', 'c', 'd', 'e'];
 const tokenizer = createTokenizer({
@@ -108,6 +108,24 @@ describe('refused by name', () => {
       /assistant/,
       'unsupported',
     );
+  });
+
+  test('of learning and saving', async () => {
+    const learn =
+      (options: object, texts: unknown = ['a b']) =>
+      (): unknown =>
+        train_tokenizer(texts as string[], { vocab_size: 300, ...options });
+    refuse(learn({ vocabsize: 5 }), /vocab_size/);
+    refuse(learn({ limit_alphabet: 5 }), /limit_alphabet/, 'unsupported');
+    refuse(learn({ model: 'Unigram' }), /model.*"Unigram"/);
+    refuse(learn({ min_frequency: 'a' }), /min_frequency.*"a"/);
+    refuse(learn({ special_tokens: 'a' }), /special_tokens.*"a"/);
+    refuse(learn({}, 'one text'), /list of texts/);
+    refuse(learn({}, [5]), /5/);
+    await expect(
+      tokenizer.save_pretrained('FOLDER', { push_to_hub: true } as unknown as Record<string, never>),
+    ).rejects.toThrow(/push_to_hub/);
+    await expect(tokenizer.save_pretrained(5 as unknown as string)).rejects.toThrow(/path of a folder/);
   });
 
   test('the compiler knows them, too', () => {

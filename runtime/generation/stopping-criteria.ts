@@ -120,6 +120,7 @@ export interface StopStringTokenizer {
   ): string;
   /** The bytes of a token that stands for bytes. */
   token_bytes?(id: number): Uint8Array | undefined;
+  /** A token by id; undefined for an id that is none. */
   id_to_token?(id: number): string | undefined;
 }
 

@@ -13,7 +13,9 @@ export interface SpecialTokens extends SpecialTokenFields {}
 
 // biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the properties are defined below, one as the other
 export class SpecialTokens {
+  /** What runs tokenizer.json. */
   protected readonly engine: Engine;
+  /** Tokens by role. */
   protected readonly specials: Map<string, string>;
   private readonly extra: readonly string[];
 
@@ -40,9 +42,11 @@ export class SpecialTokens {
   get extra_special_tokens(): string[] {
     return [...this.extra];
   }
+  /** All special tokens, each once: those of a role first. */
   get all_special_tokens(): string[] {
     return [...new Set([...Object.values(this.special_tokens_map), ...this.extra])];
   }
+  /** The ids of all_special_tokens. */
   get all_special_ids(): number[] {
     return this.all_special_tokens.flatMap((token) => this.idOf(token) ?? []);
   }
@@ -53,6 +57,7 @@ export class SpecialTokens {
     this.setToken('pad_token', token);
   }
 
+  /** The id of a token; null if there is none. */
   protected idOf(token: string | null): number | null {
     return token === null ? null : (this.engine.idOf(token) ?? null);
   }
@@ -69,6 +74,7 @@ export class SpecialTokens {
     this.specials.set(role, token);
   }
 
+  /** Gives a role to the token of an id. */
   protected setTokenId(role: Role, id: unknown): void {
     if (id === null || id === undefined) {
       this.specials.delete(role);

@@ -165,7 +165,9 @@ export class TextTokenizer extends SpecialTokens {
   }
 
   /** Writes tokenizer.json, tokenizer_config.json and, where the template came from one, chat_template.jinja. */
-  async save_pretrained(directory: string): Promise<void> {
+  async save_pretrained(directory: string, options: Readonly<Record<string, never>> = {}): Promise<void> {
+    checkOptions('save_pretrained', options, [], { legacy_format: false, filename_prefix: null, push_to_hub: false });
+    if (typeof directory !== 'string') throw new ModelcError('input', `save_pretrained takes the path of a folder, not ${shown(directory)}`); // biome-ignore format: one expression
     const { padding_side, truncation_side } = this;
     const config = { ...this.setup.savedConfig(this.specials), padding_side, truncation_side };
     await writeTokenizer({ ...this.files, tokenizer: this.setup.savedTokenizer(), config }, directory);

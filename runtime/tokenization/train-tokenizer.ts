@@ -2,6 +2,9 @@
 // made of bytes, and WordPiece, whose tokens are made of characters. What is learned are the pairs of tokens that become
 // one (learn-merges.ts); a tokenizer differs in what words are and what they are made of.
 import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
+import { byteCharacters } from './backend/characters.ts';
+import { shown } from './backend/fields.ts';
 import { learnMerges } from './learn-merges.ts';
 import type { TokenizerFiles } from './types.ts';
 
@@ -21,6 +24,7 @@ export interface TrainTokenizerOptions {
 
 /** The files of a tokenizer for texts like these; createTokenizer makes the tokenizer of them. */
 export function train_tokenizer(texts: Iterable<string>, options: TrainTokenizerOptions): TokenizerFiles {
+  checkTraining(texts, options);
   const { tokenizer, config } =
     options.model === 'WordPiece' ? wordPiece(texts, options) : byteLevelBpe(texts, options);
   const { model_max_length } = options;
@@ -35,6 +39,33 @@ export function train_tokenizer(texts: Iterable<string>, options: TrainTokenizer
     },
     chatTemplates: {},
   };
+}
+
+/** Options of the trainers of tokenizers that are not served, with the value that asks for nothing. */
+const unserved = {
+  show_progress: null,
+  limit_alphabet: null,
+  initial_alphabet: null,
+  continuing_subword_prefix: '##',
+  end_of_word_suffix: null,
+  max_token_length: null,
+};
+
+function checkTraining(texts: unknown, options: TrainTokenizerOptions): void {
+  const names = ['model', 'vocab_size', 'special_tokens', 'min_frequency', 'model_max_length'];
+  checkOptions('train_tokenizer', options, names, unserved);
+  const fail = (name: string, wanted: string, value: unknown): never => {
+    throw new ModelcError('input', `${name} of train_tokenizer must be ${wanted}, but is ${shown(value)}`);
+  };
+  const isList = typeof texts === 'object' && texts !== null && Symbol.iterator in texts;
+  if (!isList) fail('the first argument', 'a list of texts', texts);
+  const { model, special_tokens, min_frequency, model_max_length } = options ?? fail('options', 'an object', options);
+  if (model !== undefined && model !== 'BPE' && model !== 'WordPiece') fail('model', "'BPE' or 'WordPiece'", model);
+  const isNames = special_tokens === undefined || (Array.isArray(special_tokens) && special_tokens.every((t) => typeof t === 'string' && t !== '')); // biome-ignore format: one expression
+  if (!isNames) fail('special_tokens', 'a list of texts', special_tokens);
+  for (const [name, value] of Object.entries({ min_frequency, model_max_length })) {
+    if (value !== undefined && !(Number.isInteger(value) && value >= 0)) fail(name, 'an integer of at least 0', value);
+  }
 }
 
 type Parts = Pick<TokenizerFiles, 'tokenizer' | 'config'>;
@@ -53,19 +84,15 @@ const specialTokens = (contents: readonly string[]): object[] =>
 /** How often each word is there. */
 function count(texts: Iterable<string>, wordsOf: (text: string) => Iterable<string>): Map<string, number> {
   const counts = new Map<string, number>();
-  for (const text of texts) for (const word of wordsOf(text)) counts.set(word, (counts.get(word) ?? 0) + 1);
+  for (const text of texts) {
+    if (typeof text !== 'string') throw new ModelcError('input', `a text must be a string, but is ${shown(text)}`);
+    for (const word of wordsOf(text)) counts.set(word, (counts.get(word) ?? 0) + 1);
+  }
   return counts;
 }
 
 /** The words of GPT-2: a space belongs to the word that follows it. */
 const gptWords = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
-
-/** GPT-2's printable stand-in for every byte. */
-const byteCharacters = ((): readonly string[] => {
-  const printable = (b: number): boolean => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-  let next = 256;
-  return Array.from({ length: 256 }, (_, b) => String.fromCharCode(printable(b) ? b : next++));
-})();
 
 function byteLevelBpe(
   texts: Iterable<string>,
