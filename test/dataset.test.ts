@@ -1,7 +1,7 @@
 // Datasets: the methods that users of Hugging Face's datasets know, files of every format, and errors that say where.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { parquetWriteFile } from 'hyparquet-writer';
@@ -266,6 +266,18 @@ describe('files', () => {
     expect(await part('train[-1:]')).toEqual(['d']);
     expect(await rejection(part('dev'))).toContain('there is no split "dev"; there are: train, test');
     expect(await rejection(part('train[1]'))).toContain('is no split');
+  });
+  test('patterns match as in a shell, and a name that a file has is no pattern', async () => {
+    for (const name of ['deep/a-1.txt', 'deep/er/a-2.txt', 'deep/er/.a-3.txt', 'deep/b-1.txt', 'deep/a-[9].txt']) {
+      mkdirSync(dirname(join(folder, name)), { recursive: true });
+      file(name, `${name}\n`);
+    }
+    const named = async (pattern: string): Promise<unknown[]> =>
+      (await load_dataset('text', { data_files: join(folder, pattern), split: 'train' })).column('text');
+    expect(await named('deep/**/a-?.txt')).toEqual(['deep/a-1.txt', 'deep/er/a-2.txt']);
+    expect(await named('deep/{a,b}-[0-9].txt')).toEqual(['deep/a-1.txt', 'deep/b-1.txt']);
+    expect(await named('deep/a-[9].txt')).toEqual(['deep/a-[9].txt']);
+    expect(await rejection(named('deep/c-*.txt'))).toContain('no file matches');
   });
   test('streams read again for each pass', async () => {
     const path = file('stream.jsonl', Array.from({ length: 1000 }, (_, n) => JSON.stringify({ n })).join('\n'));

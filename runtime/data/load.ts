@@ -1,14 +1,14 @@
 // load_dataset: datasets from files, by the names of Hugging Face's datasets. Files are read whole into a Dataset, or with
 // `streaming: true` while they are used, as an IterableDataset.
-import { readdirSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { isAbsolute } from 'node:path';
+import { globSync, isDynamicPattern } from 'tinyglobby';
 import { ModelcError } from '../../ir/error.ts';
 import { Dataset } from './dataset.ts';
 import { checkOptions } from '../../ir/options.ts';
 import { quote } from '../../frontends/huggingface/json.ts';
 import { type CsvOptions, csvFormat, csvOptions, readCsv, unservedCsvOptions } from './files/csv.ts';
 import { type JsonOptions, jsonOptions, readJson, unservedJsonOptions } from './files/json.ts';
-import { unreadable } from './files/lines.ts';
 import { type ParquetOptions, parquetOptions, readParquet, unservedParquetOptions } from './files/parquet.ts';
 import { readText, type TextOptions, textOptions, unservedTextOptions } from './files/text.ts';
 import { IterableDataset } from './iterable-dataset.ts';
@@ -80,7 +80,7 @@ function requireOptions(format: FileFormat, options: LoadDatasetOptions<FileForm
   if (format === 'csv') csvFormat(options as CsvOptions);
 }
 
-/** A file or several; a name may hold * and ?. */
+/** A file or several; a name may be a pattern: `part-*.jsonl`, `part-[0-9].csv`, `{a,b}.txt`, and `**` for folders. */
 export type Files = string | readonly string[];
 
 /** Options of load_dataset: those of the format, and which files. */
@@ -194,23 +194,13 @@ function splitsOf(files: Files | Readonly<Record<string, Files>>): Readonly<Reco
   throw new ModelcError('input', 'data_files must name a file, or the files of each split');
 }
 
-/** Paths without * and ?, sorted within each pattern. */
+/** The files that patterns match, sorted within each; a name that a file has is no pattern. */
 function expand(files: Files): string[] {
   const paths = [files].flat().flatMap((path) => {
-    const name = basename(path);
-    if (!/[*?]/.test(name)) return [path];
-    const pattern = name
-      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-      .replaceAll('*', '.*')
-      .replaceAll('?', '.');
-    let names: string[];
-    try {
-      names = readdirSync(dirname(path)).filter((entry) => new RegExp(`^${pattern}$`).test(entry));
-    } catch (cause) {
-      throw unreadable(dirname(path), cause);
-    }
+    if (existsSync(path) || !isDynamicPattern(path)) return [path];
+    const names = globSync(path, { absolute: isAbsolute(path), expandDirectories: false });
     if (names.length === 0) throw new ModelcError('input', `no file matches ${path}`);
-    return names.sort().map((entry) => join(dirname(path), entry));
+    return names.sort();
   });
   if (paths.length === 0) throw new ModelcError('input', 'data_files must name a file, or the files of each split');
   return paths;
