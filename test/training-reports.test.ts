@@ -10,7 +10,8 @@ import { CurveCallback } from '../runtime/trainer/callbacks/curve.ts';
 import { crc32c } from '../runtime/trainer/callbacks/event-file.ts';
 import { duration, ProgressCallback } from '../runtime/trainer/callbacks/progress.ts';
 import { TensorBoardCallback } from '../runtime/trainer/callbacks/tensorboard.ts';
-import { curveHtml, curveSvg } from '../runtime/trainer/curve.ts';
+import { curveSvg } from '../runtime/trainer/curve.ts';
+import { curveHtml } from '../runtime/trainer/curve-page.ts';
 import { type Metrics, TrainerControl, TrainerState } from '../runtime/trainer/trainer-state.ts';
 
 let folder = '';
@@ -197,12 +198,15 @@ describe('the curve', () => {
     ]);
     expect(html).toContain('<svg');
     expect(html).toContain('<th>step</th><th>loss</th><th>eval_loss</th><th>grad_norm</th><th>learning_rate</th>');
-    expect(html).toContain('<tr><td>1</td><td>4.5</td><td></td><td>1</td><td>1e-4</td></tr>');
+    expect(html).toContain('<tr><td>1</td><td>4.5</td><td>4.25</td><td>1</td><td>1e-4</td></tr>');
   });
   test('the callback keeps both files in output_dir', () => {
     const output_dir = join(folder, 'curve');
     const state = Object.assign(stateAt(1), { log_history: [{ step: 1, loss: 2 }] });
-    new CurveCallback({ title: 'Stories' }).on_train_end(new TrainingArguments({ output_dir }), state);
+    const model = { config: { architectures: ['LlamaForCausalLM'] } };
+    const context = { model } as unknown as CallbackContext;
+    new CurveCallback({ title: 'Stories' }).on_train_end(new TrainingArguments({ output_dir }), state, new TrainerControl(), context); // biome-ignore format: one row
+    expect(readFileSync(join(output_dir, 'curve.html'), 'utf8')).toContain('<title>Stories · LlamaForCausalLM</title>');
     expect(readFileSync(join(output_dir, 'curve.svg'), 'utf8')).toContain('Stories');
     expect(readFileSync(join(output_dir, 'curve.html'), 'utf8')).toContain('<td>2</td>');
   });
