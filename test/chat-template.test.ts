@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ModelcError } from '../ir/error.ts';
-import { type Message, renderChat } from '../runtime/tokenization/chat-template.ts';
+import { checkVariables, type Message, namedTemplate, renderChat } from '../runtime/tokenization/chat-template.ts';
 import { TemplateError } from '../runtime/tokenization/jinja/ast.ts';
 import { renderTemplate } from '../runtime/tokenization/jinja/render.ts';
 
@@ -243,6 +243,18 @@ describe('conversations', () => {
     expect(() => render([], { continue_final_message: true })).toThrow(/needs a conversation with a message/);
     expect(() => render(chat, { continue_final_message: true, add_generation_prompt: true })).toThrow(
       /exclude each other/,
+    );
+  });
+
+  test('names of templates and misspelt options', () => {
+    expect(namedTemplate('rag', { default: 'a', rag: 'b' }, 'tiny')).toBe('b');
+    expect(namedTemplate('{{ x }}', {}, 'tiny')).toBe('{{ x }}');
+    expect(() => namedTemplate('tool_us', { tool_use: 'b' }, 'tiny')).toThrow(/no chat template 'tool_us'.*`tool_use`/);
+    expect(() => namedTemplate(5, {}, 'tiny')).toThrow(/is a number/);
+    checkVariables({ enable_thinking: true }, template);
+    checkVariables({ tool: 1 }, '{{ tool }}');
+    expect(() => checkVariables({ add_generation_promt: true }, template)).toThrow(
+      /did you mean `add_generation_prompt`/,
     );
   });
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { parquetWriteFile } from 'hyparquet-writer';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type FileFormat, load_dataset, ModelcError } from '../runtime/index.ts';
+import { DataLoader, Dataset, type FileFormat, load_dataset, ModelcError, text_blocks } from '../runtime/index.ts';
 
 let folder = '';
 beforeAll(() => {
@@ -167,6 +167,35 @@ describe('files', () => {
     }
     expect((await failure(load_dataset('json', undefined as unknown as { data_files: string }))).code).toBe('input');
   });
+});
+
+test('options of datasets, loaders and blocks are served, or refused by name', () => {
+  const data = Dataset.from_list([{ text: 'a' }, { text: 'b' }]);
+  const calls: [() => unknown, RegExp][] = [
+    [() => data.map((row) => row, { remove_colums: ['text'] } as object), /did you mean `remove_columns`/],
+    [() => data.map((row) => row, { num_proc: 4 } as object), /map\(\) does not serve the option `num_proc`/],
+    [() => data.map((row) => row, { batched: 'yes' } as object), /batched must be true or false/],
+    [() => data.map(undefined as unknown as () => object), /needs a function/],
+    [() => data.shuffle({ sed: 1 } as object), /did you mean `seed`/],
+    [() => data.shuffle({ seed: 0.5 }), /seed/],
+    [() => data.train_test_split({ testsize: 1 } as object), /did you mean `test_size`/],
+    [() => data.train_test_split({ stratify_by_column: 'text' } as object), /does not serve/],
+    [() => data.batch({ batch_size: 1, drop_last: true } as { batch_size: number }), /`drop_last`/],
+    [() => data.to_iterable_dataset().shuffle({ buffersize: 5 } as object), /did you mean `buffer_size`/],
+    [() => data.to_iterable_dataset().map((row) => row, { batch_sise: 1 } as object), /did you mean `batch_size`/],
+    [
+      () => new DataLoader({ dataset: data, batch_size: 1, shuffle: true } as never),
+      /does not serve the option `shuffle`/,
+    ],
+    [() => new DataLoader({ dataset: data, batch_size: 1 } as never), /needs a collate_fn/],
+    [() => text_blocks(data, { block_size: 2 } as never), /needs a `tokenizer`/],
+    [() => text_blocks(data, { blocksize: 2 } as never), /did you mean `block_size`/],
+  ];
+  for (const [call, message] of calls) {
+    expect(call).toThrow(message);
+    expect(call).toThrow(ModelcError);
+  }
+  expect(data.map(() => ({ n: 1 }), { remove_columns: 'text' } as never).to_list()).toEqual([{ n: 1 }, { n: 1 }]);
 });
 
 describe('Parquet', () => {

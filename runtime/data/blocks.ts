@@ -1,7 +1,9 @@
 // Texts as blocks of tokens for causal language modelling: all texts one after the other, each with its end token, cut
 // where a block is full. Nothing is padded; the rest that fills no block is left out.
 import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
 import type { TextTokenizer } from '../tokenization/tokenizer.ts';
+import { show } from './collators/collator.ts';
 import { Dataset } from './dataset.ts';
 import { requireColumns, requireCount } from './rows.ts';
 import { map_in_workers, type WorkerOptions } from './workers.ts';
@@ -25,6 +27,8 @@ export interface WorkerBlockOptions extends BlockOptions, Pick<WorkerOptions, 'n
 }
 
 /** An example of text_blocks: `block_size` tokens. */
+const served = ['tokenizer', 'block_size', 'column'] as const satisfies readonly (keyof BlockOptions)[];
+
 export type Block = {
   /** Token ids. */
   input_ids: number[];
@@ -34,6 +38,7 @@ export type Block = {
 
 /** Examples with input_ids and labels, which are the same. Throws ModelcError 'input' where the texts fill no block. */
 export function text_blocks(dataset: Dataset, options: BlockOptions): Dataset<Block> {
+  checkOptions('text_blocks', options, served);
   const cutter = new Cutter(options);
   for (const text of textsOf(dataset, options.column)) cutter.add(options.tokenizer.encode(text));
   return cutter.blocks();
@@ -44,6 +49,7 @@ export async function text_blocks_in_workers(
   dataset: Dataset,
   { folder, progress_callback, num_proc, batch_size = 64, ...options }: WorkerBlockOptions,
 ): Promise<Dataset<Block>> {
+  checkOptions('text_blocks_in_workers', options, served);
   const cutter = new Cutter(options);
   const texts = Dataset.from_list(textsOf(dataset, options.column).map((text) => ({ text })));
   const tokenized = map_in_workers(
@@ -69,6 +75,7 @@ class Cutter {
 
   constructor({ tokenizer, block_size }: BlockOptions) {
     requireCount('block_size', block_size, 2);
+    if (typeof tokenizer?.encode !== 'function') throw new ModelcError('input', 'text_blocks needs a `tokenizer`');
     this.#size = block_size;
     this.#end = tokenizer.eos_token_id;
   }
@@ -101,6 +108,6 @@ function textsOf(dataset: Dataset, column = 'text'): string[] {
   return Array.from(dataset, (row, i) => {
     const text = row[column];
     if (typeof text === 'string') return text;
-    throw new ModelcError('input', `column "${column}" holds no text in example ${i}, but ${JSON.stringify(text)}`);
+    throw new ModelcError('input', `column "${column}" holds no text in example ${i}, but ${show(text)}`);
   });
 }

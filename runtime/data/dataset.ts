@@ -7,10 +7,12 @@ import { IterableDataset } from './iterable-dataset.ts';
 import {
   type BatchedMapOptions,
   type BatchOptions,
+  checkMethod,
   type Columns,
   columnsOf,
   type MapOptions,
   type Merged,
+  mapOptions,
   mergeRow,
   mergeRows,
   type Row,
@@ -145,16 +147,14 @@ export class Dataset<R extends object = Row> implements Iterable<R> {
     fn: ((row: R, index: number) => O) | ((batch: Columns<R>, indices: number[]) => Columns<O>),
     options: MapOptions<K> | BatchedMapOptions<K> = {},
   ): Dataset<Merged<R, O, K>> {
-    const remove = options.remove_columns ?? [];
+    const { remove, batched, size } = mapOptions(fn, options);
     if (this.length > 0) requireColumns(remove, this.column_names);
-    if (!options.batched) {
+    if (!batched) {
       const one = fn as (row: R, index: number) => O;
       const rows = this.rows.map((row, i) => mergeRow(row, settled(one(row, i)), remove));
       return new Dataset(rows) as unknown as Dataset<Merged<R, O, K>>;
     }
     const many = fn as (batch: Columns<R>, indices: number[]) => Columns<O>;
-    const size = options.batch_size ?? 1000;
-    requireCount('batch_size', size, 1);
     const out: Row[] = [];
     for (let start = 0; start < this.length; start += size) {
       const rows = this.rows.slice(start, start + size);
@@ -176,12 +176,17 @@ export class Dataset<R extends object = Row> implements Iterable<R> {
   }
 
   /** A random order; the same for the same seed and length. */
-  shuffle({ seed }: { seed?: number } = {}): Dataset<R> {
+  shuffle(options: { seed?: number } = {}): Dataset<R> {
+    checkMethod('shuffle', options, ['seed']);
+    const { seed } = options;
+    if (seed !== undefined) requireCount('seed', seed, 0);
     return this.select(new Generator(seed).randperm(this.length));
   }
 
   /** Two datasets without common examples; the sizes round as in scikit-learn, the test part up. */
   train_test_split(options: SplitOptions = {}): { train: Dataset<R>; test: Dataset<R> } {
+    checkMethod('train_test_split', options, ['test_size', 'train_size', 'shuffle', 'seed']);
+    if (options.seed !== undefined) requireCount('seed', options.seed, 0);
     const { test, train } = splitSizes(this.length, options);
     if (options.shuffle === false) {
       return { train: this.take(train), test: this.like(this.rows.slice(train, train + test)) };
@@ -191,7 +196,9 @@ export class Dataset<R extends object = Row> implements Iterable<R> {
   }
 
   /** Each row of the result is a batch: its columns hold the values of batch_size examples. */
-  batch({ batch_size, drop_last_batch = false }: BatchOptions): Dataset<{ [K in keyof R]: R[K][] }> {
+  batch(options: BatchOptions): Dataset<{ [K in keyof R]: R[K][] }> {
+    checkMethod('batch', options, ['batch_size', 'drop_last_batch']);
+    const { batch_size, drop_last_batch = false } = options;
     requireCount('batch_size', batch_size, 1);
     const batches: Row[] = [];
     for (let start = 0; start < this.length; start += batch_size) {

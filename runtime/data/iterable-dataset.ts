@@ -5,10 +5,12 @@ import { Generator } from './generator.ts';
 import {
   type BatchedMapOptions,
   type BatchOptions,
+  checkMethod,
   type Columns,
   columnsOf,
   type MapOptions,
   type Merged,
+  mapOptions,
   mergeRow,
   mergeRows,
   type Row,
@@ -94,8 +96,8 @@ export class IterableDataset<R extends object = Row> implements AsyncIterable<R>
       | ((batch: Columns<R>, indices: number[]) => Columns<O> | Promise<Columns<O>>),
     options: MapOptions<K> | BatchedMapOptions<K> = {},
   ): IterableDataset<Merged<R, O, K>> {
-    const remove = options.remove_columns ?? [];
-    if (!options.batched) {
+    const { remove, batched, size } = mapOptions(fn, options);
+    if (!batched) {
       const one = fn as (row: R, index: number) => O | Promise<O>;
       return this.derive<Row>(async function* (rows) {
         let index = 0;
@@ -103,8 +105,6 @@ export class IterableDataset<R extends object = Row> implements AsyncIterable<R>
       }) as unknown as IterableDataset<Merged<R, O, K>>;
     }
     const many = fn as (batch: Columns<R>, indices: number[]) => Columns<O> | Promise<Columns<O>>;
-    const size = options.batch_size ?? 1000;
-    requireCount('batch_size', size, 1);
     return this.derive<Row>(async function* (rows) {
       let start = 0;
       for await (const chunk of chunks(rows, size)) {
@@ -129,7 +129,10 @@ export class IterableDataset<R extends object = Row> implements AsyncIterable<R>
   }
 
   /** An approximately random order: each example is drawn from a buffer that the next one fills up. */
-  shuffle({ seed, buffer_size = 1000 }: StreamShuffleOptions = {}): IterableDataset<R> {
+  shuffle(options: StreamShuffleOptions = {}): IterableDataset<R> {
+    checkMethod('shuffle', options, ['seed', 'buffer_size']);
+    const { seed, buffer_size = 1000 } = options;
+    if (seed !== undefined) requireCount('seed', seed, 0);
     requireCount('buffer_size', buffer_size, 1);
     const base = new Generator(seed).seed;
     return this.derive(async function* (rows, epoch) {
@@ -167,7 +170,9 @@ export class IterableDataset<R extends object = Row> implements AsyncIterable<R>
   }
 
   /** As Dataset.batch. */
-  batch({ batch_size, drop_last_batch = false }: BatchOptions): IterableDataset<{ [K in keyof R]: R[K][] }> {
+  batch(options: BatchOptions): IterableDataset<{ [K in keyof R]: R[K][] }> {
+    checkMethod('batch', options, ['batch_size', 'drop_last_batch']);
+    const { batch_size, drop_last_batch = false } = options;
     requireCount('batch_size', batch_size, 1);
     return this.derive<Row>(async function* (rows) {
       for await (const chunk of chunks(rows, batch_size)) {

@@ -1,6 +1,7 @@
 // DataLoader: the batches of an epoch, made by a collator from the examples that a sampler chooses, or from a stream as it
 // comes. Batches are made ahead of their use, so that reading and collating go on while a device computes.
 import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
 import type { Batch, DataCollator } from './collators/collator.ts';
 import type { Dataset } from './dataset.ts';
 import { IterableDataset } from './iterable-dataset.ts';
@@ -26,11 +27,38 @@ export interface DataLoaderOptions {
 }
 
 /** The batches of a dataset, for loops of your own: `for await (const batch of loader)`. */
+const served = [
+  'dataset',
+  'batch_size',
+  'collate_fn',
+  'sampler',
+  'drop_last',
+  'seed',
+  'prefetch',
+] as const satisfies readonly (keyof DataLoaderOptions)[];
+/** Options of torch's DataLoader that are not served, with the values that ask for nothing. */
+const unserved: Readonly<Record<string, unknown>> = {
+  batch_sampler: null,
+  generator: null,
+  multiprocessing_context: null,
+  num_workers: 0,
+  persistent_workers: false,
+  pin_memory: false,
+  shuffle: false,
+  timeout: 0,
+  worker_init_fn: null,
+};
+
 export class DataLoader implements AsyncIterable<Batch> {
   private readonly options: DataLoaderOptions;
 
   constructor(options: DataLoaderOptions) {
+    checkOptions('DataLoader', options, served, unserved);
     requireCount('batch_size', options.batch_size, 1);
+    if (options.prefetch !== undefined) requireCount('prefetch', options.prefetch, 0);
+    if (typeof options.collate_fn !== 'function') {
+      throw new ModelcError('input', 'DataLoader needs a collate_fn, such as default_data_collator');
+    }
     if (options.sampler && options.dataset instanceof IterableDataset) {
       throw new ModelcError('input', 'a stream has its own order and takes no sampler; use its shuffle method');
     }

@@ -1,6 +1,7 @@
 // Rows and columns: what Dataset and IterableDataset share. An example is one row, a plain object; a batch is an object
 // of columns of equal length. What a mapped function returns is merged into its rows, as Hugging Face's datasets do.
 import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
 
 /** An example whose columns are not known at compile time. */
 export type Row = Readonly<Record<string, unknown>>;
@@ -33,6 +34,46 @@ export interface BatchOptions {
   batch_size: number;
   /** true: the rest that does not fill a batch is left out. */
   drop_last_batch?: boolean;
+}
+
+const mapped = ['batched', 'batch_size', 'remove_columns'];
+/** Options of methods of datasets that are not served, with the values that ask for nothing. */
+const unserved: Readonly<Record<string, unknown>> = {
+  cache_file_name: null,
+  desc: null,
+  disable_nullable: false,
+  drop_last_batch: false,
+  features: null,
+  fn_kwargs: null,
+  generator: null,
+  input_columns: null,
+  keep_in_memory: false,
+  load_from_cache_file: null,
+  new_fingerprint: null,
+  num_proc: null,
+  stratify_by_column: null,
+  with_indices: null,
+  with_rank: false,
+  writer_batch_size: null,
+};
+
+/** Refuses options of a method that nobody knows or serves. */
+export function checkMethod(method: string, options: unknown, served: readonly string[] = mapped): void {
+  checkOptions(`${method}()`, options, served, unserved);
+}
+
+/** Checks the options of map; remove_columns may be one name. */
+export function mapOptions<K extends PropertyKey>(
+  fn: unknown,
+  options: MapOptions<K> | BatchedMapOptions<K>,
+): { remove: readonly K[]; batched: boolean; size: number } {
+  if (typeof fn !== 'function') throw new ModelcError('input', 'map() needs a function of a row');
+  checkMethod('map', options);
+  const { batched = false, remove_columns = [] } = options ?? {};
+  if (typeof batched !== 'boolean') throw new ModelcError('input', 'batched must be true or false');
+  const size = (options as BatchedMapOptions<K>)?.batch_size ?? 1000;
+  requireCount('batch_size', size, 1);
+  return { remove: [remove_columns].flat() as K[], batched, size };
 }
 
 const asRow = (row: object): Row => row as Row;

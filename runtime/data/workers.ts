@@ -4,6 +4,7 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { type ErrorCode, ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
 import { builtFile } from '../artifact/package-files.ts';
 import type { TokenizeOptions } from '../tokenization/types.ts';
 import { Dataset } from './dataset.ts';
@@ -63,6 +64,7 @@ export function map_in_workers(
   task: WorkerTask,
   options: WorkerOptions = {},
 ): Promise<Dataset> | IterableDataset {
+  checkOptions('map_in_workers', options, ['num_proc', 'batch_size', 'remove_columns']);
   const { num_proc = Math.min(availableParallelism(), 4), batch_size = 256, remove_columns = [] } = options;
   requireCount('num_proc', num_proc, 1);
   requireCount('batch_size', batch_size, 1);

@@ -1,6 +1,7 @@
 // Chat templates: Jinja templates of a checkpoint that turn messages into a prompt, rendered by jinja/ under the
 // conventions of transformers' apply_chat_template.
 import { type ErrorCode, ModelcError } from '../../ir/error.ts';
+import { suggestion } from '../../ir/options.ts';
 import { TemplateError } from './jinja/ast.ts';
 import { renderTemplate } from './jinja/render.ts';
 
@@ -95,6 +96,47 @@ function requireList(name: string, list: readonly unknown[] | null): void {
   const what = Array.isArray(list) ? `element ${wrong} is ${kindOf(list[wrong])}` : `it is ${kindOf(list)}`;
   const hint = name === 'tools' ? ' (the JSON schema of a function each)' : " (with 'title' and 'text' each)";
   throw new ModelcError('input', `${name} must be an array of objects${hint}, but ${what}`);
+}
+
+/** What `chat_template` means: the name of one of a checkpoint's templates, or a template. */
+export function namedTemplate(given: unknown, templates: Readonly<Record<string, string>>, where: string): string {
+  if (typeof given !== 'string') {
+    throw new ModelcError('input', `chat_template must be a template or the name of one, but is ${kindOf(given)}`);
+  }
+  if (Object.hasOwn(templates, given)) return templates[given];
+  if (given.includes('{')) return given;
+  const names = Object.keys(templates);
+  const there = names.length === 0 ? `${where} has no chat template` : `${where} has ${names.join(', ')}`;
+  throw new ModelcError(
+    'input',
+    `there is no chat template '${given.slice(0, 60)}'; ${there}${suggestion(given, names)}`,
+  );
+}
+
+const options = [
+  'add_generation_prompt',
+  'chat_template',
+  'continue_final_message',
+  'documents',
+  'max_length',
+  'padding',
+  'return_dict',
+  'return_tensor',
+  'tokenize',
+  'tokenizer_kwargs',
+  'tools',
+  'truncation',
+];
+
+/** Refuses variables that a template does not use and that look like an option. */
+export function checkVariables(variables: Readonly<Record<string, unknown>>, template: string): void {
+  for (const name of Object.keys(variables)) {
+    if (template.includes(name)) continue;
+    const near = suggestion(name, options);
+    if (near !== '') {
+      throw new ModelcError('input', `the chat template does not use the variable \`${name.slice(0, 60)}\`${near}`);
+    }
+  }
 }
 
 /** The prompt of a conversation. `variables` are the special tokens and the caller's own. */

@@ -8,7 +8,7 @@ import { fallbackByte, fromByteCharacters } from './backend/characters.ts';
 import { Fields, shown } from './backend/fields.ts';
 import { type Column, listsOf, padRows, type Row, rowOf, tensorsOf } from './batch.ts';
 import { checkCall, checkDecode, strategiesOf } from './call-options.ts';
-import { type Message, renderChat } from './chat-template.ts';
+import { checkVariables, type Message, namedTemplate, renderChat } from './chat-template.ts';
 import { SpecialTokens } from './special-tokens.ts';
 import { setUp, type TokenizerSetup } from './tokenizer-setup.ts';
 import { writeTokenizer } from './write-tokenizer.ts';
@@ -213,7 +213,8 @@ export class TextTokenizer extends SpecialTokens {
     } = options;
     checkOptions('apply_chat_template', { return_tensors, return_assistant_tokens_mask }, [], chatUnserved);
     const template = this.templateOf(chat_template, tools !== null);
-    const isBatch = Array.isArray(conversation[0]);
+    checkVariables(variables, template);
+    const isBatch = Array.isArray(conversation) && Array.isArray(conversation[0]);
     const chats = (isBatch ? conversation : [conversation]) as readonly (readonly Message[])[];
     const settings = { tools, documents, add_generation_prompt, continue_final_message };
     const prompts = chats.map((chat) =>
@@ -229,7 +230,7 @@ export class TextTokenizer extends SpecialTokens {
   }
 
   private templateOf(given: string | null, hasTools: boolean): string {
-    if (given !== null) return Object.hasOwn(this.chatTemplates, given) ? this.chatTemplates[given] : given;
+    if (given !== null) return namedTemplate(given, this.chatTemplates, this.where);
     const template = (hasTools ? this.chatTemplates.tool_use : undefined) ?? this.chatTemplates.default;
     if (template === undefined) {
       throw new ModelcError(
