@@ -176,8 +176,13 @@ const unserved = (name: string, instead: string): (new (...args: unknown[]) => n
     ...args: unknown[]
   ) => never;
 
+/** Not served: making one throws ModelcError 'unsupported'. Use DynamicCache. */
 export const QuantizedCache = unserved('QuantizedCache', 'DynamicCache');
+/** Not served: making one throws ModelcError 'unsupported'. DynamicCache holds the cache of both parts. */
 export const EncoderDecoderCache = unserved('EncoderDecoderCache', 'DynamicCache, which holds both parts');
+/** Not served: making one throws ModelcError 'unsupported'. Use DynamicCache. */
 export const OffloadedCache = unserved('OffloadedCache', 'DynamicCache');
+/** Not served: making one throws ModelcError 'unsupported'. Use StaticCache. */
 export const SlidingWindowCache = unserved('SlidingWindowCache', 'StaticCache');
+/** Not served: making one throws ModelcError 'unsupported'. Use StaticCache. */
 export const HybridCache = unserved('HybridCache', 'StaticCache');

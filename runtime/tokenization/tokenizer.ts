@@ -34,11 +34,15 @@ const encodeNames = ['text_pair', 'add_special_tokens', 'padding', 'truncation',
 const tokenizeNames = ['text_pair', 'add_special_tokens'] as const;
 
 export class TextTokenizer extends SpecialTokens {
+  /** On which side rows are padded; may be set. */
   padding_side: 'left' | 'right';
+  /** On which side rows are cut; may be set. */
   truncation_side: 'left' | 'right';
+  /** Tokens that the model reads at most; Infinity where the files name no bound. */
   readonly model_max_length: number;
   /** The columns of an encoding, unless the call says otherwise. */
   readonly model_input_names: readonly string[];
+  /** The template of apply_chat_template; null where the files have none. */
   readonly chat_template: string | null;
   private readonly chatTemplates: Readonly<Record<string, string>>;
   private readonly cleanUp: boolean;
@@ -67,9 +71,11 @@ export class TextTokenizer extends SpecialTokens {
   get_vocab(): Map<string, number> {
     return this.engine.vocabulary();
   }
+  /** The id of a token; undefined for one that there is not. */
   token_to_id(token: string): number | undefined {
     return this.engine.idOf(token);
   }
+  /** A token by id; undefined for an id that is none. */
   id_to_token(id: number): string | undefined {
     return this.engine.tokenOf(id);
   }
