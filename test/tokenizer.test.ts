@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { AutoTokenizer, type PreTrainedTokenizer, Tensor } from '../runtime/index.ts';
+import { AutoTokenizer, type ListEncoding, type PreTrainedTokenizer, Tensor } from '../runtime/index.ts';
 import { Engine } from '../runtime/tokenization/backend/engine.ts';
 import { hasMaterial, material, readJson } from './golden.ts';
 
@@ -75,21 +75,33 @@ interface OracleStrings {
     readonly decode: string;
     readonly decode_skip: string;
   }[];
+}
+interface OracleCalls {
+  readonly padding_side: string;
+  readonly all_special_ids: number[];
   readonly pad_batch_texts: readonly string[];
   readonly padding: readonly {
     readonly padding_side: 'left' | 'right';
     readonly truncation_side: 'left' | 'right';
     readonly kwargs: Readonly<Record<string, unknown>>;
-    readonly out?: { readonly input_ids: number[][]; readonly attention_mask: number[][] };
+    readonly out: { readonly input_ids: number[][]; readonly attention_mask: number[][] };
   }[];
+  readonly pairs: readonly {
+    readonly a: string;
+    readonly b: string;
+    readonly kwargs: Readonly<Record<string, unknown>>;
+    /** Missing where Python refuses. */
+    readonly out?: Readonly<Record<'input_ids' | 'token_type_ids' | 'attention_mask', number[]>>;
+  }[];
+  readonly added_tokens_dir: string;
+  readonly added: readonly { text: string; ids: number[]; decode: string; decode_skip: string }[];
+  readonly random_decode: readonly { ids: number[]; text: string; text_skip: string; tokens: string[] }[];
 }
 
 describe.skipIf(!hasMaterial)('hf-oracle tokenizers', () => {
   for (const name of ['spbpe', 'bpe', 'wordpiece', 'unigram']) {
     const folder = join(material, 'hf-oracle/tokenizers', name);
-    const golden: OracleStrings = hasMaterial
-      ? readJson<OracleStrings>(join(folder, 'golden.json'))
-      : { strings: [], pad_batch_texts: [], padding: [] };
+    const golden: OracleStrings = hasMaterial ? readJson<OracleStrings>(join(folder, 'golden.json')) : { strings: [] };
     test(`${name}: strings`, async () => {
       const tokenizer = await AutoTokenizer.from_pretrained(folder);
       const wrong: string[] = [];
@@ -118,19 +130,54 @@ describe.skipIf(!hasMaterial)('hf-oracle tokenizers', () => {
     );
   });
 
-  test('spbpe: padding and truncation', async () => {
-    const folder = join(material, 'hf-oracle/tokenizers/spbpe');
-    const tokenizer = await AutoTokenizer.from_pretrained(folder);
-    const golden = readJson<OracleStrings>(join(folder, 'golden.json'));
-    for (const { padding_side, truncation_side, kwargs, out } of golden.padding) {
-      if (!out || 'pad_to_multiple_of' in kwargs || Object.keys(kwargs).some((k) => k.startsWith('return_'))) continue;
-      tokenizer.padding_side = padding_side;
-      tokenizer.truncation_side = truncation_side;
-      const got = tokenizer(golden.pad_batch_texts, { ...kwargs, return_tensor: false });
-      expect(got.input_ids, JSON.stringify(kwargs)).toEqual(out.input_ids);
-      expect(got.attention_mask).toEqual(out.attention_mask);
-    }
-  });
+  for (const name of ['spbpe', 'bpe', 'wordpiece', 'unigram']) {
+    const folder = join(material, 'hf-oracle/tokenizers', name);
+    const read = (): OracleCalls => readJson<OracleCalls>(join(folder, 'golden.json'));
+
+    test(`${name}: padding and truncation`, async () => {
+      const tokenizer = await AutoTokenizer.from_pretrained(folder);
+      const golden = read();
+      expect(tokenizer.padding_side).toBe(golden.padding_side);
+      for (const { padding_side, truncation_side, kwargs, out } of golden.padding) {
+        tokenizer.padding_side = padding_side;
+        tokenizer.truncation_side = truncation_side;
+        const got = tokenizer(golden.pad_batch_texts, { ...kwargs, return_tensor: false });
+        expect(got.input_ids, JSON.stringify(kwargs)).toEqual(out.input_ids);
+        expect(got.attention_mask).toEqual(out.attention_mask);
+      }
+    });
+
+    test(`${name}: pairs`, async () => {
+      const tokenizer = await AutoTokenizer.from_pretrained(folder);
+      for (const { a, b, kwargs, out } of read().pairs) {
+        const options = { ...kwargs, text_pair: b, return_token_type_ids: true, return_tensor: false } as const;
+        const call = (): ListEncoding => tokenizer(a, options);
+        if (!out) {
+          expect(call).toThrow();
+          continue;
+        }
+        const { input_ids, token_type_ids, attention_mask } = out;
+        expect(call(), `${a} ${b} ${JSON.stringify(kwargs)}`).toEqual({ input_ids, token_type_ids, attention_mask });
+      }
+    });
+
+    test(`${name}: added tokens, and ids as they come`, async () => {
+      const golden = read();
+      const added = await AutoTokenizer.from_pretrained(join(folder, golden.added_tokens_dir));
+      for (const { text, ids, decode, decode_skip } of golden.added) {
+        expect(added.encode(text), text).toEqual(ids);
+        expect(added.decode(ids)).toBe(decode);
+        expect(added.decode(ids, { skip_special_tokens: true })).toBe(decode_skip);
+      }
+      const tokenizer = await AutoTokenizer.from_pretrained(folder);
+      expect(tokenizer.all_special_ids).toEqual(golden.all_special_ids);
+      for (const { ids, text, text_skip, tokens } of golden.random_decode) {
+        expect(tokenizer.decode(ids)).toBe(text);
+        expect(tokenizer.decode(ids, { skip_special_tokens: true })).toBe(text_skip);
+        expect(ids.map((id) => tokenizer.id_to_token(id))).toEqual(tokens);
+      }
+    });
+  }
 
   test('chat templates', async () => {
     interface Chats {

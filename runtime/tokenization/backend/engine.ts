@@ -17,6 +17,9 @@ export interface Truncation {
   readonly side: 'left' | 'right';
 }
 
+/** A word, or an added token with its text. */
+type Unit = string | { readonly id: number; readonly name: string };
+
 export class Engine {
   readonly added: AddedTokens;
   private readonly normalizer: Normalizer | undefined;
@@ -81,35 +84,68 @@ export class Engine {
   }
 
   encode(text: string, pair: string | null, addSpecial: boolean, truncation: Truncation | null): Encoded {
-    const texts = [this.encodeText(text, 0)];
-    if (pair !== null) texts.push(this.encodeText(pair, 1));
+    // Words behind those that can be kept are not encoded; which text of a pair is the longer one is told without them.
+    const first = truncation?.strategy === 'only_second' ? null : truncation;
+    const texts = [this.encodeText(text, 0, first)];
+    if (pair !== null) texts.push(this.encodeText(pair, 1, truncation));
     const cut = truncation ? this.truncated(texts, addSpecial, truncation) : texts;
     return joined(this.postProcessor?.process(cut, addSpecial) ?? cut);
   }
 
-  private encodeText(text: string, type: number): Encoded {
+  private encodeText(text: string, type: number, truncation: Truncation | null): Encoded {
     const ids: number[] = [];
     const names = new Map<number, string>();
+    const units = this.unitsOf(text);
+    if (truncation?.side === 'left') return this.encodeEnd(units, type, truncation.max_length);
+    for (const unit of units) {
+      this.encodeUnit(unit, ids, names);
+      if (truncation && ids.length >= truncation.max_length) break;
+    }
+    return plain(ids, type, names);
+  }
+
+  /** The last units, as many as have `count` tokens. */
+  private encodeEnd(units: readonly Unit[], type: number, count: number): Encoded {
+    const parts: Encoded[] = [];
+    let length = 0;
+    for (const unit of [...units].reverse()) {
+      const part = plain([], type);
+      this.encodeUnit(unit, part.ids, part.names);
+      parts.push(plain(part.ids, type, part.names));
+      length += part.ids.length;
+      if (length >= count) break;
+    }
+    return joined(parts.reverse());
+  }
+
+  private encodeUnit(unit: Unit, ids: number[], names: Map<number, string>): void {
+    if (typeof unit === 'string') {
+      this.model.encode(unit, ids, names);
+      return;
+    }
+    names.set(ids.length, unit.name);
+    ids.push(unit.id);
+  }
+
+  /** A text's words and added tokens. */
+  private unitsOf(text: string): Unit[] {
+    const units: Unit[] = [];
     for (const part of this.added.split(text)) {
       const raw = text.slice(part.begin, part.end);
       if (part.id !== undefined) {
-        names.set(ids.length, raw);
-        ids.push(part.id);
+        units.push({ id: part.id, name: raw });
         continue;
       }
       const normalized = this.normalizer?.(raw) ?? raw;
       for (const { begin, end, id } of this.added.splitNormalized(normalized)) {
-        if (id !== undefined) {
-          names.set(ids.length, normalized.slice(begin, end));
-          ids.push(id);
-        } else if (begin < end) {
-          const isStart = part.begin === 0 && begin === 0;
-          const words = preTokenize(this.steps, normalized.slice(begin, end), isStart);
-          for (const word of words) this.model.encode(word, ids, names);
+        const piece = normalized.slice(begin, end);
+        if (id !== undefined) units.push({ id, name: piece });
+        else if (begin < end) {
+          for (const word of preTokenize(this.steps, piece, part.begin === 0 && begin === 0)) units.push(word);
         }
       }
     }
-    return plain(ids, type, names);
+    return units;
   }
 
   private truncated(
