@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { describeSeq2Seq, describeTask, readSafetensors } from '../frontends/huggingface/index.ts';
+import { describeCausalLM, describeSeq2Seq, describeTask, readSafetensors } from '../frontends/huggingface/index.ts';
 import { parseJson, readJsonIfPresent } from '../frontends/huggingface/json.ts';
 import { ModelcError } from '../ir/error.ts';
 import { readTrainConfig } from '../runtime/cli/train-config.ts';
@@ -96,6 +96,8 @@ test('layers of a config that do not fit together are refused by the name of the
   const config = { vocab_size: 1, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 8 };
   const describe = () =>
     describeTask({ ...config, model_type: 'roberta', pad_token_id: 1 }, 'here/config.json', 'masked-lm');
+  const deepseek = () => describeCausalLM({ model_type: 'deepseek_v3', n_group: 2, topk_group: 3 }, 'here/config.json');
+  expect(deepseek).toThrow(/^here\/config\.json: topk_group must be at most n_group 2, found 3/);
   expect(describe).toThrow(/^here\/config\.json describes layers that do not fit together: .*row 1 as padding/);
 });
 

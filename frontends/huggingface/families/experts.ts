@@ -60,6 +60,8 @@ const deepseekV3: Family = {
     const routing = readRouting(config, llama, 'n_routed_experts');
     const groups = config.size('n_group', 1);
     if (routing.experts % groups !== 0) config.fail('n_group', `a divisor of n_routed_experts ${routing.experts}`);
+    const groupsPerToken = config.count('topk_group', 1);
+    if (groupsPerToken > groups) config.fail('topk_group', `at most n_group ${groups}`);
     const turnedSize = config.size('qk_rope_head_dim');
     const plainSize = config.size('qk_nope_head_dim');
     const model = new DeepseekV3ForCausalLM({
@@ -75,7 +77,7 @@ const deepseekV3: Family = {
       sharedExperts: config.size('n_shared_experts'),
       denseLayers: config.number('first_k_dense_replace', 3),
       groups,
-      groupsPerToken: config.count('topk_group', 1),
+      groupsPerToken,
       isNormalised: config.flag('norm_topk_prob', true),
       routedScale: config.positive('routed_scaling_factor', 2.5),
       rope: readRope(config, turnedSize, maxPositions(config)),
