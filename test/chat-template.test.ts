@@ -275,6 +275,10 @@ describe('conversations', () => {
       code: 'unsupported',
       message: expect.stringContaining('tag {% include %}'),
     });
+    expect(failure('{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}')).toMatchObject({
+      code: 'input',
+      message: expect.stringContaining('tiny asks for too much'),
+    });
     const long = failure("{{ raise_exception('x' * 100000) }}");
     expect((long as Error).message.length).toBeLessThan(700);
   });

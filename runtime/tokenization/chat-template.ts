@@ -28,6 +28,7 @@ export interface RenderOptions {
 const codes: Readonly<Record<TemplateError['kind'], ErrorCode>> = {
   syntax: 'parse',
   runtime: 'input',
+  limit: 'input',
   unsupported: 'unsupported',
 };
 
@@ -42,6 +43,7 @@ function render(source: string, where: string, variables: Readonly<Record<string
     const said = {
       syntax: `the chat template of ${where} is malformed${at}: ${text}`,
       runtime: `the chat template of ${where} rejects the conversation${at}: ${text}`,
+      limit: `the chat template of ${where} asks for too much${at}: ${text}`,
       unsupported: `the chat template of ${where} needs what is not supported here${at}: ${text}`,
     };
     throw new ModelcError(codes[cause.kind], said[cause.kind], { cause });

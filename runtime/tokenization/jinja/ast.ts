@@ -104,7 +104,7 @@ export type Statement = { readonly line: number } & (
 export class TemplateError extends Error {
   constructor(
     message: string,
-    readonly kind: 'syntax' | 'runtime' | 'unsupported' = 'runtime',
+    readonly kind: 'syntax' | 'runtime' | 'unsupported' | 'limit' = 'runtime',
     readonly line?: number,
   ) {
     super(message);

@@ -15,6 +15,8 @@ const maxBits = 16_384;
 /** Milliseconds: for what the counts take for cheaper than it is. */
 const maxTime = 1500;
 
+const tooMuch = (what: string): TemplateError => new TemplateError(`it ${what}`, 'limit');
+
 const kilo = (n: number): string => n.toLocaleString('en-US').replaceAll(',', ' ');
 
 export class Budget {
@@ -27,9 +29,9 @@ export class Budget {
   /** Counts steps: nodes that are evaluated and items of lists. */
   spend(steps: number): void {
     this.steps += steps;
-    if (this.steps > maxSteps) throw new TemplateError(`takes more than ${kilo(maxSteps)} steps`);
+    if (this.steps > maxSteps) throw tooMuch(`takes more than ${kilo(maxSteps)} steps`);
     if (++this.calls % 256 === 0 && performance.now() > this.deadline) {
-      throw new TemplateError(`takes more than ${maxTime / 1000} seconds`);
+      throw tooMuch(`takes more than ${maxTime / 1000} seconds`);
     }
   }
 
@@ -40,10 +42,10 @@ export class Budget {
 
   /** Refuses a text of this length before it is made, or counts it. */
   room(length: number): void {
-    if (length > maxText) throw new TemplateError(`makes a text of more than ${kilo(maxText)} characters`);
+    if (length > maxText) throw tooMuch(`makes a text of more than ${kilo(maxText)} characters`);
     this.characters += length;
     this.spend(length >> 2);
-    if (this.characters > maxMade) throw new TemplateError(`makes texts of more than ${kilo(maxMade)} characters`);
+    if (this.characters > maxMade) throw tooMuch(`makes texts of more than ${kilo(maxMade)} characters`);
   }
 
   made(text: string): string {
@@ -76,25 +78,25 @@ export class Budget {
   int(value: bigint): bigint {
     // Beyond 64 bits, digits tell the size; a product of two that fit is still cheap to look at.
     if (BigInt.asIntN(64, value) !== value && value.toString(16).length * 4 > maxBits) {
-      throw new TemplateError(`makes an integer of more than ${kilo(maxBits)} bits`);
+      throw tooMuch(`makes an integer of more than ${kilo(maxBits)} bits`);
     }
     return value;
   }
 
   /** Refuses an int of this size before it is made. */
   bits(count: number): void {
-    if (count > maxBits) throw new TemplateError(`makes an integer of more than ${kilo(maxBits)} bits`);
+    if (count > maxBits) throw tooMuch(`makes an integer of more than ${kilo(maxBits)} bits`);
   }
 
   digits(value: bigint): string {
     const digits = String(value);
-    if (digits.length > maxDigits) throw new TemplateError(`writes an integer of more than ${maxDigits} digits`);
+    if (digits.length > maxDigits) throw tooMuch(`writes an integer of more than ${maxDigits} digits`);
     return digits;
   }
 
   /** What a function gives, one level deeper. */
   nested<T>(work: () => T): T {
-    if (++this.depth > maxDepth) throw new TemplateError(`nests calls and blocks more than ${maxDepth} deep`);
+    if (++this.depth > maxDepth) throw tooMuch(`nests calls and blocks more than ${maxDepth} deep`);
     try {
       return work();
     } finally {

@@ -36,7 +36,7 @@ export function renderTemplate(source: string, variables: Readonly<Record<string
     if (cause instanceof TemplateError)
       throw new TemplateError(cause.message, cause.kind, cause.line ?? interpreter?.line);
     // The engine's stack ends before the limits here do, where the caller stands deep in it already.
-    if (cause instanceof RangeError) throw new TemplateError('nests too deeply', 'runtime', interpreter?.line);
+    if (cause instanceof RangeError) throw new TemplateError('it nests too deeply', 'limit', interpreter?.line);
     throw cause;
   }
 }
