@@ -73,7 +73,7 @@ export class TrainerState {
     const known: Readonly<Record<string, unknown>> = { ...state };
     for (const [name, given] of Object.entries(json)) {
       if (!Object.hasOwn(known, name)) continue;
-      const value = name === 'best_metric' && typeof given === 'string' ? Number(given) : given;
+      const value = name === 'best_metric' ? numberOf(given) : name === 'log_history' ? historyOf(given) : given;
       if (value !== null && typeOf(value) !== (nullable[name] ?? typeOf(known[name]))) {
         throw new ModelcError('checkpoint', `${path} has ${JSON.stringify(value)} as ${name}; take another checkpoint`);
       }
@@ -102,6 +102,18 @@ const typeOf = (value: unknown): string => (Array.isArray(value) ? 'array' : typ
 /** JSON has no word for numbers that are not finite. */
 const plainNumbers = (_: string, value: unknown): unknown =>
   typeof value === 'number' && !Number.isFinite(value) ? String(value) : value;
+
+const numberOf = (value: unknown): unknown =>
+  value === 'NaN' || value === 'Infinity' || value === '-Infinity' ? Number(value) : value;
+
+/** Logs as they were before `plainNumbers`. */
+const historyOf = (logs: unknown): unknown =>
+  Array.isArray(logs)
+    ? logs.map(
+        (entry: unknown) =>
+        isObject(entry) ? Object.fromEntries(Object.entries(entry).map(([name, value]) => [name, numberOf(value)])) : entry, // biome-ignore format: one row
+      )
+    : logs;
 
 /** What a callback, or the control, keeps in a checkpoint. */
 export interface CallbackState {

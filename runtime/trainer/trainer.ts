@@ -365,8 +365,9 @@ export class Trainer<M extends Trainable = Trainable> extends TrainerEvents<M> {
     if (name === null) return false;
     const value = requireMetric(name, metrics);
     rate.observe(value);
-    const best = state.best_metric;
-    if (best !== null && !(args.greater_is_better ? value > best : value < best)) return false;
+    // A value that is no number is never the best.
+    state.best_metric ??= args.greater_is_better ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
+    if (!(args.greater_is_better ? value > state.best_metric : value < state.best_metric)) return false;
     state.best_metric = value;
     if (args.save_strategy !== 'no') state.best_global_step = state.global_step;
     return true;
