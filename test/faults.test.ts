@@ -1,11 +1,12 @@
 // A few damaged files and a few kills, of the many that `npm run damage` and `npm run kills` try.
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArtifact } from '../runtime/artifact/open.ts';
 import { writeArtifact } from '../runtime/artifact/write.ts';
-import { example, modelc } from './command.ts';
+import { cli, example, modelc } from './command.ts';
 import { damageFiles } from './faults/damage.ts';
 import { kill, type VictimName } from './faults/kills.ts';
 
@@ -81,5 +82,17 @@ describe('an artifact', () => {
     writeFileSync(join(folder, 'program.json'), '');
     writeFileSync(join(folder, 'notes.txt'), '');
     await expect(writeArtifact(example, folder)).rejects.toMatchObject({ code: 'input' });
+  });
+
+  test('is kept as it was where the disk is full', () => {
+    const before = readdirSync(scratch);
+    const command = 'ulimit -f 64; exec "$0" "$1" compile "$2" -o "$3"';
+    const args = ['-c', command, process.execPath, cli, example, artifact];
+    const { status, stderr } = spawnSync('bash', args, { encoding: 'utf8' });
+    expect(stderr).toMatch(/^modelc: .* cannot be written: .*(EFBIG|ENOSPC).*; choose another folder with -o\n$/s);
+    expect(status).toBe(1);
+    expect(readdirSync(scratch)).toEqual(before);
+    const { stdout } = modelc(['generate', artifact, '-p', 'Once', '--max-new-tokens', '3', '--json']);
+    expect(JSON.parse(stdout).ids).toHaveLength(5);
   });
 });
