@@ -113,11 +113,33 @@ describe('generate()', () => {
     expect(read[0].startsWith(texts[0])).toBe(true);
   });
 
+  test('with a pad token that is the end token, a tokenizer makes such a batch', async () => {
+    const own = await AutoTokenizer.from_pretrained(example);
+    own.pad_token = own.eos_token;
+    own.padding_side = 'left';
+    const texts = ['Once upon a time', 'The'];
+    const batch = own(texts, { padding: true });
+    const output = await model.generate({ ...batch, pad_token_id: own.pad_token_id, ...greedy, eos_token_id: null });
+    const read = own.batch_decode(output, { skip_special_tokens: true });
+    for (const [i, text] of texts.entries()) {
+      const alone = await model.generate({ ...own(text), ...greedy, eos_token_id: null });
+      expect(read[i]).toBe(own.batch_decode(alone, { skip_special_tokens: true })[0]);
+    }
+    const pipe = await pipeline('text-generation', model, { tokenizer: own });
+    own.padding_side = 'right'; // the pipeline pads on the left all the same
+    const options = { ...greedy, eos_token_id: null, batch_size: 2 };
+    expect((await pipe(texts, options)).map(([{ generated_text }]) => generated_text)).toEqual(read);
+    const wide = { ...options, padding: 'max_length', tokenizer_encode_kwargs: { max_length: 12 } } as const;
+    expect((await pipe(texts, wide)).map(([{ generated_text }]) => generated_text)).toEqual(read);
+  });
+
   test('a streamer prints as the tokens come', async () => {
     let text = '';
     const streamer = new TextStreamer(tokenizer, { skip_prompt: true, callback_function: (piece) => (text += piece) });
     await model.generate({ ...inputs, ...greedy, streamer });
     expect(text).toBe(tokenizer.decode(want[0].slice(-6), { skip_special_tokens: true }));
+    expect(() => new TextStreamer(tokenizer, { skip_prompts: true } as object)).toThrow('did you mean `skip_prompt`?');
+    expect(() => new TextStreamer(undefined as never)).toThrow(/new TextStreamer\(tokenizer\)/);
   });
 
   test('an abort throws what the platform throws', async () => {

@@ -1,6 +1,7 @@
 // Streamers: receive the ids of a generation as they come. TextStreamer emits text by the rules of transformers' class of
 // that name, with the options of transformers.js's; TextIteratorStreamer is read with `for await`.
 import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
 
 /** Gets the ids of a generation as they come: a class to extend. */
 export abstract class BaseStreamer {
@@ -36,6 +37,14 @@ export interface TextStreamerOptions {
   decode_kwargs?: DecodeOptions;
 }
 
+const optionNames = Object.keys({
+  skip_prompt: true,
+  skip_special_tokens: true,
+  callback_function: true,
+  token_callback_function: true,
+  decode_kwargs: true,
+} satisfies Record<keyof TextStreamerOptions, true>);
+
 /**
  * Writes text as it is generated, in whole words, as transformers' class of that name does.
  *
@@ -53,19 +62,18 @@ export class TextStreamer extends BaseStreamer {
   constructor(
     /** What makes text of ids. */
     readonly tokenizer: StreamTokenizer,
-    {
-      skip_prompt = false,
-      skip_special_tokens = true,
-      callback_function,
-      token_callback_function,
-      decode_kwargs = {},
-    }: TextStreamerOptions = {},
+    options: TextStreamerOptions = {},
   ) {
     super();
+    checkOptions('TextStreamer', options, optionNames, { timeout: null });
+    if (typeof tokenizer?.decode !== 'function') {
+      throw new ModelcError('input', 'a TextStreamer is made with a tokenizer: new TextStreamer(tokenizer)');
+    }
+    const { skip_prompt = false, skip_special_tokens = true, callback_function, token_callback_function } = options;
     this.skip_prompt = skip_prompt;
     this.callback = callback_function;
     this.token_callback = token_callback_function;
-    this.decodeOptions = { skip_special_tokens, ...decode_kwargs };
+    this.decodeOptions = { skip_special_tokens, ...options.decode_kwargs };
   }
 
   put(value: bigint[][]): void {

@@ -19,7 +19,7 @@ export interface TextGenerationOptions
   return_tensors?: boolean | null;
   /** Has no effect beside the others being left out, with which it is an error. */
   return_text?: boolean | null;
-  /** Whether spaces before punctuation go; default: what the tokenizer's files say. */
+  /** Whether spaces before punctuation go (true); those of byte-pair tokenizers stay. */
   clean_up_tokenization_spaces?: boolean | null;
   /** Text that the model reads before every prompt, not shown in results. */
   prefix?: string | null;

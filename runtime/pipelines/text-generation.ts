@@ -257,9 +257,7 @@ export class TextGeneration {
       return { generated_token_ids: Array.from(row.data, Number) } as GeneratedIds as Continuation;
     const text = this.tokenizer.decode(row.slice([promptLength, null]), {
       skip_special_tokens: options.skip_special_tokens ?? true,
-      ...(options.clean_up_tokenization_spaces == null
-        ? {}
-        : { clean_up_tokenization_spaces: options.clean_up_tokenization_spaces }),
+      clean_up_tokenization_spaces: options.clean_up_tokenization_spaces ?? true,
     });
     if (format === 'new') return { generated_text: text };
     if (typeof prompt === 'string') return { generated_text: prompt + text };
