@@ -26,9 +26,9 @@ export interface WorkerBlockOptions extends BlockOptions, Pick<WorkerOptions, 'n
   readonly progress_callback?: (texts: number) => void;
 }
 
-/** An example of text_blocks: `block_size` tokens. */
 const served = ['tokenizer', 'block_size', 'column'] as const satisfies readonly (keyof BlockOptions)[];
 
+/** An example of text_blocks: `block_size` tokens. */
 export type Block = {
   /** Token ids. */
   input_ids: number[];

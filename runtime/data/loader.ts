@@ -49,6 +49,7 @@ const unserved: Readonly<Record<string, unknown>> = {
   worker_init_fn: null,
 };
 
+/** Batches of the examples of a dataset, in an order that its options say. */
 export class DataLoader implements AsyncIterable<Batch> {
   private readonly options: DataLoaderOptions;
 

@@ -5,6 +5,7 @@ import type { LogEntry } from './trainer-state.ts';
 
 const columns = ['loss', 'eval_loss', 'grad_norm', 'learning_rate'] as const;
 
+/** What the page of a curve is of. */
 export interface PageNames {
   /** The run. */
   readonly title?: string;
