@@ -69,7 +69,7 @@ const dom = { dom: true, node: false };
 const both = { dom: true, node: true };
 
 describe('the published types compile', () => {
-  test('where there are neither those of DOM nor those of Node', async () => {
+  test('where there are neither those of DOM nor those of Node', { timeout: 600_000 }, async () => {
     project.write(
       'bare.ts',
       `
@@ -82,19 +82,19 @@ describe('the published types compile', () => {
     await checkAll('bare.ts', [plain]);
   });
 
-  test('in a program for Node that generates, tokenizes and trains', async () => {
+  test('in a program for Node that generates, tokenizes and trains', { timeout: 600_000 }, async () => {
     project.write('program.ts', nodeProgram);
     await checkAll('program.ts', [node, both]);
   });
 
-  test('in an app for browsers, beside the types of a compiled artifact', async () => {
+  test('in an app for browsers, beside the types of a compiled artifact', { timeout: 600_000 }, async () => {
     project.write('artifact/index.d.ts', project.read('dist/types/runtime/artifact/api.d.ts'));
     project.write('artifact/index.js', 'export {};\n');
     project.write('page.ts', page);
     await checkAll('page.ts', [dom]);
   });
 
-  test('with an architecture and a build of its own', async () => {
+  test('with an architecture and a build of its own', { timeout: 600_000 }, async () => {
     project.write('vite.config.ts', viteConfig);
     project.write('build.ts', esbuildScript);
     project.write('all.ts', "import './vite.config.ts';\nimport './build.ts';\nimport './story.model.ts';\n");
