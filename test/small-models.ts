@@ -33,10 +33,10 @@ const mamba: JsonObject = { vocab_size: vocab, hidden_size: 8, num_hidden_layers
 
 const causal: Readonly<Record<string, JsonObject>> = {
   bloom: gpt,
-  codegen: { ...gpt, n_embd: 16, n_head: 4, rotary_dim: 2 },
+  codegen: { ...gpt, n_embd: 16, hidden_size: 16, n_head: 4, num_attention_heads: 4, rotary_dim: 2 },
   cohere: { ...llama, use_qk_norm: true },
   deepseek_v3: {
-    ...llama, ...experts, num_key_value_heads: 2, head_dim: null, n_routed_experts: 4, n_shared_experts: 1, n_group: 2,
+    ...llama, ...experts, num_local_experts: 4, num_key_value_heads: 2, head_dim: null, n_routed_experts: 4, n_shared_experts: 1, n_group: 2,
     topk_group: 1, first_k_dense_replace: 1, kv_lora_rank: 4, q_lora_rank: 4, qk_rope_head_dim: 2, qk_nope_head_dim: 2,
     v_head_dim: 3,
   }, // biome-ignore format: one table

@@ -44,11 +44,26 @@ export class Fields {
     /** File and place, for messages. */
     readonly where: string,
     readonly beside: Beside = {},
+    /** The names that the file has for fields that are asked for under others. */
+    private readonly written: Readonly<Record<string, string>> = {},
   ) {}
 
   /** The same fields, with values for those that are absent; null stays null. */
   withDefaults(defaults: JsonObject): Fields {
-    return new Fields({ ...defaults, ...this.json }, this.where, this.beside);
+    return new Fields({ ...defaults, ...this.json }, this.where, this.beside, this.written);
+  }
+
+  /** The same fields; those under other names (the keys of `names`) count in place of the ones that they stand for. */
+  withOtherNames(names: Readonly<Record<string, string>>): Fields {
+    const used = Object.entries(names).filter(([other]) => this.has(other));
+    if (used.length === 0) return this;
+    const values = Object.fromEntries(used.map(([other, name]) => [name, this.json[other]]));
+    const written = Object.fromEntries(used.map(([other, name]) => [name, other]));
+    return new Fields({ ...this.json, ...values }, this.where, this.beside, written);
+  }
+
+  #shown(name: string): string {
+    return Object.hasOwn(this.written, name) ? this.written[name] : name;
   }
 
   /** What `work` makes of the fields. Layers that do not fit together say so by their own names: here the file is named. */
@@ -66,7 +81,7 @@ export class Fields {
   fail(name: string, expected: string): never {
     const found = textOf(this.json[name]) ?? 'nothing';
     const shown = found.length > 80 ? `${found.slice(0, 80)}…` : found;
-    throw new ModelcError('checkpoint', `${this.where}: ${name} must be ${expected}, found ${shown}`);
+    throw new ModelcError('checkpoint', `${this.where}: ${this.#shown(name)} must be ${expected}, found ${shown}`);
   }
 
   #value<T>(name: string, fallback: T | undefined, is: (v: unknown) => v is T, expected: string): T {
@@ -104,7 +119,7 @@ export class Fields {
   #excessive(name: string, value: number, truth: string): never {
     throw new ModelcError(
       'checkpoint',
-      `${this.where}: ${name} is ${value}, but ${truth}; they do not belong together`,
+      `${this.where}: ${this.#shown(name)} is ${value}, but ${truth}; they do not belong together`,
     );
   }
   /** Whether the output layer is the table of embeddings. */

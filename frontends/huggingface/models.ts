@@ -12,6 +12,7 @@ import {
 import { type Checkpoint, weightResolver } from './checkpoint.ts';
 import type { Described } from './families/family.ts';
 import { families, seq2seqFamilies } from './families/index.ts';
+import { otherNames } from './families/other-names.ts';
 import { type Beside, Fields } from './fields.ts';
 import { type FitOptions, fitted, type Fit } from './fit.ts';
 import { type JsonObject, quote } from './json.ts';
@@ -72,7 +73,8 @@ function knownModel(fields: Fields): Known {
     );
   }
   const { prefix, loraTargets, read } = families[modelType];
-  return { ...fields.made(() => read(fields)), modelType, prefix, loraTargets };
+  const named = fields.withOtherNames(otherNames[modelType] ?? {});
+  return { ...named.made(() => read(named)), modelType, prefix, loraTargets };
 }
 
 function ownModel(fields: Fields, architecture: Architecture): Known {
@@ -110,7 +112,10 @@ function describe(fields: Fields, known: Known): CausalDescription {
       modelType: known.modelType,
       vocabSize: known.vocabSize,
       maxPositionEmbeddings: known.maxPositions,
-      initializerRange: fields.positive('initializer_range', fields.positive('init_std', 0.02)),
+      initializerRange: fields.positive(
+        'initializer_range',
+        fields.positive('init_std', known.initializerRange ?? 0.02),
+      ),
       ...(bosTokenId === undefined ? {} : { bosTokenId }),
       ...(eosTokenId === undefined ? {} : { eosTokenId }),
       ...(padTokenId === undefined ? {} : { padTokenId }),

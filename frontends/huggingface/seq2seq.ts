@@ -16,6 +16,7 @@ import {
 } from '../dsl/index.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { seq2seqFamilies } from './families/index.ts';
+import { otherNames } from './families/other-names.ts';
 import { type Beside, Fields } from './fields.ts';
 import { type FitOptions, fitted } from './fit.ts';
 import { type JsonObject, quote } from './json.ts';
@@ -66,8 +67,9 @@ export function describeSeq2Seq(
     );
   }
   const { read, prefix, loraTargets } = seq2seqFamilies[modelType];
-  const { model, vocabSize, maxPositions, start, pad, initializerRange } = fields.made(() =>
-    read(fields, (name) => has(name) || has(withoutPrefix(name, prefix))),
+  const named = fields.withOtherNames(otherNames[modelType] ?? {});
+  const { model, vocabSize, maxPositions, start, pad, initializerRange } = named.made(() =>
+    read(named, (name) => has(name) || has(withoutPrefix(name, prefix))),
   );
   return {
     model,

@@ -16,6 +16,7 @@ import {
 } from '../dsl/index.ts';
 import { type Checkpoint, weightResolver } from './checkpoint.ts';
 import { encoderFamilies } from './families/index.ts';
+import { otherNames } from './families/other-names.ts';
 import { type Beside, Fields } from './fields.ts';
 import { type FitOptions, fitted } from './fit.ts';
 import { type JsonObject, quote } from './json.ts';
@@ -103,7 +104,8 @@ export function describeTask(
   const { read, prefix, loraTargets } = encoderFamilies[modelType];
   const kind: EncoderHeadName | undefined = name === 'encoder' ? undefined : name;
   const labels = labelsOf(fields);
-  const { encoder, head, vocabSize, maxPositions } = fields.made(() => read(fields, kind, labels));
+  const named = fields.withOtherNames(otherNames[modelType] ?? {});
+  const { encoder, head, vocabSize, maxPositions } = named.made(() => read(named, kind, labels));
   return {
     name,
     task:

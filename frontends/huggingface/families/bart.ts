@@ -84,13 +84,13 @@ const family = ({ json = {}, positions, startsWithLast = false, loraTargets, ...
       },
     };
     const makePositions = (): Positions => {
-      if (positions === 'sines of tokens') return new CountedPositions(maxPositions, hiddenSize, padding);
+      if (positions === 'sines of tokens') {
+        return new CountedPositions(maxPositions, hiddenSize, padding);
+      }
       if (positions !== 'sines') return new PositionTable(maxPositions, hiddenSize, positions.offset, true);
       // Checkpoints may have the table, and transformers then takes it as it is.
-      const isStored = has('model.encoder.embed_positions.weight');
-      return isStored
-        ? new PositionTable(maxPositions, hiddenSize, 0, false)
-        : new SinusoidalPositions(maxPositions, hiddenSize);
+      if (has('model.encoder.embed_positions.weight')) return new PositionTable(maxPositions, hiddenSize, 0, false);
+      return new SinusoidalPositions(maxPositions, hiddenSize);
     };
     const model = new BartForConditionalGeneration(config, makePositions);
     const start = startsWithLast ? 'last' : (fields.token('decoder_start_token_id') ?? padding);

@@ -9,6 +9,8 @@ export interface Described {
   readonly model: CausalModel;
   readonly vocabSize: number;
   readonly maxPositions: number;
+  /** The deviation of new weights where the config says none; 0.02 without it. */
+  readonly initializerRange?: number;
 }
 
 export interface Family {

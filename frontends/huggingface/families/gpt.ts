@@ -151,13 +151,7 @@ const bloom: Family = {
   prefix: 'transformer',
   loraTargets: ['query_key_value'],
   read(fields) {
-    // The first checkpoints have other names for three of the fields.
-    const { n_embed = 64, num_attention_heads = 8, num_hidden_layers = 2 } = fields.json;
-    const config = fields.withDefaults({
-      hidden_size: n_embed,
-      n_head: num_attention_heads,
-      n_layer: num_hidden_layers,
-    });
+    const config = fields.withDefaults({ hidden_size: 64, n_head: 8, n_layer: 2 });
     const vocabSize = config.size('vocab_size', 250880);
     const hiddenSize = config.size('hidden_size');
     const heads = config.size('n_head');

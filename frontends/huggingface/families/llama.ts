@@ -110,7 +110,7 @@ const member = (
   );
 
 const qwenSizes = { num_key_value_heads: 32, vocab_size: 151936, intermediate_size: 22016, max_position_embeddings: 32768 }; // biome-ignore format: one row
-const gemmaSizes = { head_dim: 256, num_key_value_heads: 16, vocab_size: 256000, intermediate_size: 24576, max_position_embeddings: 8192 }; // biome-ignore format: one row
+const gemmaSizes = { hidden_size: 3072, num_hidden_layers: 28, num_attention_heads: 16, head_dim: 256, num_key_value_heads: 16, vocab_size: 256000, intermediate_size: 24576, max_position_embeddings: 8192 }; // biome-ignore format: one row
 const heliumSizes = { hidden_size: 2560, num_hidden_layers: 24, num_attention_heads: 20, head_dim: 128, vocab_size: 48000, intermediate_size: 7040, max_position_embeddings: 4096 }; // biome-ignore format: one row
 
 export const llamaFamilies: Readonly<Record<string, Family>> = {

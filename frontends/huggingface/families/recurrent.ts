@@ -42,7 +42,8 @@ const mambaFamily = (options: (config: Fields) => Partial<MambaConfig> = () => (
   prefix: 'backbone',
   read(config) {
     const mamba = { ...readMamba(config), ...options(config) };
-    return { model: new MambaForCausalLM(mamba), vocabSize: mamba.vocabSize, maxPositions: openPositions };
+    const { vocabSize } = mamba;
+    return { model: new MambaForCausalLM(mamba), vocabSize, maxPositions: openPositions, initializerRange: 0.1 };
   },
 });
 
@@ -74,7 +75,7 @@ function adjusted(config: Fields, size: number): number {
 
 export const recurrentFamilies: Readonly<Record<string, Family>> = {
   falcon_mamba: mambaFamily((config) => ({ parameterNormEps: config.positive('mixer_rms_eps', 1e-6) })),
-  lfm2: decoderFamily({ ...lfm2Sizes, tie_word_embeddings: true }, (config, llama) => {
+  lfm2: decoderFamily({ ...lfm2Sizes, rope_theta: 1e6, tie_word_embeddings: true }, (config, llama) => {
     requireValue(config, 'attention_bias', false);
     return new Lfm2ForCausalLM({
       ...llama,
