@@ -2,8 +2,10 @@
 // gives tensors by name. It knows sessions, not compilers.
 import type { SequenceTask } from '../frontends/dsl/index.ts';
 import { ModelcError } from '../ir/error.ts';
+import { checkOptions } from '../ir/options.ts';
 import { BoundModel } from './bound-model.ts';
 import { callable } from './callable.ts';
+import { unservedInputs } from './forward-options.ts';
 import { completeInputs } from './sequence-inputs.ts';
 import type { HostTensor } from './session.ts';
 import { type NestedList, Tensor, type TensorTypeName } from './tensor.ts';
@@ -84,8 +86,21 @@ export class SequenceToTensors<O> extends BoundModel<SequenceModelInfo> {
    * Runs the model on a batch. Throws ModelcError 'input' for a column that is missing, unknown or of another shape, and
    * for more rows or tokens than the model was loaded for.
    */
-  async _call({ output_hidden_states = false, ...columns }: SequenceInputs): Promise<O> {
+  async _call(options: SequenceInputs): Promise<O> {
     const { inputs, labels } = this.info;
+    const names = [...inputs, ...labels].map(({ name }) => name);
+    checkOptions(
+      'model()',
+      options,
+      [...new Set([...names, 'token_type_ids']), 'output_hidden_states'],
+      unservedInputs,
+    );
+    const { output_hidden_states = false, ...known } = options;
+    const columns = Object.fromEntries(
+      Object.entries(known).filter(
+        ([name]) => !Object.hasOwn(unservedInputs, name) || names.includes(name) || name === 'token_type_ids',
+      ),
+    );
     const given = this.columns(columns);
     const isEvaluated = labels.length > 0 && labels.every(({ name }) => Object.hasOwn(given, name));
     const entry = isEvaluated ? 'evaluate' : 'forward';
@@ -127,8 +142,8 @@ export class SequenceToTensors<O> extends BoundModel<SequenceModelInfo> {
     for (const [name, value] of Object.entries(columns)) {
       if (value === null || value === undefined) continue;
       const column = known.find((input) => input.name === name);
-      // Tokenizers give token types to models that have none, too.
-      if (!column && name === 'token_type_ids') continue;
+      // Tokenizers give token types to models that have none, too; that all are of the first type says nothing.
+      if (!column && name === 'token_type_ids' && isZero(hostTensor(name, value, 2))) continue;
       if (!column) {
         throw new ModelcError(
           'input',
@@ -185,6 +200,9 @@ function hostTensor(name: string, value: Column, rank: number): HostTensor {
     ? { dtype: 'i64', shape: withRank(shape, rank), data: BigInt64Array.from(flat, BigInt) }
     : { dtype: 'f32', shape: withRank(shape, rank), data: Float32Array.from(flat) };
 }
+
+const isZero = ({ data }: HostTensor): boolean =>
+  Array.from(data as ArrayLike<number | bigint>, Number).every((v) => v === 0);
 
 const withRank = (shape: readonly number[], rank: number): readonly number[] =>
   shape.length === rank - 1 ? [1, ...shape] : shape;

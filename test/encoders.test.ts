@@ -170,7 +170,9 @@ describe('a small BERT', () => {
       'input_ids holds the token id 50, but the vocabulary has 50 tokens',
     );
     await expect(model({ input_ids: [[1, 2], [3]] })).rejects.toThrow('input_ids has rows of 2 and 1 numbers');
-    await expect(model({ input_ids: [1], start_positions: [0] })).rejects.toThrow('does not take start_positions');
+    await expect(model({ input_ids: [1], start_positions: [0] })).rejects.toThrow(
+      'does not know the option `start_positions`',
+    );
     await expect(model({ input_ids: [1, 2, 3, 4, 5, 6, 7] })).rejects.toThrow('seq');
     await expect(AutoModelForMaskedLM.from_pretrained(folder, { max_length: 13 })).rejects.toThrow(
       'max_length is 13, but the model has positions for 12 tokens',

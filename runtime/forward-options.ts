@@ -1,0 +1,23 @@
+// Inputs of forward passes that users of transformers know and models here do not take, with the value that asks for nothing.
+export const unservedInputs: Readonly<Record<string, unknown>> = {
+  cache_position: null,
+  cross_attn_head_mask: null,
+  decoder_head_mask: null,
+  decoder_inputs_embeds: null,
+  decoder_position_ids: null,
+  encoder_outputs: null,
+  head_mask: null,
+  inputs_embeds: null,
+  labels: null,
+  logits_to_keep: 0,
+  next_sentence_label: null,
+  num_items_in_batch: null,
+  output_attentions: false,
+  output_hidden_states: false,
+  output_router_logits: false,
+  past_key_values: null,
+  position_ids: null,
+  return_dict: true,
+  token_type_ids: null,
+  use_cache: false,
+};
