@@ -65,7 +65,7 @@ describe('models', () => {
     await expect(model({ input_ids, atention_mask: [[1, 1, 1]] })).rejects.toThrow(/did you mean `attention_mask`/);
     await expect(model({ input_ids, labels: input_ids })).rejects.toThrow(/does not serve the option `labels`/);
     await expect(model({ input_ids, output_attentions: true })).rejects.toThrow(/`output_attentions`/);
-    await model({ input_ids, return_dict: true, output_attentions: false, use_cache: false });
+    await model({ input_ids, return_dict: true, output_attentions: false });
   });
 
   test('encoders and encoder-decoders', async () => {
