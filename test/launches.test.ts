@@ -17,7 +17,8 @@ function decoding(layers: number, target: Target, extra: Readonly<Record<string,
   const tiny = checkpoint('tiny', 'bf16');
   const first = [...tiny.tensors].flatMap(([name, tensor]) => {
     const bias = [name.replace('.weight', '.bias'), { ...tensor, shape: tensor.shape.slice(0, 1) }] as const;
-    return /layers\.0\..*[qkv]_proj/.test(name) ? [[name, tensor] as const, bias] : [[name, tensor] as const];
+    const isBiased = extra.model_type === 'qwen2' && /layers\.0\..*[qkv]_proj/.test(name);
+    return isBiased ? [[name, tensor] as const, bias] : [[name, tensor] as const];
   });
   const all = Array.from({ length: layers }, (_, i) =>
     first.map(([name, tensor]) => [name.replace('layers.0.', `layers.${i}.`), tensor] as const),

@@ -68,7 +68,7 @@ describe('the folder', () => {
     astray.variants[0].program = 2;
     const damaged = { code: 'parse', message: expect.stringMatching(/^program\.json is damaged/) };
     await expect(parseManifest(await sealed(JSON.stringify(astray)), 'program.json')).rejects.toMatchObject(damaged);
-    const flipped = shared.replace('"chunk"', '"chunl"');
+    const flipped = shared.replace('"vocabSize":', '"vocabSize":1');
     await expect(parseManifest(flipped, 'program.json')).rejects.toMatchObject(damaged);
     expect(flipped).not.toBe(shared);
   });

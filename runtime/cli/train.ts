@@ -303,7 +303,7 @@ async function openModel(
   if (data.block_size > maxPositions) {
     fail(`data.block_size is ${data.block_size}, but the model has positions for ${maxPositions}; make blocks smaller`);
   }
-  const tokens = 1 + Math.max(...tokenizer.get_vocab().values());
+  const tokens = tokenCount(tokenizer);
   if (typeof config.vocab_size === 'number' && tokens > config.vocab_size) {
     fail(
       `the tokenizer has ${tokens} tokens, but the model has a vocab_size of ${config.vocab_size}; raise it, or leave it out`,
@@ -319,11 +319,18 @@ async function openModel(
   return { model, trained: adapted };
 }
 
+/** Rows that an embedding needs for all tokens. */
+function tokenCount(tokenizer: PreTrainedTokenizer): number {
+  let last = -1;
+  for (const id of tokenizer.get_vocab().values()) last = Math.max(last, id);
+  return last + 1;
+}
+
 /** config.json of a new model: what the tokenizer knows is taken from it. */
 function newConfig(config: Readonly<Record<string, unknown>>, tokenizer: PreTrainedTokenizer): Record<string, unknown> {
   const { bos_token_id, eos_token_id, pad_token_id } = tokenizer;
   return {
-    vocab_size: 1 + Math.max(...tokenizer.get_vocab().values()),
+    vocab_size: tokenCount(tokenizer),
     bos_token_id,
     eos_token_id,
     pad_token_id,

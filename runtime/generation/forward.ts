@@ -2,6 +2,7 @@
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
 import type { Session } from '../session.ts';
+import { unservedInputs } from '../forward-options.ts';
 import { Tensor } from '../tensor.ts';
 import { DynamicCache } from './cache.ts';
 import { modelInputs } from './decoder.ts';
@@ -81,21 +82,9 @@ export async function forward(session: Session, vocabSize: number, options: Forw
   };
 }
 
-/** What transformers' models take besides, with what asks for nothing. */
-const unserved = {
-  token_type_ids: null,
-  inputs_embeds: null,
-  labels: null,
-  use_cache: null,
-  output_attentions: false,
-  logits_to_keep: 0,
-  return_dict: true,
-  cache_position: null,
-};
-
 function checkForward(options: ForwardOptions): void {
   const served = ['input_ids', 'attention_mask', 'position_ids', 'past_key_values', 'output_hidden_states'];
-  checkOptions('forward()', options, served, unserved);
+  checkOptions('forward()', options, served, unservedInputs);
   const cache: unknown = options?.past_key_values ?? null;
   if (cache !== null && !(cache instanceof DynamicCache)) {
     throw new ModelcError('input', '`past_key_values` of forward() must be a DynamicCache or StaticCache');
