@@ -48,7 +48,12 @@ export function precompiled(fields: Fields): Normalizer {
 /** Printable characters of ASCII are graphemes unless something follows that may join them. */
 const plainText = /[ -~]+(?!\P{ASCII})/gu;
 
-const segmenter = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
+let made: Intl.Segmenter | undefined;
+/** Made when it is needed: that takes longer than all the rest of a tokenizer. */
+function segmenter(): Intl.Segmenter {
+  made ??= new Intl.Segmenter(undefined, { granularity: 'grapheme' });
+  return made;
+}
 
 /** In windows, because the segmenter's time grows with the square of the text; a window's last grapheme may go on. */
 function* graphemesOf(text: string): Generator<string> {
@@ -56,7 +61,7 @@ function* graphemesOf(text: string): Generator<string> {
     const window = text.slice(begin, begin + size);
     const isLast = begin + size >= text.length;
     let end = 0;
-    for (const { segment, index } of segmenter.segment(window)) {
+    for (const { segment, index } of segmenter().segment(window)) {
       if (!isLast && index + segment.length === window.length) break;
       yield segment;
       end = index + segment.length;
