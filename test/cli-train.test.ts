@@ -157,7 +157,7 @@ describe('what is wrong', () => {
   test('in the config is said before anything is read', () => {
     const base = { data: { train: 'none.jsonl' } };
     expect(fails('bad', { ...base, training: { max_step: 3 } })).toBe(
-      `modelc: ${at('bad.json')}: training: TrainingArguments has no field max_step: check its name\n`,
+      `modelc: ${at('bad.json')}: training: TrainingArguments has no field max_step; did you mean \`max_steps\`?\n`,
     );
     expect(fails('bad', { ...base, lora: { r: 2 } })).toContain('bad.json: lora: an adapter needs a checkpoint');
     expect(fails('bad', { ...base, model: 'new', tokenizer: undefined, lora: { rank: 2 } })).toContain(
