@@ -1,11 +1,12 @@
-// The thread that parquet.ts starts to read a file: it answers requests for row groups. A file of its own in dist/, because
+// The thread that parquet.ts starts to read files, one after the other: it answers requests for row groups. A file of its own in dist/, because
 // threads start from files.
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { ModelcError } from '../../../ir/error.ts';
-import type { ParquetAnswer, ParquetSetup } from './parquet.ts';
+import type { ParquetAnswer, ParquetRequest } from './parquet.ts';
 import { ParquetReader } from './parquet-reader.ts';
 
-const { path, columns } = workerData as ParquetSetup;
+let path = '';
+let reader: ParquetReader | undefined;
 
 async function answerOf(work: () => Promise<ParquetAnswer>): Promise<void> {
   let answer: ParquetAnswer;
@@ -25,18 +26,16 @@ async function answerOf(work: () => Promise<ParquetAnswer>): Promise<void> {
   parentPort?.postMessage(answer);
 }
 
-let reader: ParquetReader | undefined;
-parentPort?.on('message', (request: number | 'open') => {
-  if (request === 'open') {
-    void answerOf(async () => {
-      reader = await ParquetReader.open(path, columns);
-      return { groups: reader.groups };
-    });
-    return;
-  }
+parentPort?.on('message', (request: ParquetRequest) => {
   void answerOf(async () => {
-    if (!reader) throw new Error('the file was not opened');
-    return await reader.read(request);
+    if (typeof request === 'number') {
+      if (!reader) throw new Error('the file was not opened');
+      return await reader.read(request);
+    }
+    path = request.path;
+    reader = undefined;
+    reader = await ParquetReader.open(path, request.columns);
+    return { groups: reader.groups };
   });
 });
 parentPort?.postMessage({ started: true } satisfies ParquetAnswer);

@@ -22,11 +22,12 @@ export const unservedParquetOptions: Readonly<Record<string, unknown>> = {
   on_bad_files: 'error',
 };
 
-/** What the thread is started with, and what it says. */
+/** What the thread is asked for, a file or a row group of it, and what it says. */
 export interface ParquetSetup {
   readonly path: string;
   readonly columns: readonly string[] | undefined;
 }
+export type ParquetRequest = ParquetSetup | number;
 export type ParquetAnswer =
   | { readonly started: true }
   | { readonly groups: readonly ParquetGroup[] }
@@ -36,9 +37,9 @@ export type ParquetAnswer =
 export async function* readParquet(path: string, { columns }: ParquetOptions = {}): AsyncGenerator<Row[]> {
   await requireFile(path);
   const { size } = await stat(path);
-  const thread = new ParquetThread({ path, columns }, size);
+  const thread = threadFor(path, memoryFor(size));
   try {
-    const opened = await thread.ask('open', `the footer of ${path}`, leastMs + size / bytesPerMs);
+    const opened = await thread.ask({ path, columns }, `the footer of ${path}`, leastMs + size / bytesPerMs);
     if (!('groups' in opened)) throw new ModelcError('parse', `${path} cannot be read`);
     for (const [i, group] of opened.groups.entries()) {
       const answer = await thread.ask(i, `${path}, row group ${i},`, timeFor(group, size));
@@ -48,8 +49,29 @@ export async function* readParquet(path: string, { columns }: ParquetOptions = {
       );
     }
   } finally {
-    await thread.end();
+    if (thread.isWell) keep(thread);
+    else await thread.end();
   }
+}
+
+/** A thread that has read a file, for the next one: many small files take longer to start threads than to read. */
+let idle: ParquetThread | undefined;
+
+function threadFor(path: string, memory: number): ParquetThread {
+  const thread = idle;
+  if (thread && thread.memory >= memory) {
+    idle = undefined;
+    thread.take(path);
+    return thread;
+  }
+  return new ParquetThread(path, memory);
+}
+
+function keep(thread: ParquetThread): void {
+  const other = idle;
+  thread.release();
+  idle = thread;
+  void other?.end();
 }
 
 /** Milliseconds for the smallest file, and bytes for each: far below what a slow machine reads, so that only what does not end takes longer. */
@@ -64,8 +86,8 @@ function timeFor({ rows, columns }: ParquetGroup, size: number): number {
   return leastMs + size / bytesPerMs + Math.min(rows * columns, size * valuesPerByte) / valuesPerMs;
 }
 
-/** Mebibytes that a file's values may take at once, besides its bytes. */
-const memoryFor = (size: number): number => Math.min(8192, 256 + Math.ceil((size * 40) / 2 ** 20));
+/** Mebibytes that a file's values may take at once, besides its bytes: in steps, so that files can share a thread. */
+const memoryFor = (size: number): number => Math.min(8192, 256 * Math.ceil(1 + (size * 40) / 2 ** 28));
 
 /**
  * A promise that comes when a time has passed of which this process got as much to compute: on a busy machine, and while
@@ -86,27 +108,45 @@ function patience(ms: number): { readonly over: Promise<undefined>; stop(): void
   return { over, stop: () => clearTimeout(timer) };
 }
 
-/** A thread that decodes a file. */
+/** A thread that decodes files, one at a time, in so many mebibytes. */
 class ParquetThread {
+  /** Whether it has answered all that it was asked for. */
+  isWell = true;
   private readonly worker: Worker;
   private readonly started: Promise<ParquetAnswer>;
-  private readonly path: string;
 
-  constructor(setup: ParquetSetup, size: number) {
-    this.path = setup.path;
+  constructor(
+    private path: string,
+    readonly memory: number,
+  ) {
     this.worker = new Worker(builtFile('parquet-worker.js'), {
-      workerData: setup,
-      resourceLimits: { maxOldGenerationSizeMb: memoryFor(size) },
+      resourceLimits: { maxOldGenerationSizeMb: memory },
       // What the decoder says of a bad file is in the error.
       stdout: true,
       stderr: true,
+    });
+    this.worker.on('error', () => undefined); // it may fail while nobody asks, or while it ends
+    this.worker.on('exit', () => {
+      if (idle === this) idle = undefined;
     });
     this.started = this.answer();
     this.started.catch(() => undefined); // it is thrown where it is awaited
   }
 
+  /** Begins with another file. */
+  take(path: string): void {
+    this.path = path;
+    this.worker.ref();
+  }
+
+  /** Until the next file it keeps no process alive. */
+  release(): void {
+    this.worker.unref();
+  }
+
   /** An answer within a time, which counts from when the thread runs. */
-  async ask(request: number | 'open', what: string, ms: number): Promise<ParquetAnswer> {
+  async ask(request: ParquetRequest, what: string, ms: number): Promise<ParquetAnswer> {
+    this.isWell = false;
     await this.started;
     const answer = this.answer();
     this.worker.postMessage(request);
@@ -135,12 +175,14 @@ class ParquetThread {
         settle(() => reject(new ModelcError('parse', `${this.path} cannot be read: ${why}`, { cause })));
       };
       const ended = (): void => failed(new Error('its thread ended'));
-      const heard = (answer: ParquetAnswer): void =>
+      const heard = (answer: ParquetAnswer): void => {
+        this.isWell = true;
         settle(() =>
           'error' in answer
             ? reject(new ModelcError(answer.error.code as ErrorCode, answer.error.message))
             : resolve(answer),
         );
+      };
       const settle = (done: () => void): void => {
         this.worker.off('message', heard).off('error', failed).off('exit', ended);
         done();
@@ -150,7 +192,6 @@ class ParquetThread {
   }
 
   async end(): Promise<void> {
-    this.worker.on('error', () => undefined); // it may still fail while it ends
     await this.worker.terminate();
   }
 }
