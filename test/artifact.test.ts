@@ -117,6 +117,30 @@ describe('an artifact', () => {
     expect(JSON.parse(modelc(args).stdout).ids).toEqual(await inProcess());
   });
 
+  test('takes token ids alone where the checkpoint has no tokenizer; a damaged one is said before compiling', async () => {
+    const source = join(scratch, 'source');
+    cpSync(example, source, { recursive: true });
+    writeFileSync(join(source, 'tokenizer.json'), '{"model": {"type": "BPE", "vocab": 3}}');
+    const damaged = modelc(['compile', source, '-o', join(scratch, 'app', 'damaged')]);
+    expect(damaged).toMatchObject({ status: 1, stdout: '', stderr: expect.stringContaining('tokenizer.json') });
+    for (const name of ['tokenizer.json', 'tokenizer_config.json']) rmSync(join(source, name));
+    const compiled = modelc(['compile', source, '-o', join(scratch, 'app', 'ids')]);
+    expect(compiled).toMatchObject({ status: 0, stderr: expect.stringContaining('takes token ids alone') });
+    const prompt = (await AutoTokenizer.from_pretrained(example)).encode('Once upon a time');
+    const { stdout, stderr } = run(`
+      import model from './ids/index.js';
+      const output = await model.generate(${JSON.stringify(prompt)}, { max_new_tokens: 20, do_sample: false });
+      const failure = await model.generate('Once').then(() => undefined, (e) => e.message);
+      console.log(JSON.stringify({ output, failure }));
+      await model.dispose();
+    `);
+    expect(stderr).toBe('');
+    const { output, failure } = JSON.parse(stdout);
+    expect(output).toMatchObject({ ids: await inProcess(), text: '', new_text: '' });
+    expect(failure).toContain('without tokenizer.json');
+    for (const name of ['source', 'app/ids']) rmSync(join(scratch, name), { recursive: true });
+  }, 300_000);
+
   test('has types that check by themselves', () => {
     const check = (source: string): string => {
       writeFileSync(join(scratch, 'app', 'user.ts'), source);

@@ -179,7 +179,8 @@ describe('from a server', () => {
         { progress_callback: (info) => reports.push(info) },
         { openGpu: async () => keepDevices(await openGpu(), devices), openStore: async () => store, patience: 1 },
       );
-      const { tokenizer, model } = opened;
+      const { model } = opened;
+      const tokenizer = opened.tokenizer!;
       const input_ids = [tokenizer.encode('Once upon a time')];
       const output = await model.generate({ input_ids, max_new_tokens: 20, do_sample: false });
       expect(tokenizer.decode(Array.from(output.data, Number), { skip_special_tokens: true })).toBe(await onCpu());

@@ -54,9 +54,9 @@ export interface GenerateOptions {
 
 /** What a generation has written. */
 export interface GenerateOutput {
-  /** Prompt and continuation. */
+  /** Prompt and continuation; '' of a model that was compiled without a tokenizer. */
   text: string;
-  /** The continuation alone. */
+  /** The continuation alone; '' of a model that was compiled without a tokenizer. */
   new_text: string;
   /** Token ids of prompt and continuation. */
   ids: number[];
@@ -83,7 +83,7 @@ export interface Model {
   load(options?: LoadOptions): Promise<void>;
   /** Continues a text, or token ids. The pieces are of the continuation, without the prompt: joined, they are `new_text`. */
   generate(prompt: string | readonly number[], options?: GenerateOptions): Generation;
-  /** Token ids of a text, special tokens included. */
+  /** Token ids of a text, special tokens included. A model that was compiled without a tokenizer has none. */
   encode(text: string): Promise<number[]>;
   /** Text of token ids, special tokens left out. */
   decode(ids: readonly number[]): Promise<string>;

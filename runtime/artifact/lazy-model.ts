@@ -11,9 +11,9 @@ import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
 import type * as api from './api.ts';
 import { Pieces } from './pieces.ts';
 
-/** A model with its tokenizer. */
+/** A model with its tokenizer, without which it takes token ids alone. */
 export interface TextModel {
-  readonly tokenizer: PreTrainedTokenizer;
+  readonly tokenizer: PreTrainedTokenizer | undefined;
   readonly model: PreTrainedModel;
 }
 
@@ -61,19 +61,19 @@ class Generation implements api.Generation {
   }
 
   private async run(
-    tokenizer: PreTrainedTokenizer,
+    tokenizer: PreTrainedTokenizer | undefined,
     model: PreTrainedModel,
     streamer: Pieces,
     stop: AbortSignal | undefined,
   ): Promise<api.GenerateOutput> {
     const { signal, token_callback_function: _, ...options } = this.options;
-    const promptIds = typeof this.prompt === 'string' ? tokenizer.encode(this.prompt) : [...this.prompt];
+    const promptIds = typeof this.prompt === 'string' ? needed(tokenizer).encode(this.prompt) : [...this.prompt];
     const signals = [signal, stop].filter((s) => s !== undefined);
     const streams = !searchesBeams(model, options);
     const output = await model.generate({
       ...options,
       input_ids: [promptIds],
-      tokenizer,
+      ...(tokenizer ? { tokenizer } : {}),
       return_dict_in_generate: false,
       num_return_sequences: 1,
       ...(streams ? { streamer } : {}),
@@ -81,10 +81,19 @@ class Generation implements api.Generation {
     });
     if (!streams) giveWhole(streamer, output, promptIds.length);
     const ids = Array.from(output.data, Number);
-    const decode = (part: readonly number[]): string => tokenizer.decode(part, { skip_special_tokens: true });
+    const decode = (part: readonly number[]): string => tokenizer?.decode(part, { skip_special_tokens: true }) ?? '';
     const text = decode(ids);
     return { text, new_text: text.slice(decode(promptIds).length), ids, new_ids: ids.slice(promptIds.length) };
   }
+}
+
+/** Throws ModelcError 'input' where text is asked of a model that has none. */
+export function needed(tokenizer: PreTrainedTokenizer | undefined): PreTrainedTokenizer {
+  if (tokenizer) return tokenizer;
+  throw new ModelcError(
+    'input',
+    'this model was compiled from a folder without tokenizer.json, so that it knows no text: give token ids, or compile it again from a folder with a tokenizer',
+  );
 }
 
 /** Whether a generation is a beam search, which knows its tokens only in the end. */
@@ -124,8 +133,8 @@ export function lazyModel(open: (options: api.LoadOptions) => Promise<TextModel>
       checkCall(prompt, options);
       return new Generation(get, prompt, options);
     },
-    encode: async (text) => (await get()).tokenizer.encode(text),
-    decode: async (ids) => (await get()).tokenizer.decode(ids, { skip_special_tokens: true }),
+    encode: async (text) => needed((await get()).tokenizer).encode(text),
+    decode: async (ids) => needed((await get()).tokenizer).decode(ids, { skip_special_tokens: true }),
     dispose: async () => {
       if (opened) (await opened).model.dispose();
     },

@@ -13,7 +13,7 @@ export class Pieces extends BaseStreamer implements AsyncIterable<string> {
   private inPrompt = true;
 
   constructor(
-    private readonly tokenizer: StreamTokenizer,
+    private readonly tokenizer: StreamTokenizer | undefined,
     private readonly onTokens?: (ids: number[]) => void,
   ) {
     super();
@@ -46,7 +46,9 @@ export class Pieces extends BaseStreamer implements AsyncIterable<string> {
   }
 
   private emit(all: boolean): void {
-    const decode = (ids: readonly number[]): string => this.tokenizer.decode(ids, { skip_special_tokens: true });
+    const { tokenizer } = this;
+    if (!tokenizer) return;
+    const decode = (ids: readonly number[]): string => tokenizer.decode(ids, { skip_special_tokens: true });
     const text = decode(this.ids);
     const piece = text.slice(decode(this.ids.slice(0, this.read)).length);
     // U+FFFD stands for a character whose other bytes are still to come

@@ -13,7 +13,8 @@ export async function openTextModel(
   where: string,
   read: ReadText,
 ): Promise<TextModel> {
-  const tokenizer = await readTokenizer(where, read);
+  const hasText = (await read('tokenizer.json')) !== undefined;
+  const tokenizer = hasText ? await readTokenizer(where, read) : undefined;
   const config = objectOf((await read('config.json')) ?? '{}', `${where}/config.json`);
   const generation = await read('generation_config.json');
   const generationConfig = generation

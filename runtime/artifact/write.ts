@@ -15,6 +15,7 @@ import { devices } from '../devices.ts';
 import { checkGeneration } from '../generation/resolve.ts';
 import { fitChunk, generationConfigOf, type LoadOptions, type OpenedModel, openModel } from '../models.ts';
 import { withoutBodies } from '../program-cache.ts';
+import { AutoTokenizer } from '../tokenization/auto-tokenizer.ts';
 import { writeFolder } from '../write-folder.ts';
 import { type FileRecord, sha256 } from './digest.ts';
 import { type AnyManifest, type AnyTargetPart, type ArtifactTarget, formatName, formatVersion, isWeights, manifestFile, printManifest } from './format.ts'; // biome-ignore format: one row
@@ -93,8 +94,10 @@ export async function writeArtifact(
   };
   const opened = await openModel(source, load);
   checkGeneration(generationConfigOf(opened.checkpoint));
+  const present = await readdir(source);
+  // what is wrong with a tokenizer is said before anything is compiled
+  if (present.includes('tokenizer.json')) await AutoTokenizer.from_pretrained(source);
   const write = async (draft: string): Promise<WrittenArtifact> => {
-    const present = await readdir(source);
     const copied = copyable.filter((name) => present.includes(name));
     for (const name of copied) await copyRegular(join(source, name), join(draft, name));
     const variants = await layOut(target, {

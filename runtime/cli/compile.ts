@@ -1,5 +1,6 @@
 // `modelc compile`: a checkpoint to an artifact; or, with --from, textual IR to program.json and source code (the
 // checkpoint, if given too, has the data of the model's constants).
+import { existsSync } from 'node:fs';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { stopCompilers } from '../../backends/build-cache.ts';
@@ -86,6 +87,9 @@ export async function compileCommand(source: string | undefined, options: Compil
   const what = `${written.target} (${written.variants.join(', ')})`;
   const sizes = `${mib(written.weightBytes)} of weights, ${mib(written.otherBytes)} of code, tokenizer and tables`;
   done(written, `${written.folder}: ${what}; ${sizes}`);
+  if (!existsSync(join(written.folder, 'tokenizer.json'))) {
+    note(`${source} has no tokenizer.json, so the artifact takes token ids alone`);
+  }
   if (!options.json && written.target === 'webgpu') {
     note('pages import its index.js; serve the folder over https or from localhost');
   }

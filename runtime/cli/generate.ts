@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { stopCompilers } from '../../backends/build-cache.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { giveWhole, searchesBeams } from '../artifact/lazy-model.ts';
+import { giveWhole, needed, searchesBeams } from '../artifact/lazy-model.ts';
 import { isArtifact, openArtifact } from '../artifact/open.ts';
 import type { TargetName } from '../devices.ts';
 import { checkGeneration } from '../generation/resolve.ts';
@@ -90,7 +90,8 @@ function sampling(options: CommandOptions): GenerateOptions {
 /** The model and its tokenizer. What generate() would refuse is refused before anything is compiled. */
 async function open(source: string, options: CommandOptions, call: GenerateOptions): Promise<TextModel> {
   if (await isArtifact(source)) {
-    return openArtifact(source, { ...(options.target ? { target: options.target } : {}) });
+    const { tokenizer, model } = await openArtifact(source, { ...(options.target ? { target: options.target } : {}) });
+    return { tokenizer: needed(tokenizer), model };
   }
   const base = await baseOf(source);
   const isAdapter = base !== undefined;

@@ -1,7 +1,7 @@
 // Cases of models: logits of given ids or of texts through the tokenizer, with an adapter where there is one, and what the
 // model generates, in this process and as a compiled artifact.
 import { execFile } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -14,11 +14,9 @@ import {
   AutoModelForCausalLM,
   AutoModelForSeq2SeqLM,
   AutoTokenizer,
-  createTokenizer,
   PeftModel,
   type PreTrainedModel,
   Tensor,
-  train_tokenizer,
 } from '../../index.ts';
 import { type CaseReport, relativeError } from '../compare.ts';
 import type { SubjectOptions } from '../subject.ts';
@@ -180,17 +178,11 @@ async function checkArtifact(
   const rows = (typeof greedy?.[0] === 'number' ? [greedy] : greedy) as Rows;
   const scratch = mkdtempSync(join(tmpdir(), 'modelc-artifact-'));
   const output = join(scratch, 'artifact');
-  const source = join(scratch, 'model');
   try {
-    cpSync(folder, source, { recursive: true });
-    if (!existsSync(join(source, 'tokenizer.json'))) {
-      // An artifact reads and writes text, so that it needs a tokenizer; which one is of no account for ids.
-      await createTokenizer(train_tokenizer([''], { vocab_size: 300 })).save_pretrained(source);
-    }
     await promisify(execFile)(process.execPath, [
       builtFile('cli.js'),
       'compile',
-      source,
+      folder,
       '-o',
       output,
       '--cache',
