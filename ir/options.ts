@@ -45,7 +45,10 @@ export function checkOptions(
 ): void {
   if (options === undefined || options === null) return;
   if (typeof options !== 'object' || Array.isArray(options)) {
-    throw new ModelcError('input', `the options of ${call} must be an object such as { ${served[0]}: … }`);
+    throw new ModelcError(
+      'input',
+      `the options of ${call} must be an object${served.length > 0 ? ` such as { ${served[0]}: … }` : ''}`,
+    );
   }
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || served.includes(name)) continue;

@@ -20,6 +20,7 @@ import {
   requireColumns,
   requireCount,
   requireExample,
+  requireFunction,
   selected,
   toColumns,
   toRows,
@@ -171,7 +172,9 @@ export class Dataset<R extends object = Row> implements Iterable<R> {
   }
 
   /** The examples for which a function is true. */
-  filter(fn: (row: R, index: number) => boolean): Dataset<R> {
+  filter(fn: (row: R, index: number) => boolean, options?: Readonly<Record<never, never>>): Dataset<R> {
+    requireFunction('filter', fn);
+    checkMethod('filter', options, []);
     return this.like(this.rows.filter((row, i) => settled(fn(row, i))));
   }
 

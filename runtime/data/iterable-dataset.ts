@@ -18,6 +18,7 @@ import {
   requireColumns,
   requireCount,
   requireExample,
+  requireFunction,
   selected,
   toColumns,
   without,
@@ -121,7 +122,12 @@ export class IterableDataset<R extends object = Row> implements AsyncIterable<R>
   }
 
   /** The examples for which `keep` holds. */
-  filter(fn: (row: R, index: number) => boolean | Promise<boolean>): IterableDataset<R> {
+  filter(
+    fn: (row: R, index: number) => boolean | Promise<boolean>,
+    options?: Readonly<Record<never, never>>,
+  ): IterableDataset<R> {
+    requireFunction('filter', fn);
+    checkMethod('filter', options, []);
     return this.derive(async function* (rows) {
       let index = 0;
       for await (const row of rows) if (await fn(row, index++)) yield row;

@@ -62,12 +62,17 @@ export function checkMethod(method: string, options: unknown, served: readonly s
   checkOptions(`${method}()`, options, served, unserved);
 }
 
+/** Refuses what is no function where a method wants one of a row. */
+export function requireFunction(method: string, fn: unknown): void {
+  if (typeof fn !== 'function') throw new ModelcError('input', `${method}() needs a function of a row`);
+}
+
 /** Checks the options of map; remove_columns may be one name. */
 export function mapOptions<K extends PropertyKey>(
   fn: unknown,
   options: MapOptions<K> | BatchedMapOptions<K>,
 ): { remove: readonly K[]; batched: boolean; size: number } {
-  if (typeof fn !== 'function') throw new ModelcError('input', 'map() needs a function of a row');
+  requireFunction('map', fn);
   checkMethod('map', options);
   const { batched = false, remove_columns = [] } = options ?? {};
   if (typeof batched !== 'boolean') throw new ModelcError('input', 'batched must be true or false');
