@@ -5,6 +5,7 @@ import { checkOptions } from '../../ir/options.ts';
 import { callable } from '../callable.ts';
 import { Tensor } from '../tensor.ts';
 import { fallbackByte, fromByteCharacters } from './backend/characters.ts';
+import { cleanedUp } from './backend/decoders.ts';
 import { Fields, shown } from './backend/fields.ts';
 import { type Column, listsOf, padRows, type Row, rowOf, tensorsOf } from './batch.ts';
 import { checkCall, checkDecode, strategiesOf } from './call-options.ts';
@@ -256,20 +257,6 @@ function maxLength(config: Fields): number {
 }
 
 const flagOf = (config: Fields, name: string): boolean => config.has(name) && config.boolean(name);
-
-/** What Python calls cleaning up: spaces before marks and endings go. */
-const cleanedUp = (text: string): string =>
-  text
-    .replaceAll(' .', '.')
-    .replaceAll(' ?', '?')
-    .replaceAll(' !', '!')
-    .replaceAll(' ,', ',')
-    .replaceAll(" ' ", "'")
-    .replaceAll(" n't", "n't")
-    .replaceAll(" 'm", "'m")
-    .replaceAll(" 's", "'s")
-    .replaceAll(" 've", "'ve")
-    .replaceAll(" 're", "'re");
 
 function requireText(text: unknown): string {
   if (typeof text !== 'string') throw new ModelcError('input', `a text must be a string, but is ${shown(text)}`);

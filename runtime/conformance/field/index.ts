@@ -4,13 +4,13 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ModelcError } from '../../../ir/error.ts';
-import type { Message } from '../../index.ts';
+import { AutoTokenizer, type Message } from '../../index.ts';
 import { readJson } from '../cases.ts';
 import { CaseReport } from '../compare.ts';
 import type { SubjectOptions } from '../subject.ts';
 import { checkModel, hasModel, type ModelCase } from './models.ts';
 import { checkOption, type OptionCase, scopeOf } from './options.ts';
-import { checkText, openTokenizer, type TextCase } from './texts.ts';
+import { checkText, type TextCase } from './texts.ts';
 
 interface Expected extends ModelCase {
   readonly cases?: readonly Partial<TextCase & OptionCase>[];
@@ -54,7 +54,7 @@ async function checkCases(
   cases: NonNullable<Expected['cases']>,
 ): Promise<void> {
   const place = folderWith(folder, ['tokenizer', '.', 'model', 'base'], 'tokenizer.json');
-  const tokenizer = place === undefined ? undefined : await openTokenizer(report, place);
+  const tokenizer = place === undefined ? undefined : await AutoTokenizer.from_pretrained(place);
   const scope = scopeOf(folder, tokenizer, { ...expected });
   for (const [i, c] of cases.entries()) {
     const name = c.case ?? c.text ?? `cases[${i}]`;

@@ -1,8 +1,6 @@
 // Cases of tokenizers: ids and texts, stop strings over growing prefixes, and chat templates.
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { ModelcError } from '../../../ir/error.ts';
-import { AutoTokenizer, type Message, type PreTrainedTokenizer, StopStringCriteria } from '../../index.ts';
+import { type Message, type PreTrainedTokenizer, StopStringCriteria } from '../../index.ts';
 import type { CaseReport } from '../compare.ts';
 
 /** An entry of `cases`; what it has is checked. */
@@ -22,26 +20,6 @@ export interface TextCase {
   readonly template?: string;
   readonly variables?: Readonly<Record<string, unknown>>;
   readonly rendered?: string | null;
-}
-
-/** What the library knows of tokenizer.json's models; a tokenizer of another may be refused. */
-const commonModels: readonly unknown[] = ['BPE', 'WordPiece', 'Unigram'];
-
-/**
- * The tokenizer of a case; undefined where its model is a rare one and it is refused as not supported, which is right,
- * too.
- */
-export async function openTokenizer(report: CaseReport, folder: string): Promise<PreTrainedTokenizer | undefined> {
-  try {
-    return await AutoTokenizer.from_pretrained(folder);
-  } catch (error) {
-    const { model } = JSON.parse(readFileSync(join(folder, 'tokenizer.json'), 'utf8')) as { model: { type: unknown } };
-    if (!(error instanceof ModelcError) || error.code !== 'unsupported' || commonModels.includes(model.type))
-      throw error;
-    report.checks++;
-    report.lines.push(error.message);
-    return undefined;
-  }
 }
 
 export function checkText(

@@ -55,8 +55,8 @@ export function hasDecoder(value: unknown, type: string): boolean {
   return ('type' in value && value.type === type) || Object.values(value).some((part) => hasDecoder(part, type));
 }
 
-/** What a WordPiece decoder calls cleaning up. */
-const cleanUp = (text: string): string =>
+/** What transformers calls cleaning up: spaces before marks and endings go. */
+export const cleanedUp = (text: string): string =>
   text
     .replaceAll(' .', '.')
     .replaceAll(' ?', '?')
@@ -65,10 +65,12 @@ const cleanUp = (text: string): string =>
     .replaceAll(" ' ", "'")
     .replaceAll(" n't", "n't")
     .replaceAll(" 'm", "'m")
-    .replaceAll(' do not', " don't")
     .replaceAll(" 's", "'s")
     .replaceAll(" 've", "'ve")
     .replaceAll(" 're", "'re");
+
+/** What a WordPiece decoder calls so. */
+const cleanUp = (text: string): string => cleanedUp(text).replaceAll(' do not', " don't");
 
 const byteLevel: Decoder = (tokens) => {
   const bytes: number[] = [];
