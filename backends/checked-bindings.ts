@@ -1,7 +1,7 @@
 // Runs that follow one another bind the same buffers, hundreds in a model, and checking their sizes takes longer than
 // launching a run: what was checked is remembered with the bindings, as long as no dim that a shape names changes.
 import type { Plan, Program } from '../ir/program.ts';
-import type { Bindings } from '../runtime/device.ts';
+import type { Bindings } from './device.ts';
 
 export class CheckedBindings<T> {
   private readonly known = new WeakMap<Bindings, { readonly plan: Plan; readonly sizes: string; readonly bound: T }>();

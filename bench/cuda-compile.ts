@@ -7,8 +7,8 @@ import { printProgram } from '../backends/cuda/print.ts';
 import { architectures, cudaTarget } from '../backends/cuda/target.ts';
 import { causalLM } from '../frontends/huggingface/index.ts';
 import type { Program } from '../ir/program.ts';
-import { compile } from '../runtime/compiler.ts';
-import { devices } from '../runtime/devices.ts';
+import { compile } from '../runtime/compiler/compile.ts';
+import { devices } from '../runtime/execution/devices.ts';
 import { checkpoint, scratch } from './checkpoint.ts';
 
 export interface CudaCompileRow {

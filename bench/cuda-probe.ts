@@ -4,8 +4,8 @@
 import { prelude } from '../backends/cuda/prelude.ts';
 import { architectureOf } from '../backends/cuda/target.ts';
 import { nvcc } from '../backends/cuda/toolchain.ts';
+import type { Device } from '../backends/device.ts';
 import { type Kernel, variable } from '../ir/loop.ts';
-import type { Device } from '../runtime/device.ts';
 import { chunkBytes, type ProbeKernels, probeDims } from './gpu-probe.ts';
 
 const repeat = (count: number, text: (i: number) => string, separator = ' '): string =>

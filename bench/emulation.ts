@@ -9,7 +9,7 @@ import { repositoryFile } from './repository.ts';
 
 /** Makes this process and those that it starts use the emulation. */
 export async function emulate(): Promise<void> {
-  const [driver, compiler] = ['libcuda.c', 'nvcc'].map((name) => repositoryFile(`test/cuda-emulation/${name}`));
+  const [driver, compiler] = ['libcuda.c', 'nvcc'].map((name) => repositoryFile(`test/support/cuda-emulation/${name}`));
   if (!driver || !compiler) {
     throw new ModelcError('unsupported', 'the emulated CUDA driver is not in the package; run this in the repository');
   }

@@ -1,7 +1,7 @@
 // What a GPU can do at best, as the floor that a model is measured against: how fast it reads memory, and how many
 // floating-point operations it does from registers or from the memory of a multiprocessor. Each figure is the best of a
 // few runs, each long enough that launching it does not count.
-import type { Device, LoadedProgram } from '../runtime/device.ts';
+import type { Device, LoadedProgram } from '../backends/device.ts';
 import type { Kernel } from '../ir/loop.ts';
 import type { Plan, PlanTensor, Program, Slot } from '../ir/program.ts';
 

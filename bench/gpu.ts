@@ -5,13 +5,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ModelcError } from '../ir/error.ts';
-import { type DeviceName, deviceNames } from '../runtime/devices.ts';
+import { type DeviceName, deviceNames } from '../runtime/execution/devices.ts';
 import { emulate } from './emulation.ts';
 import type { BenchOptions } from './main.ts';
 import { choose } from './main.ts';
 import { type PeerResult, peerResult, peerTable } from './peers.ts';
-import { measureRows } from './processes.ts';
 import { openProber, type Probe } from './prober.ts';
+import { measureRows } from './processes.ts';
 import { cells, type Row, type RowPlan, table } from './row.ts';
 import { type ShapeName, shapeNames } from './shapes.ts';
 

@@ -1,15 +1,15 @@
 // `modelc bench`: plans the measurements, makes them one after another, each between two probes of the machine, and prints
 // the rows as a table or as JSON.
 import { ModelcError } from '../ir/error.ts';
-import type { DeviceName } from '../runtime/devices.ts';
+import type { DeviceName } from '../runtime/execution/devices.ts';
 import { artifactSizes } from './artifact.ts';
 import { cudaCompile } from './cuda-compile.ts';
 import { gpuBench } from './gpu.ts';
-import { answer, measureRows, measureTraining } from './processes.ts';
 import { openProber } from './prober.ts';
-import { aligned, recordCells, type Row, type RowPlan, table, type Workload } from './row.ts';
-import { computeTypes, type TrainPlan, type TrainRow, trainShapes } from './train.ts';
+import { answer, measureRows, measureTraining } from './processes.ts';
+import { aligned, type Row, type RowPlan, recordCells, table, type Workload } from './row.ts';
 import { type ShapeName, shapeNames, weightTypes } from './shapes.ts';
+import { computeTypes, type TrainPlan, type TrainRow, trainShapes } from './train.ts';
 
 export interface BenchOptions {
   readonly smoke?: boolean;

@@ -1,12 +1,12 @@
 // What a measuring process does: opens a model of random weights and generates, as a user's program does. Prefill is the
 // time of one new token, decoding that of many less that of one: tokens may come in bursts, so when each came says little.
 import { hostTarget } from '../backends/cpu/target.ts';
+import type { Device } from '../backends/device.ts';
 import { dtypeInfo } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
-import type { Device } from '../runtime/device.ts';
-import { devices } from '../runtime/devices.ts';
-import { loadModel, modelOf, type OpenedModel, type PreTrainedModel } from '../runtime/models.ts';
-import { peakMemoryMb } from '../runtime/peak-memory.ts';
+import { peakMemoryMb } from '../runtime/cli/peak-memory.ts';
+import { devices } from '../runtime/execution/devices.ts';
+import { loadModel, modelOf, type OpenedModel, type PreTrainedModel } from '../runtime/models/models.ts';
 import { checkpoint } from './checkpoint.ts';
 import type { Measured, Repetition, RowPlan } from './row.ts';
 import { shapes } from './shapes.ts';
@@ -88,11 +88,18 @@ export async function measureGenerate(plan: RowPlan, turn: () => Promise<void>):
   await run(plan.promptTokens, 1); // pages of the weights, threads, clocks
   const repetitions: Repetition[] = [];
   let least = free;
-  for (let i = 0; i < plan.reps; i++) {
-    await turn();
+  for (let i = 0, disturbed = 0; i < plan.reps; ) {
+    if (disturbed === 0) await turn();
     const reading = await run(plan.promptTokens, 1);
     const first = plan.promptTokens === plan.contextTokens ? reading : await run(plan.contextTokens, 1);
     const all = await run(plan.contextTokens, plan.newTokens + 1);
+    if (all.ms <= first.ms) {
+      // the machine did something else meanwhile
+      if (++disturbed > 10) throw void_(plan, 'one token keeps taking longer than many');
+      continue;
+    }
+    i++;
+    disturbed = 0;
     repetitions.push({ prefill: speed(reading, plan.promptTokens), decode: speed(less(all, first), plan.newTokens) });
     if (least !== undefined) least = Math.min(least, device.freeMemory?.() ?? least);
   }

@@ -1,9 +1,9 @@
 // One way to probe every device: what it can do at best, now. Repetitions of a benchmark stand between two probes.
 import { createCpuDevice } from '../backends/cpu/device.ts';
 import { probe as probeCpu } from '../backends/cpu/probe.ts';
+import type { Device } from '../backends/device.ts';
 import { createNodeWebGpuDevice } from '../backends/webgpu/node.ts';
-import type { Device } from '../runtime/device.ts';
-import { type DeviceName, devices } from '../runtime/devices.ts';
+import { type DeviceName, devices } from '../runtime/execution/devices.ts';
 import { cudaProbes } from './cuda-probe.ts';
 import { type GpuProbe, GpuProber } from './gpu-probe.ts';
 import { webgpuProbes } from './webgpu-probe.ts';

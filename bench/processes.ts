@@ -8,8 +8,8 @@ import { ModelcError } from '../ir/error.ts';
 import { scratch, writeWeights } from './checkpoint.ts';
 import { measureGenerate, measureStart } from './measure.ts';
 import type { Probe, Prober } from './prober.ts';
-import { measureTrain, type TrainMeasured, type TrainPlan, type TrainRow, trainRow } from './train.ts';
 import { compileRow, generateRows, type Measured, type Row, type RowPlan } from './row.ts';
+import { measureTrain, type TrainMeasured, type TrainPlan, type TrainRow, trainRow } from './train.ts';
 
 /** What a measuring process prints when it waits for the machine to be probed; a line of input lets it go on. */
 const yourTurn = 'your turn';

@@ -2,16 +2,16 @@
 // each between two probes of the machine, and the memory that the process took beside what was planned.
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { AdamW, causalTask, traceTraining } from '../frontends/dsl/index.ts';
 import { hostTarget } from '../backends/cpu/target.ts';
+import { AdamW, causalTask, traceTraining } from '../frontends/dsl/index.ts';
 import { ModelcError } from '../ir/error.ts';
 import { sizeOf } from '../ir/ndarray.ts';
 import { Gpt2LMHeadModel } from '../models/gpt2.ts';
-import { devices } from '../runtime/devices.ts';
-import { peakMemoryMb } from '../runtime/peak-memory.ts';
-import type { HostTensor } from '../runtime/session.ts';
+import { peakMemoryMb } from '../runtime/cli/peak-memory.ts';
+import { devices } from '../runtime/execution/devices.ts';
+import type { HostTensor } from '../runtime/execution/session.ts';
+import type { WeightStore } from '../runtime/tensors/weight-store.ts';
 import { TrainingSession } from '../runtime/trainer/training-session.ts';
-import type { WeightStore } from '../runtime/weight-store.ts';
 import { normalBlock } from './checkpoint.ts';
 import type { Probe } from './prober.ts';
 

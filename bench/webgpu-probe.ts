@@ -1,8 +1,10 @@
 // The probes of WebGPU devices, in the kernel language, since a device prints its kernels itself: reading with vectors of
 // four words, and fused multiply-adds in registers.
+
+import type { Device } from '../backends/device.ts';
 import {
-  add,
   across,
+  add,
   alu,
   cast,
   constant,
@@ -12,11 +14,10 @@ import {
   load,
   modulo,
   mul,
-  splat,
   type Stmt,
+  splat,
   variable,
 } from '../ir/loop.ts';
-import type { Device } from '../runtime/device.ts';
 import { chunkBytes, type ProbeKernels, probeDims } from './gpu-probe.ts';
 
 const chunkWords = chunkBytes / 4;

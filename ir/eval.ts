@@ -4,8 +4,8 @@
 import { type Dim, dim, dimConst, dimSubstitute, shapeText } from './dim.ts';
 import { inDoubles } from './dtype.ts';
 import { ModelcError } from './error.ts';
-import { dimVars, type Graph, isOp, type Node, roots, topologicalOrder } from './graph.ts';
 import { expandGradients } from './gradients.ts';
+import { dimVars, type Graph, isOp, type Node, roots, topologicalOrder } from './graph.ts';
 import { type NdArray, sizeOf } from './ndarray.ts';
 import { evalRanks, isCollective } from './ops/collective.ts';
 import { opOf } from './ops/index.ts';

@@ -1,10 +1,10 @@
 // ALBERT: one layer, or a few, that run again and again, and embeddings narrower than the layers. Follows transformers'
 // modeling_albert.
 import {
+  type Embedding,
   type Encoder,
   type EncoderHead,
   type EncoderInputs,
-  type Embedding,
   group,
   LayerNorm,
   Linear,

@@ -3,10 +3,10 @@
 // modeling_roberta and modeling_electra.
 import {
   dropout,
+  Embedding,
   type Encoder,
   type EncoderHead,
   type EncoderInputs,
-  Embedding,
   gelu,
   group,
   LayerNorm,

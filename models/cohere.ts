@@ -1,6 +1,6 @@
 // Cohere's Command R: attention and MLP side by side behind one LayerNorm without bias, interleaved rotation, scaled
 // logits; larger models norm every query and key head with weights of its own. Follows transformers' modeling_cohere.
-import { LayerNorm, Module, type Norm, op, ones, Parameter, type Tensor } from '../frontends/dsl/index.ts';
+import { LayerNorm, Module, type Norm, ones, op, Parameter, type Tensor } from '../frontends/dsl/index.ts';
 import type { LlamaConfig } from './llama.ts';
 import { RotaryAttention, type RotaryInputs } from './parts/attention.ts';
 import { RotaryDecoder, type RotaryLayer } from './parts/decoder.ts';

@@ -6,8 +6,8 @@ import {
   Buffer,
   concat,
   Linear,
-  mergeHeads,
   Module,
+  mergeHeads,
   RMSNorm,
   rope,
   sigmoid,
@@ -19,8 +19,8 @@ import {
 import type { LlamaConfig } from './llama.ts';
 import type { RotaryInputs } from './parts/attention.ts';
 import { RotaryDecoder, type RotaryLayer, stack } from './parts/decoder.ts';
-import { PreNormLayer } from './parts/layer.ts';
 import { amongLargest, mixExperts, normalised, type RoutingConfig } from './parts/experts.ts';
+import { PreNormLayer } from './parts/layer.ts';
 import { GatedMLP } from './parts/mlp.ts';
 
 export interface DeepseekV3Config extends LlamaConfig, RoutingConfig {

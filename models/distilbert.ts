@@ -1,10 +1,10 @@
 // DistilBERT: BERT without token types and pooler, under names of its own. Follows transformers' modeling_distilbert.
 import {
   dropout,
+  Embedding,
   type Encoder,
   type EncoderHead,
   type EncoderInputs,
-  Embedding,
   group,
   LayerNorm,
   Linear,

@@ -4,8 +4,8 @@ import { Module, op, Parameter, RMSNorm, sigmoid, type Tensor, where, zeros } fr
 import type { LlamaConfig } from './llama.ts';
 import { RotaryAttention } from './parts/attention.ts';
 import { RotaryDecoder } from './parts/decoder.ts';
-import { PreNormLayer } from './parts/layer.ts';
 import { amongLargest, type RoutingConfig } from './parts/experts.ts';
+import { PreNormLayer } from './parts/layer.ts';
 
 export interface GptOssConfig extends LlamaConfig, RoutingConfig {}
 

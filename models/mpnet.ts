@@ -2,9 +2,9 @@
 // modeling_mpnet.
 import {
   dropout,
+  Embedding,
   type Encoder,
   type EncoderInputs,
-  Embedding,
   group,
   LayerNorm,
   Linear,

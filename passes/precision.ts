@@ -8,7 +8,7 @@
 import type { DType } from '../ir/dtype.ts';
 import { isOp, make, type Node } from '../ir/graph.ts';
 import { type Rules, rewrite } from '../ir/rewrite.ts';
-import { hasFewRows, isMatrixProduct } from './fuse.ts';
+import { hasFewRows, isMatrixProduct } from './fusion/fuse.ts';
 import type { Pass, TargetlessPass } from './pass.ts';
 
 export const precision: Pass = {

@@ -9,7 +9,7 @@ import type { Attrs } from '../ir/ops/attrs.ts';
 import { elementwise } from '../ir/ops/elementwise.ts';
 import { keepsOrder } from '../ir/region.ts';
 import { rewrite } from '../ir/rewrite.ts';
-import { hasFewRows, isMatrixProduct } from './fuse.ts';
+import { hasFewRows, isMatrixProduct } from './fusion/fuse.ts';
 import type { Pass } from './pass.ts';
 
 /** Ops between a concat and its slices, or a slice and its product: rotations need 4. Bounds the search. */

@@ -35,7 +35,7 @@ await build({
   entryPoints: {
     index: 'runtime/index.ts',
     nn: 'frontends/dsl/index.ts',
-    compiler: 'runtime/compiler.ts',
+    compiler: 'runtime/compiler/compile.ts',
     cli: 'runtime/cli/main.ts',
     vite: 'runtime/plugin/vite.ts',
     esbuild: 'runtime/plugin/esbuild.ts',

@@ -6,7 +6,7 @@ import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Plan, PlanDim, PlanTensor, Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
-import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from '../../runtime/device.ts';
+import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from '../device.ts';
 import type { NativeRuntime } from './binding.ts';
 import { buildProgram, buildRuntime } from './build.ts';
 import { dimNames } from './print.ts';

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
-import { cachedBuild, checkBuild, type Command, findCommand, inParallel, runCommand } from '../build-cache.ts';
+import { type Command, cachedBuild, checkBuild, findCommand, inParallel, runCommand } from '../build-cache.ts';
 import { reportBuild } from '../build-progress.ts';
 
 export { cacheFolder } from '../build-cache.ts';

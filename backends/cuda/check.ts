@@ -3,7 +3,7 @@
 import { dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Plan, PlanDim, Program } from '../../ir/program.ts';
-import type { Bindings, Buffer } from '../../runtime/device.ts';
+import type { Bindings, Buffer } from '../device.ts';
 
 const spaces = ['weights', 'constants', 'states', 'inputs', 'results'] as const;
 export type Bound<B> = Readonly<Record<(typeof spaces)[number], readonly B[]>>;

@@ -6,7 +6,7 @@ import { type DType, dtypeInfo, isDType } from '../../ir/dtype.ts';
 import type { Expr, Kernel, ScalarType } from '../../ir/loop.ts';
 import { castText, isHalf, memoryType, valueBytes, valueType } from '../cpu/prelude.ts';
 import { aluArity, arithmetic, compare, compares, constantText, malformed } from '../cpu/scalar.ts';
-import { accessBytes, factorOf, type Factors } from '../kernel/alignment.ts';
+import { accessBytes, type Factors, factorOf } from '../kernel/alignment.ts';
 import { loadLanes } from './access.ts';
 import type { Fragment } from './tiles.ts';
 

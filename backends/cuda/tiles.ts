@@ -3,8 +3,8 @@
 // its own, by the definition of the PTX instructions, so that a wrong layout gives wrong numbers there too.
 import { dtypeInfo } from '../../ir/dtype.ts';
 import type { Expr } from '../../ir/loop.ts';
-import { type FragmentRole, panelPieceBytes, panelRowBytes, type TileStmt } from '../../ir/tile.ts';
 import type { Tile } from '../../ir/target.ts';
+import { type FragmentRole, panelPieceBytes, panelRowBytes, type TileStmt } from '../../ir/tile.ts';
 import { memoryType } from '../cpu/prelude.ts';
 import { integer, malformed } from '../cpu/scalar.ts';
 import type { Memory } from './expr.ts';

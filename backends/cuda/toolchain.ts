@@ -4,7 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { ModelcError } from '../../ir/error.ts';
-import { cachedBuild, checkBuild, type Command, findCommand, inParallel, runCommand } from '../build-cache.ts';
+import { type Command, cachedBuild, checkBuild, findCommand, inParallel, runCommand } from '../build-cache.ts';
 import { reportBuild } from '../build-progress.ts';
 import { type Architecture, architectureOf } from './target.ts';
 

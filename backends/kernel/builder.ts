@@ -3,8 +3,8 @@ import { type Dim, type DimLike, dim } from '../../ir/dim.ts';
 import type { DType } from '../../ir/dtype.ts';
 import type { Node } from '../../ir/graph.ts';
 import {
-  add,
   type AluOp,
+  add,
   alu,
   below,
   type Expr,
@@ -14,10 +14,10 @@ import {
   type KernelBuffer,
   type Level,
   load,
+  type Scope as MemoryScope,
   mul,
   type ReduceOp,
   type ScalarType,
-  type Scope as MemoryScope,
   type Stmt,
   variable,
 } from '../../ir/loop.ts';

@@ -20,8 +20,8 @@ import {
   sub,
   variable,
 } from '../../ir/loop.ts';
-import type { ElementContext } from '../../ir/ops/op.ts';
 import { opOf } from '../../ir/ops/index.ts';
+import type { ElementContext } from '../../ir/ops/op.ts';
 import type { Region } from '../../ir/region.ts';
 import { combine, identity, type KernelBuilder, linear } from './builder.ts';
 

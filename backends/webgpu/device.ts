@@ -5,7 +5,7 @@ import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
-import type { Buffer, Device, FileSpan, LoadedProgram } from '../../runtime/device.ts';
+import type { Buffer, Device, FileSpan, LoadedProgram } from '../device.ts';
 import { splitModules } from './layout.ts';
 import { GpuProgram, type Memory, storageUsage } from './program.ts';
 import { Staging } from './staging.ts';

@@ -6,8 +6,8 @@
 import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { DimBound, Plan, PlanDim, PlanTensor, Program } from '../../ir/program.ts';
-import type { Bindings, Buffer, LoadedProgram, Repeats } from '../../runtime/device.ts';
 import { CheckedBindings } from '../checked-bindings.ts';
+import type { Bindings, Buffer, LoadedProgram, Repeats } from '../device.ts';
 import { evalIndex } from '../kernel/grid.ts';
 import { type Dispatch, headWords, layoutProgram, type Module, type Resource } from './layout.ts';
 import type { Staging } from './staging.ts';

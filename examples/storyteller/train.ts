@@ -8,8 +8,8 @@ import { readSafetensors, readTensor, writeSafetensors } from '../../frontends/h
 import { f32ToBf16Bits } from '../../ir/dtype.ts';
 import {
   AutoModelForCausalLM,
-  createTokenizer,
   CurveCallback,
+  createTokenizer,
   DataCollatorForSeq2Seq,
   Dataset,
   Trainer,

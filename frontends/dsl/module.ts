@@ -6,7 +6,7 @@ import type { DimLike } from '../../ir/dim.ts';
 import { dim } from '../../ir/dim.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { type InitialRandom, type Initializer, normal } from './initializers.ts';
+import { type Initializer, type InitialRandom, normal } from './initializers.ts';
 import { withScope } from './scope.ts';
 import { op, type Tensor } from './tensor.ts';
 

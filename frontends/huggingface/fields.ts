@@ -1,6 +1,7 @@
 // The fields of a config.json, every value checked: a config comes from anywhere.
-import { type ActivationName, activationNames, isActivation } from '../dsl/index.ts';
+
 import { ModelcError } from '../../ir/error.ts';
+import { type ActivationName, activationNames, isActivation } from '../dsl/index.ts';
 import { isObject, type JsonObject } from './json.ts';
 
 /** What the numbers of a config are compared with before anything of their size is made. */

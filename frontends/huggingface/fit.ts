@@ -5,8 +5,8 @@ import { ModelcError } from '../../ir/error.ts';
 import { type Module, Parameter, pathsOf, withParameterLimit } from '../dsl/index.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { Beside, Bounds } from './fields.ts';
-import { commonPrefix, weightNames, packed, sortUnread, unwrapped } from './names.ts';
-import { sameBytes, type StoredTensor } from './safetensors.ts';
+import { commonPrefix, packed, sortUnread, unwrapped, weightNames } from './names.ts';
+import { type StoredTensor, sameBytes } from './safetensors.ts';
 
 type Tensors = ReadonlyMap<string, StoredTensor>;
 

@@ -6,18 +6,10 @@ export {
   type CausalDescription,
   type CausalLM,
   causalLM,
-  type Fitted,
   describeCausalLM,
+  type Fitted,
   supportedModels,
 } from './models.ts';
-export {
-  describeTask,
-  supportedEncoders,
-  type TaskDescription,
-  type TaskModel,
-  type TaskName,
-  taskModel,
-} from './tasks.ts';
 export {
   decodeElements,
   readSafetensors,
@@ -37,3 +29,11 @@ export {
   seq2seqLM,
   supportedSeq2Seq,
 } from './seq2seq.ts';
+export {
+  describeTask,
+  supportedEncoders,
+  type TaskDescription,
+  type TaskModel,
+  type TaskName,
+  taskModel,
+} from './tasks.ts';

@@ -14,7 +14,7 @@ import type { Described } from './families/family.ts';
 import { families, seq2seqFamilies } from './families/index.ts';
 import { otherNames } from './families/other-names.ts';
 import { type Beside, Fields } from './fields.ts';
-import { type FitOptions, fitted, type Fit } from './fit.ts';
+import { type Fit, type FitOptions, fitted } from './fit.ts';
 import { type JsonObject, quote } from './json.ts';
 
 /** Makes a model from the config.json of its checkpoint. The paths of its fields are the names of the weights. */

@@ -1,6 +1,7 @@
 // Rotary options of a config.json, old and new spellings (`rope_scaling` and `rope_parameters`, `type` and `rope_type`).
-import { type RopeOptions, type RopeScaling, ropeTypes } from '../dsl/index.ts';
+
 import { ModelcError } from '../../ir/error.ts';
+import { type RopeOptions, type RopeScaling, ropeTypes } from '../dsl/index.ts';
 import { Fields } from './fields.ts';
 import { quote } from './json.ts';
 

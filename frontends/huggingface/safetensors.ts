@@ -4,10 +4,10 @@
 import { createHash, type Hash } from 'node:crypto';
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import type { FileSpan } from '../../backends/device.ts';
 import { bf16BitsToF32, type DType, dtypeInfo, f16BitsToF32 } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
-import type { FileSpan } from '../../runtime/device.ts';
 import { duplicateKey, isMissing, isObject, parseJson, quote, reason } from './json.ts';
 
 export interface StoredTensor {

@@ -4,8 +4,8 @@ import { ModelcError } from '../../ir/error.ts';
 import {
   causalTask,
   type EncoderHeadName,
-  encoderHeadTask,
   encoderHeads,
+  encoderHeadTask,
   encoderTask,
   type ProblemType,
   problemTypes,

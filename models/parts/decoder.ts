@@ -8,8 +8,8 @@ import {
   Module,
   moduleTree,
   type Norm,
-  RotaryEmbedding,
   type RopeOptions,
+  RotaryEmbedding,
   type Tensor,
 } from '../../frontends/dsl/index.ts';
 import type { RotaryInputs } from './attention.ts';

@@ -4,4 +4,5 @@ import { artifactModule } from './module.ts';
 import { openCudaArtifact } from './open-cuda.ts';
 
 const { load, model } = artifactModule(import.meta.url, 'cuda', openCudaArtifact);
+
 export { load, ModelcError, model as default };

@@ -4,4 +4,5 @@ import { artifactModule } from './module.ts';
 import { openWebGpuArtifact } from './open-webgpu.ts';
 
 const { load, model } = artifactModule(import.meta.url, 'webgpu', openWebGpuArtifact);
+
 export { load, ModelcError, model as default };

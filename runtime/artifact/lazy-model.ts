@@ -6,7 +6,7 @@ import { type GenerateOptions, generateNames, unservedArguments } from '../gener
 import type { PreTrainedModel } from '../generation/model.ts';
 import { shownValue } from '../generation/parameters.ts';
 import type { BaseStreamer } from '../generation/streamers.ts';
-import type { Tensor } from '../tensor.ts';
+import type { Tensor } from '../tensors/tensor.ts';
 import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
 import type * as api from './api.ts';
 import { Pieces } from './pieces.ts';

@@ -1,11 +1,11 @@
 // The weights of an artifact that lies in a folder of this machine: spans of its files, which the device maps or reads.
 import { basename } from 'node:path';
+import type { FileSpan } from '../../backends/device.ts';
 import { readSafetensors } from '../../frontends/huggingface/safetensors.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { PlanTensor } from '../../ir/program.ts';
-import type { FileSpan } from '../device.ts';
-import type { LocalFiles } from './local-files.ts';
 import type { FileProgress, LoadOptions } from './api.ts';
+import type { LocalFiles } from './local-files.ts';
 
 export interface LocalWeights {
   /** Throws ModelcError 'checkpoint' where the artifact lacks it. */

@@ -2,15 +2,15 @@
 // to its weights and prebuilt code. Needs no compiler and no npm package outside of the bundle.
 import { createCpuDevice } from '../../backends/cpu/device.ts';
 import { hostIsas, hostTarget, isas } from '../../backends/cpu/target.ts';
-import { ProgramSession } from '../program-session.ts';
+import { ProgramSession } from '../execution/program-session.ts';
 import type { LoadOptions } from './api.ts';
 import { chooseVariant, type Manifest, type Misfit, type Requires, runtimeFile } from './format.ts';
 import { compileHere, hostMisfit } from './host.ts';
 import type { TextModel } from './lazy-model.ts';
 import { LocalFiles } from './local-files.ts';
 import { openWeights } from './local-weights.ts';
-import { openTextModel } from './text-model.ts';
 import type { Source } from './source.ts';
+import { openTextModel } from './text-model.ts';
 
 /** Throws ModelcError 'unsupported' when this machine does not fit, 'checkpoint' or 'parse' when files are not whole. */
 export async function openCpuArtifact(

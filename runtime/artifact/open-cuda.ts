@@ -1,7 +1,7 @@
 // Opens a cuda artifact: checks that this machine and its GPU fit, picks the program for the GPU's architecture, and binds
 // it to its weights and prebuilt code. Needs the NVIDIA driver; no compiler, and no npm package outside of the bundle.
 import { type CudaDevice, createCudaDevice } from '../../backends/cuda/device.ts';
-import { ProgramSession } from '../program-session.ts';
+import { ProgramSession } from '../execution/program-session.ts';
 import type { LoadOptions } from './api.ts';
 import { chooseVariant, type Manifest, type Misfit, type Requires, runtimeFile } from './format.ts';
 import { compileHere, hostMisfit } from './host.ts';

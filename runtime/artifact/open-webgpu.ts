@@ -1,13 +1,14 @@
 // Opens a webgpu artifact, in a browser or in Node: picks the best program that the graphics adapter runs, takes all the
 // memory that weights need, and only then downloads them, straight into that memory.
+
+import type { Buffer } from '../../backends/device.ts';
 import { createWebGpuDevice, findAdapter, type WebGpuDevice } from '../../backends/webgpu/device.ts';
 import { openGpu } from '../../backends/webgpu/gpu.ts';
 import { isFeature } from '../../backends/webgpu/target.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
-import type { Buffer } from '../device.ts';
-import { byteSize } from '../planned-memory.ts';
-import { ProgramSession } from '../program-session.ts';
+import { byteSize } from '../execution/planned-memory.ts';
+import { ProgramSession } from '../execution/program-session.ts';
 import type { LoadOptions } from './api.ts';
 import { type ChunkStore, openChunkStore } from './chunk-store.ts';
 import { Download } from './download.ts';

@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ModelcError } from '../../ir/error.ts';
+import { restoreFolder } from '../hub/write-folder.ts';
 import type { LoadOptions } from './api.ts';
 import { manifestFile } from './format.ts';
 import type { TextModel } from './lazy-model.ts';
@@ -12,7 +13,6 @@ import { openCpuArtifact } from './open-cpu.ts';
 import { openCudaArtifact } from './open-cuda.ts';
 import { openWebGpuArtifact } from './open-webgpu.ts';
 import { sourceOf } from './source.ts';
-import { restoreFolder } from '../write-folder.ts';
 
 /** Whether a folder looks like one that `modelc compile` wrote. One that a kill left without its name gets it back. */
 export async function isArtifact(folder: string): Promise<boolean> {

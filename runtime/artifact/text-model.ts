@@ -1,8 +1,8 @@
 // A session and the text files of an artifact become a model with its tokenizer.
 import { ModelcError } from '../../ir/error.ts';
+import type { Session } from '../execution/session.ts';
 import { GenerationConfig } from '../generation/configuration.ts';
 import { createModel, type ModelInfo } from '../generation/model.ts';
-import type { Session } from '../session.ts';
 import { type ReadText, readTokenizer } from '../tokenization/tokenizer-files.ts';
 import type { TextModel } from './lazy-model.ts';
 

@@ -1,5 +1,5 @@
 // Streams weights from chunks of files into their memory on a device, as the chunks come.
-import type { Buffer, Device } from '../device.ts';
+import type { Buffer, Device } from '../../backends/device.ts';
 import type { Chunk } from './download.ts';
 
 /** A weight in a file. */

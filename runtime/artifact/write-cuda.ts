@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { buildBinding, buildProgram } from '../../backends/cuda/device.ts';
 import { printProgram } from '../../backends/cuda/print.ts';
 import { architectures, cudaTarget } from '../../backends/cuda/target.ts';
-import { fixedBytes, stateBytes } from '../planned-memory.ts';
+import { fixedBytes, stateBytes } from '../execution/planned-memory.ts';
 import { kernelsFile, runtimeFile, someLength, type TargetPart, type Variant } from './format.ts';
 import { hostRequires } from './host.ts';
 import type { WriteJob } from './write.ts';

@@ -7,7 +7,7 @@ import { printProgram } from '../../backends/webgpu/print.ts';
 import { webgpuTarget, webgpuVariants } from '../../backends/webgpu/target.ts';
 import { readSafetensors } from '../../frontends/huggingface/index.ts';
 import type { Program } from '../../ir/program.ts';
-import { fixedBytes, largestArray, stateBytes } from '../planned-memory.ts';
+import { fixedBytes, largestArray, stateBytes } from '../execution/planned-memory.ts';
 import type { DownloadFile, DownloadTable } from './download-table.ts';
 import { kernelsFile, someLength, type TargetPart, type Variant } from './format.ts';
 import type { WriteJob } from './write.ts';

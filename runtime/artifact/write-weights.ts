@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { type TensorSource, writeSafetensors } from '../../frontends/huggingface/index.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import type { PlanTensor, Program } from '../../ir/program.ts';
-import type { OpenedModel } from '../models.ts';
-import { evalShape } from '../plan-dims.ts';
+import { evalShape } from '../execution/plan-dims.ts';
+import type { OpenedModel } from '../models/models.ts';
 
 const shardBytes = 512 * 2 ** 20;
 

@@ -10,13 +10,13 @@ import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import type { PassHooks } from '../../passes/pipeline.ts';
-import { compile } from '../compiler.ts';
-import { devices } from '../devices.ts';
+import { compile } from '../compiler/compile.ts';
+import { withoutBodies } from '../compiler/program-cache.ts';
+import { devices } from '../execution/devices.ts';
 import { checkGeneration } from '../generation/resolve.ts';
-import { fitChunk, generationConfigOf, type LoadOptions, type OpenedModel, openModel } from '../models.ts';
-import { withoutBodies } from '../program-cache.ts';
+import { writeFolder } from '../hub/write-folder.ts';
+import { fitChunk, generationConfigOf, type LoadOptions, type OpenedModel, openModel } from '../models/models.ts';
 import { AutoTokenizer } from '../tokenization/auto-tokenizer.ts';
-import { writeFolder } from '../write-folder.ts';
 import { type FileRecord, sha256 } from './digest.ts';
 import { type AnyManifest, type AnyTargetPart, type ArtifactTarget, formatName, formatVersion, isWeights, manifestFile, printManifest } from './format.ts'; // biome-ignore format: one row
 import { LocalFiles } from './local-files.ts';

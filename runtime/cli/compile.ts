@@ -16,9 +16,9 @@ import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import type { ArtifactTarget } from '../artifact/format.ts';
 import { writeArtifact } from '../artifact/write.ts';
-import { compile } from '../compiler.ts';
-import { withoutBodies } from '../program-cache.ts';
-import { writeInto } from '../write-folder.ts';
+import { compile } from '../compiler/compile.ts';
+import { withoutBodies } from '../compiler/program-cache.ts';
+import { writeInto } from '../hub/write-folder.ts';
 import { interruptSignal, note, printOut, progress, showBuilds } from './output.ts';
 import { constantsOf, readGraph } from './source.ts';
 

@@ -6,7 +6,7 @@ import { stopCompilers } from '../../backends/build-cache.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { giveWhole, needed, searchesBeams } from '../artifact/lazy-model.ts';
 import { isArtifact, openArtifact } from '../artifact/open.ts';
-import type { TargetName } from '../devices.ts';
+import type { TargetName } from '../execution/devices.ts';
 import { checkGeneration } from '../generation/resolve.ts';
 import {
   AutoTokenizer,
@@ -17,10 +17,10 @@ import {
   type TextGenerator,
   TextStreamer,
 } from '../index.ts';
-import { generationConfigOf, loadModel, openModel } from '../models.ts';
-import { peakMemoryMb } from '../peak-memory.ts';
+import { generationConfigOf, loadModel, openModel } from '../models/models.ts';
 import { openAdapter } from '../peft/files.ts';
 import { interruptible, interruptSignal, note, printOut, progress, showBuilds } from './output.ts';
+import { peakMemoryMb } from './peak-memory.ts';
 import { readPrompt } from './prompt.ts';
 
 export interface CommandOptions {

@@ -9,8 +9,8 @@ import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import { printGraph, printKernel, printProgram, printRegions } from '../../ir/text.ts';
-import { compile, compileRegions } from '../compiler.ts';
-import type { DeviceName } from '../devices.ts';
+import { compile, compileRegions } from '../compiler/compile.ts';
+import type { DeviceName } from '../execution/devices.ts';
 import { printOut } from './output.ts';
 import { openSource, type Source } from './source.ts';
 

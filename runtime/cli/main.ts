@@ -3,7 +3,7 @@
 // work is in the file of its name, imported only when the command runs.
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { ArtifactTarget } from '../artifact/format.ts';
-import type { DeviceName, TargetName } from '../devices.ts';
+import type { DeviceName, TargetName } from '../execution/devices.ts';
 import type { CompileOptions } from './compile.ts';
 import type { CommandOptions } from './generate.ts';
 import type { InspectOptions } from './inspect.ts';

@@ -7,7 +7,7 @@ import { dimEval } from '../../ir/dim.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Target } from '../../ir/target.ts';
 import type { CacheSpec } from '../../passes/cache-layout.ts';
-import { fitChunk, type OpenedModel, openModel } from '../models.ts';
+import { fitChunk, type OpenedModel, openModel } from '../models/models.ts';
 
 export interface Source {
   readonly name: string;

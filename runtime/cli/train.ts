@@ -6,28 +6,28 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { describeCausalLM } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { TargetName } from '../devices.ts';
+import type { TargetName } from '../execution/devices.ts';
 import {
   AutoModelForCausalLM,
   AutoTokenizer,
   type Block,
-  createTokenizer,
   CurveCallback,
+  createTokenizer,
   type Dataset,
   get_last_checkpoint,
   get_peft_model,
-  load_dataset,
   LoraConfig,
+  load_dataset,
   type PreTrainedModel,
   type PreTrainedTokenizer,
-  text_blocks,
-  text_blocks_in_workers,
-  train_tokenizer,
   Trainer,
   type TrainerCallback,
   type TrainerControl,
   type TrainerState,
   TrainingArguments,
+  text_blocks,
+  text_blocks_in_workers,
+  train_tokenizer,
 } from '../index.ts';
 import { duration } from '../trainer/callbacks/progress.ts';
 import type { Trainable } from '../trainer/trainable.ts';

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { ModelcError } from '../../ir/error.ts';
 import { exitCodes, report as reportError, tolerateClosedPipes } from '../cli/output.ts';
+import { targetNames } from '../execution/devices.ts';
 import { type Case, findCases, readJson } from './cases.ts';
 import {
   type CausalGolden,
@@ -18,11 +19,10 @@ import { checkField } from './field/index.ts';
 import { checkHostile } from './hostile/index.ts';
 import { checkRecordedRun } from './recorded-run.ts';
 import { checkSentences } from './sentences.ts';
-import { targetNames } from '../devices.ts';
+import { checkSeq2Seq, type Seq2SeqGolden, seq2seqKind, supportsSeq2Seq } from './seq2seq-checks.ts';
 import { openSubject, readTensors, type SubjectOptions, supports } from './subject.ts';
-import { causalTraining, checkTraining } from './train.ts';
 import { checkTask, isTaskKind, supportsTask, type TaskGolden } from './task-checks.ts';
-import { checkSeq2Seq, seq2seqKind, type Seq2SeqGolden, supportsSeq2Seq } from './seq2seq-checks.ts';
+import { causalTraining, checkTraining } from './train.ts';
 
 const width = 28;
 

@@ -19,8 +19,8 @@ import {
 } from '../index.ts';
 import { ProgressCallback } from '../trainer/callbacks/progress.ts';
 import type { StepSchedule } from '../trainer/schedulers.ts';
-import type { LogEntry } from '../trainer/trainer-state.ts';
 import type { Trainable } from '../trainer/trainable.ts';
+import type { LogEntry } from '../trainer/trainer-state.ts';
 import { readJson } from './cases.ts';
 import { rowsOf, tolerance } from './checks.ts';
 import { type CaseReport, relativeError } from './compare.ts';

@@ -18,7 +18,7 @@ import {
   TrainingArguments,
   train_tokenizer,
 } from '../index.ts';
-import { Tensor } from '../tensor.ts';
+import { Tensor } from '../tensors/tensor.ts';
 import { ProgressCallback } from '../trainer/callbacks/progress.ts';
 import type { CaseReport } from './compare.ts';
 import type { SubjectOptions } from './subject.ts';

@@ -1,10 +1,11 @@
 // The model under test, reached through the public API, in the plain arrays that the checks compare.
+
+import { readSafetensors, readSpan, supportedModels } from '../../frontends/huggingface/index.ts';
 import { isDType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { readSafetensors, readSpan, supportedModels } from '../../frontends/huggingface/index.ts';
-import type { TargetName } from '../devices.ts';
-import { viewOf } from '../host-tensor.ts';
+import type { TargetName } from '../execution/devices.ts';
 import { AutoModelForCausalLM, AutoTokenizer, type GenerateOptions, type Tensor } from '../index.ts';
+import { viewOf } from '../tensors/host-tensor.ts';
 import type { GoldenTensor, GoldenTensors } from './checks.ts';
 
 export interface SubjectOptions {

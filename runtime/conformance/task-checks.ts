@@ -11,7 +11,7 @@ import {
   type SpanOutput,
   type TaskLoadOptions,
 } from '../index.ts';
-import type { SequenceModel } from '../sequence-model.ts';
+import type { SequenceModel } from '../models/sequence-model.ts';
 import { type GoldenTensor, type GoldenTensors, tolerance } from './checks.ts';
 import { type CaseReport, relativeError } from './compare.ts';
 import type { SubjectOptions } from './subject.ts';

@@ -1,12 +1,13 @@
 // The training check of a case: four steps of AdamW on one batch give the losses that PyTorch had, and the gradients of
 // the first step have its norms.
-import { AdamW, causalTask, type SequenceTask, traceTraining, type TrainEntry } from '../../frontends/dsl/index.ts';
+
+import type { Device } from '../../backends/device.ts';
+import { AdamW, causalTask, type SequenceTask, type TrainEntry, traceTraining } from '../../frontends/dsl/index.ts';
 import { type Checkpoint, causalLM, openCheckpoint } from '../../frontends/huggingface/index.ts';
-import type { Device } from '../device.ts';
-import type { TargetName } from '../devices.ts';
-import type { HostTensor } from '../session.ts';
+import type { TargetName } from '../execution/devices.ts';
+import type { HostTensor } from '../execution/session.ts';
+import { checkpointWeights } from '../tensors/weight-store.ts';
 import { TrainingSession } from '../trainer/training-session.ts';
-import { checkpointWeights } from '../weight-store.ts';
 import type { GoldenTensors } from './checks.ts';
 import type { CaseReport } from './compare.ts';
 

@@ -7,8 +7,8 @@ import { IterableDataset } from './iterable-dataset.ts';
 import {
   type BatchedMapOptions,
   type BatchOptions,
-  checkMethod,
   type Columns,
+  checkMethod,
   columnsOf,
   type MapOptions,
   type Merged,

@@ -1,4 +1,12 @@
 // Data for training: datasets, the files that they come from, the order of examples, and the batches that they make.
+
+export {
+  type Block,
+  type BlockOptions,
+  text_blocks,
+  text_blocks_in_workers,
+  type WorkerBlockOptions,
+} from './blocks.ts';
 export type { Batch, BatchPlace, DataCollator } from './collators/collator.ts';
 export {
   DataCollatorForLanguageModeling,
@@ -21,13 +29,6 @@ export {
   type Seq2SeqOptions,
 } from './collators/padding.ts';
 export { remove_unused_columns } from './collators/unused-columns.ts';
-export {
-  type Block,
-  type BlockOptions,
-  text_blocks,
-  text_blocks_in_workers,
-  type WorkerBlockOptions,
-} from './blocks.ts';
 export { concatenate_datasets, Dataset, type SplitOptions } from './dataset.ts';
 export type { CsvOptions, CsvType } from './files/csv.ts';
 export type { JsonOptions } from './files/json.ts';

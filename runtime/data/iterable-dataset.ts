@@ -5,8 +5,8 @@ import { Generator } from './generator.ts';
 import {
   type BatchedMapOptions,
   type BatchOptions,
-  checkMethod,
   type Columns,
+  checkMethod,
   columnsOf,
   type MapOptions,
   type Merged,

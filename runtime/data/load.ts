@@ -3,10 +3,10 @@
 import { existsSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { globSync, isDynamicPattern } from 'tinyglobby';
-import { ModelcError } from '../../ir/error.ts';
-import { Dataset } from './dataset.ts';
-import { checkOptions } from '../../ir/options.ts';
 import { quote } from '../../frontends/huggingface/json.ts';
+import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
+import { Dataset } from './dataset.ts';
 import { type CsvOptions, csvFormat, csvOptions, readCsv, unservedCsvOptions } from './files/csv.ts';
 import { type JsonOptions, jsonOptions, readJson, unservedJsonOptions } from './files/json.ts';
 import { type ParquetOptions, parquetOptions, readParquet, unservedParquetOptions } from './files/parquet.ts';

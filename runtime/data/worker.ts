@@ -3,7 +3,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { ModelcError } from '../../ir/error.ts';
 import { AutoTokenizer } from '../tokenization/auto-tokenizer.ts';
-import { mergeRow, mergeRows, type Row, requireColumns, columnsOf, toColumns } from './rows.ts';
+import { columnsOf, mergeRow, mergeRows, type Row, requireColumns, toColumns } from './rows.ts';
 import type { WorkerAnswer, WorkerRequest, WorkerSetup } from './workers.ts';
 
 const { task, remove } = workerData as WorkerSetup;

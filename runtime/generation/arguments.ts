@@ -1,7 +1,7 @@
 // The arguments of generate(): which there are, in which forms they are given, and what each must be.
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
-import { Tensor } from '../tensor.ts';
+import { Tensor } from '../tensors/tensor.ts';
 import { DynamicCache } from './cache.ts';
 import { GenerationConfig } from './configuration.ts';
 import type { LogitsProcessor, LogitsProcessorList } from './logits-processor.ts';

@@ -2,7 +2,7 @@
 // `num_beams` running beams and `num_beams` finished ones. A step takes the K best continuations of the running beams,
 // K = max(2, 1 + number of eos ids) * num_beams, so that enough unfinished ones remain; finished continuations among the
 // first num_beams enter the finished set with score sum(log p) / generated_length ** length_penalty.
-import { Tensor } from '../tensor.ts';
+import { Tensor } from '../tensors/tensor.ts';
 import { checkLogits, checkScores } from './choose.ts';
 import type { Scores } from './logits-processor.ts';
 import { rowOf } from './logits-processor.ts';

@@ -2,7 +2,7 @@
 // (`past_key_values`). The memory is a session's State, made at the first use because it depends on the model.
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
-import type { Session, State } from '../session.ts';
+import type { Session, State } from '../execution/session.ts';
 import { shownValue } from './parameters.ts';
 
 // A cache that nobody holds any more gives its memory back, disposed or not.

@@ -1,7 +1,7 @@
 // Choosing the next token of a row from its scores, and refusing scores that choose none: those of a model that computed
 // NaN or infinity, and those that processors have left without a token. -infinity is a token that cannot be.
 import { ModelcError } from '../../ir/error.ts';
-import type { Tensor } from '../tensor.ts';
+import type { Tensor } from '../tensors/tensor.ts';
 import { argmax, sampleRow } from './scores.ts';
 
 /**

@@ -5,6 +5,7 @@ import { nodeFiles } from '../../backends/node-modules.ts';
 import { isObject, parseJson } from '../../frontends/huggingface/json.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
+import { writeInto, writeJson } from '../hub/write-folder.ts';
 import {
   cacheImplementations,
   fail,
@@ -16,7 +17,6 @@ import {
   shownValue,
   validateParameters,
 } from './parameters.ts';
-import { writeInto, writeJson } from '../write-folder.ts';
 import { warnOnce } from './warnings.ts';
 
 /** Arguments of a call that have no place in a configuration. */

@@ -1,9 +1,9 @@
 // The forward pass of a model over whole sequences, in chunks: logits and hidden states of every position.
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
-import type { Session } from '../session.ts';
-import { unservedInputs } from '../forward-options.ts';
-import { Tensor } from '../tensor.ts';
+import type { Session } from '../execution/session.ts';
+import { unservedInputs } from '../models/forward-options.ts';
+import { Tensor } from '../tensors/tensor.ts';
 import { DynamicCache } from './cache.ts';
 import { modelInputs } from './decoder.ts';
 import { attentionMask, type TokenRows, tokenRows } from './token-rows.ts';

@@ -2,10 +2,10 @@
 // result put into the shape that users of transformers know. A kind of model says what the decoder begins with. It knows
 // sessions, not compilers, so it is the same class in a program that compiles and in a compiled artifact.
 import { ModelcError } from '../../ir/error.ts';
-import { BoundModel } from '../bound-model.ts';
-import { checkBatch } from '../cache-errors.ts';
-import type { Session } from '../session.ts';
-import { Tensor } from '../tensor.ts';
+import { checkBatch } from '../execution/cache-errors.ts';
+import type { Session } from '../execution/session.ts';
+import { BoundModel } from '../models/bound-model.ts';
+import { Tensor } from '../tensors/tensor.ts';
 import {
   type CallInputs,
   callOptions,

@@ -2,7 +2,7 @@
 // transformers.js: `_call(input_ids, logits)` with one bigint array per row and a [rows, vocab] tensor, which may be
 // changed in place. Definitions follow transformers' generation/logits_process.py.
 import { ModelcError } from '../../ir/error.ts';
-import { Tensor } from '../tensor.ts';
+import { Tensor } from '../tensors/tensor.ts';
 
 /** Scores of the next token, [rows, vocab]. */
 export type Scores = Tensor<'float32'>;

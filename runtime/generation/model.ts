@@ -1,6 +1,6 @@
 // PreTrainedModel: a causal language model bound to its weights, with the methods that users of transformers know.
 import { ModelcError } from '../../ir/error.ts';
-import { callable } from '../callable.ts';
+import { callable } from '../models/callable.ts';
 import { type GenerateOptions, targetArguments } from './arguments.ts';
 import { DynamicCache } from './cache.ts';
 import { Decoder } from './decoder.ts';

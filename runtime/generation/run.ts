@@ -1,5 +1,5 @@
 // What every decoding method is given for one generation, and what it gives back.
-import type { Tensor } from '../tensor.ts';
+import type { Tensor } from '../tensors/tensor.ts';
 import type { DynamicCache } from './cache.ts';
 import type { Decoder } from './decoder.ts';
 import type { LogitsProcessorList } from './logits-processor.ts';

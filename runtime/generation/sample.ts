@@ -2,7 +2,7 @@
 // tokens come straight from the device, which goes on with them by itself: the most likely ones, or such as it draws with
 // the uniform numbers that the host would take.
 import { largestTopK, largestUniform } from '../../frontends/dsl/sampling-inputs.ts';
-import { Tensor } from '../tensor.ts';
+import { Tensor } from '../tensors/tensor.ts';
 import { checkLogits, drawn, failOnLogits, mostLikely } from './choose.ts';
 import type { Draws } from './decoder.ts';
 import type { Scores } from './logits-processor.ts';

@@ -1,15 +1,15 @@
 // Seq2SeqLanguageModel: an encoder-decoder model bound to its weights. The encoder runs once a call; what the decoder's
 // layers take from it is kept with the cache of the target, for every row and beam.
 import { ModelcError } from '../../ir/error.ts';
-import { callable } from '../callable.ts';
+import type { HostTensor, State } from '../execution/session.ts';
+import { callable } from '../models/callable.ts';
 import {
   type Seq2SeqLMOutput,
   type SequenceInputs,
   type SequenceModelInfo,
   SequenceToTensors,
-} from '../sequence-model.ts';
-import type { HostTensor, State } from '../session.ts';
-import { Tensor } from '../tensor.ts';
+} from '../models/sequence-model.ts';
+import { Tensor } from '../tensors/tensor.ts';
 import type { EncoderOutputs, GenerateOptions } from './arguments.ts';
 import { type Beginning, GenerationModel, type ModelInfo, repeatRows } from './generation-model.ts';
 import { type ResolvedCall, resolveParameters } from './resolve.ts';

@@ -1,6 +1,6 @@
 // Token ids and masks as callers give them, tensors or lists of one or many rows, checked and in one form.
 import { ModelcError } from '../../ir/error.ts';
-import { Tensor } from '../tensor.ts';
+import { Tensor } from '../tensors/tensor.ts';
 
 /** Rows of token ids in any of the usual forms. */
 export type TokenRows = Tensor | readonly (readonly (number | bigint)[])[] | readonly number[] | readonly bigint[];

@@ -1,18 +1,19 @@
 // What models with low-rank adapters have in common, with the methods that users of Python's PEFT know: adding, switching,
 // merging, saving and counting. The model that they are made from stays as it is. What the adapters do is compiled at the
 // next use after it has changed.
-import type { Checkpoint } from '../../frontends/huggingface/index.ts';
+
+import type { Device } from '../../backends/device.ts';
 import type { SequenceTask, Traced } from '../../frontends/dsl/index.ts';
+import type { Checkpoint } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Graph } from '../../ir/graph.ts';
 import { checkOptions } from '../../ir/options.ts';
 import { adapt } from '../../passes/lora.ts';
-import type { Device } from '../device.ts';
-import type { TargetName } from '../devices.ts';
+import type { TargetName } from '../execution/devices.ts';
+import type { HostTensor } from '../execution/session.ts';
 import { warnOnce } from '../generation/warnings.ts';
-import type { HostTensor } from '../session.ts';
+import { isOverlaid, type WeightStore } from '../tensors/weight-store.ts';
 import type { TrainableModel } from '../trainer/trainable.ts';
-import { isOverlaid, type WeightStore } from '../weight-store.ts';
 import { type AdapterEffect, Adapters, type SaveOptions } from './adapters.ts';
 import { type CombineOptions, combineAdapters } from './combine.ts';
 import { checkConfig, type LoraConfig } from './config.ts';

@@ -6,8 +6,8 @@ import type { LoraTerm, LoraUse, Replacement } from '../../passes/lora.ts';
 import type { LoraConfig } from './config.ts';
 import type { MatrixModule, ModelModules } from './modules.ts';
 import { patternFor } from './python-pattern.ts';
-import type { ReadWeight } from './weights.ts';
 import { type SavedModule, savedModulesOf, type TokenRows, targetsOf, tokenRowsOf, withTargets } from './targets.ts';
+import type { ReadWeight } from './weights.ts';
 
 /** What stands before the path of a module in PEFT's names. */
 export const prefix = 'base_model.model.';

@@ -11,9 +11,9 @@ import {
 import type { CausalLMOutput, ForwardOptions } from '../generation/forward.ts';
 import { createModel, type GenerateOutput, type PreTrainedModel } from '../generation/model.ts';
 import type { TokenRows } from '../generation/token-rows.ts';
-import { loadModel, type ModelSource, modelOf, openSession, rewritten } from '../models.ts';
-import type { Tensor } from '../tensor.ts';
-import { AdaptedModel, type AdaptableModel, type FirstAdapter, rewriteOf } from './adapted-model.ts';
+import { loadModel, type ModelSource, modelOf, openSession, rewritten } from '../models/models.ts';
+import type { Tensor } from '../tensors/tensor.ts';
+import { type AdaptableModel, AdaptedModel, type FirstAdapter, rewriteOf } from './adapted-model.ts';
 import { baseRows } from './adapters.ts';
 import type { CheckpointChange } from './resize.ts';
 import { RowSession } from './row-session.ts';

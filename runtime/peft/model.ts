@@ -2,10 +2,10 @@
 import { ModelcError } from '../../ir/error.ts';
 import { CausalLanguageModel, type PreTrainedModel } from '../generation/model.ts';
 import { Seq2SeqLanguageModel, type Seq2SeqModel } from '../generation/seq2seq-model.ts';
-import { sourceOf } from '../models.ts';
-import { seq2seqSourceOf } from '../seq2seq-models.ts';
-import type { SequenceModel } from '../sequence-model.ts';
-import { taskSourceOf } from '../task-models.ts';
+import { sourceOf } from '../models/models.ts';
+import { seq2seqSourceOf } from '../models/seq2seq-models.ts';
+import type { SequenceModel } from '../models/sequence-model.ts';
+import { taskSourceOf } from '../models/task-models.ts';
 import {
   checkLoading,
   checkMaking,

@@ -1,7 +1,7 @@
 // A session whose batches have an adapter for every row: runs get the input that tells the rows of each adapter.
 import { ModelcError } from '../../ir/error.ts';
 import { adapterRows } from '../../passes/lora.ts';
-import type { HostTensor, RepeatOptions, Session, SessionLimits, State } from '../session.ts';
+import type { HostTensor, RepeatOptions, Session, SessionLimits, State } from '../execution/session.ts';
 
 type Inputs = Readonly<Record<string, HostTensor>>;
 

@@ -11,11 +11,11 @@ import {
 import type { GenerateOutput } from '../generation/generation-model.ts';
 import type { EncodeOptions, Seq2SeqModel } from '../generation/seq2seq-model.ts';
 import type { TokenRows } from '../generation/token-rows.ts';
-import { graphOf, type OpenedSeq2Seq, openSeq2Seq, rewrittenSeq2Seq } from '../seq2seq-models.ts';
-import type { Seq2SeqLMOutput, SequenceInputs } from '../sequence-model.ts';
-import type { Tensor } from '../tensor.ts';
-import { checkpointWeights } from '../weight-store.ts';
-import { AdaptedModel, type AdaptableModel, type FirstAdapter } from './adapted-model.ts';
+import { graphOf, type OpenedSeq2Seq, openSeq2Seq, rewrittenSeq2Seq } from '../models/seq2seq-models.ts';
+import type { Seq2SeqLMOutput, SequenceInputs } from '../models/sequence-model.ts';
+import type { Tensor } from '../tensors/tensor.ts';
+import { checkpointWeights } from '../tensors/weight-store.ts';
+import { type AdaptableModel, AdaptedModel, type FirstAdapter } from './adapted-model.ts';
 import type { CheckpointChange } from './resize.ts';
 
 function adaptable(opened: OpenedSeq2Seq): AdaptableModel<Seq2SeqModel> {

@@ -1,9 +1,9 @@
 // Models that read whole sequences at once, with adapters: classifiers and other encoders.
 import { taskModel } from '../../frontends/huggingface/index.ts';
-import type { SequenceInputs, SequenceModel } from '../sequence-model.ts';
-import { type OpenedTask, openTask, rewrittenTask } from '../task-models.ts';
-import { checkpointWeights } from '../weight-store.ts';
-import { AdaptedModel, type AdaptableModel, type FirstAdapter } from './adapted-model.ts';
+import type { SequenceInputs, SequenceModel } from '../models/sequence-model.ts';
+import { type OpenedTask, openTask, rewrittenTask } from '../models/task-models.ts';
+import { checkpointWeights } from '../tensors/weight-store.ts';
+import { type AdaptableModel, AdaptedModel, type FirstAdapter } from './adapted-model.ts';
 import type { CheckpointChange } from './resize.ts';
 
 function adaptable<O>(opened: OpenedTask): AdaptableModel<SequenceModel<O>> {

@@ -6,8 +6,8 @@ import type { Constant } from '../../frontends/dsl/module.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { type Graph, isOp, topologicalOrder } from '../../ir/graph.ts';
 import { adapt, type LoraOptions } from '../../passes/lora.ts';
-import type { HostTensor } from '../session.ts';
-import { overlaidWeights, type WeightStore } from '../weight-store.ts';
+import type { HostTensor } from '../execution/session.ts';
+import { overlaidWeights, type WeightStore } from '../tensors/weight-store.ts';
 import type { Adapters } from './adapters.ts';
 
 export interface AdaptedTask {

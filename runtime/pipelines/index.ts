@@ -1,8 +1,8 @@
 // pipeline(task, checkpoint): model and tokenizer of a checkpoint behind one call.
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
-import { callable } from '../callable.ts';
-import { AutoModelForCausalLM, type LoadOptions, loadFields } from '../models.ts';
+import { callable } from '../models/callable.ts';
+import { AutoModelForCausalLM, type LoadOptions, loadFields } from '../models/models.ts';
 import { AutoTokenizer } from '../tokenization/auto-tokenizer.ts';
 import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
 import { TextGeneration, type TextGenerator } from './text-generation.ts';

@@ -6,7 +6,7 @@ import type { PreTrainedModel } from '../generation/model.ts';
 import { generationDefaults } from '../generation/parameters.ts';
 import { TextIteratorStreamer } from '../generation/streamers.ts';
 import type { PeftModelForCausalLM } from '../peft/causal-model.ts';
-import { Tensor } from '../tensor.ts';
+import { Tensor } from '../tensors/tensor.ts';
 import type { Message } from '../tokenization/chat-template.ts';
 import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
 import type { BatchEncoding, TokenizeOptions } from '../tokenization/types.ts';

@@ -9,11 +9,11 @@ import { basename, dirname, join, relative } from 'node:path';
 import { ModelcError } from '../../ir/error.ts';
 import type { ArtifactTarget } from '../artifact/format.ts';
 import { isWhole, writeArtifact } from '../artifact/write.ts';
-import { type Compilation, compilation, definitionOf } from '../define-model.ts';
-import { type DeviceName, devices } from '../devices.ts';
-import { architectureDigest, openModel } from '../models.ts';
-import { compilerBuild } from '../program-cache.ts';
-import { removeFolder, tidyFolder } from '../write-folder.ts';
+import { compilerBuild } from '../compiler/program-cache.ts';
+import { type DeviceName, devices } from '../execution/devices.ts';
+import { removeFolder, tidyFolder } from '../hub/write-folder.ts';
+import { type Compilation, compilation, definitionOf } from '../models/define-model.ts';
+import { architectureDigest, openModel } from '../models/models.ts';
 
 /** What a plugin's bundler made of the file: its default export, and the files that it was made from. */
 export interface Evaluated {

@@ -1,6 +1,6 @@
 // Encoded texts as one batch: rows of one length, as tensors or lists.
 import { ModelcError } from '../../ir/error.ts';
-import { Tensor } from '../tensor.ts';
+import { Tensor } from '../tensors/tensor.ts';
 import type { Encoded } from './backend/post-processors.ts';
 import type { BatchEncoding, ListEncoding } from './types.ts';
 

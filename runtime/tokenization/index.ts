@@ -2,6 +2,7 @@
 export { AutoTokenizer } from './auto-tokenizer.ts';
 export type { Message } from './chat-template.ts';
 export { createTokenizer, type PreTrainedTokenizer } from './tokenizer.ts';
+export { type TrainTokenizerOptions, train_tokenizer } from './train-tokenizer.ts';
 export type {
   BatchEncoding,
   ChatTemplateOptions,
@@ -9,4 +10,3 @@ export type {
   TokenizeOptions,
   TokenizerLoadOptions,
 } from './types.ts';
-export { type TrainTokenizerOptions, train_tokenizer } from './train-tokenizer.ts';

@@ -1,6 +1,6 @@
 // What transformers' tokenizer classes know that files need not say: special tokens, model inputs, the side of padding, and
 // how options of tokenizer_config.json change the parts of tokenizer.json. The class is the one that AutoTokenizer takes.
-import { type JsonObject, isObject } from './backend/fields.ts';
+import { isObject, type JsonObject } from './backend/fields.ts';
 
 export const roles = [
   'bos_token',

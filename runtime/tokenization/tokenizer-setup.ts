@@ -4,7 +4,7 @@
 import { ModelcError } from '../../ir/error.ts';
 import { type AddedToken, addedToken } from './backend/added-tokens.ts';
 import { Engine } from './backend/engine.ts';
-import { Fields, type JsonObject, isObject, shown } from './backend/fields.ts';
+import { Fields, isObject, type JsonObject, shown } from './backend/fields.ts';
 import {
   isKnownClass,
   type NamedClass,

@@ -2,8 +2,8 @@
 // `tokenizer(text, { padding, truncation, … })` gives tensors, `encode` and `decode` plain ids and text.
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
-import { callable } from '../callable.ts';
-import { Tensor } from '../tensor.ts';
+import { callable } from '../models/callable.ts';
+import { Tensor } from '../tensors/tensor.ts';
 import { fallbackByte, fromByteCharacters } from './backend/characters.ts';
 import { cleanedUp } from './backend/decoders.ts';
 import { Fields, shown } from './backend/fields.ts';
@@ -12,7 +12,6 @@ import { checkCall, checkDecode, strategiesOf } from './call-options.ts';
 import { checkVariables, type Message, namedTemplate, renderChat } from './chat-template.ts';
 import { SpecialTokens } from './special-tokens.ts';
 import { setUp, type TokenizerSetup } from './tokenizer-setup.ts';
-import { writeTokenizer } from './write-tokenizer.ts';
 import type {
   BatchEncoding,
   ChatTemplateOptions,
@@ -23,6 +22,7 @@ import type {
   TokenizeOptions,
   TokenizerFiles,
 } from './types.ts';
+import { writeTokenizer } from './write-tokenizer.ts';
 
 // Checkpoints without a limit write a number like 1e30.
 const unlimited = 1e15;

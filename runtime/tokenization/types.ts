@@ -1,5 +1,5 @@
 // What tokenizers take and give.
-import type { Tensor } from '../tensor.ts';
+import type { Tensor } from '../tensors/tensor.ts';
 import type { RenderOptions } from './chat-template.ts';
 
 /** What a tokenizer is made from: the parsed files of a checkpoint. */

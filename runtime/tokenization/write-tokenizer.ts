@@ -1,6 +1,7 @@
 // Writes the files of a tokenizer in the layout of Hugging Face.
-import { writeInto, writeJson } from '../write-folder.ts';
+
 import { nodeFiles } from '../../backends/node-modules.ts';
+import { writeInto, writeJson } from '../hub/write-folder.ts';
 import type { TokenizerFiles } from './types.ts';
 
 /** Each file is whole or as it was. */

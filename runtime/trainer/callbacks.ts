@@ -1,9 +1,10 @@
 // Callbacks: what is done at the events of a training run besides training. A callback sees the arguments, the state and
 // the control of the run, and may change the control. The Trainer's own habits, when it logs, evaluates and saves, are
 // one of them, the first. Events, names and semantics are those of transformers.
+
+import type { Optimizer } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { suggestion } from '../../ir/options.ts';
-import type { Optimizer } from '../../frontends/dsl/index.ts';
 import type { TrainingArguments } from './arguments.ts';
 import type { Schedule } from './schedulers.ts';
 import { type CallbackState, type Metrics, TrainerControl, type TrainerState } from './trainer-state.ts';

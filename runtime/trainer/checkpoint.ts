@@ -8,15 +8,15 @@ import { trainStates } from '../../frontends/dsl/index.ts';
 import { type JsonObject, readJsonIfPresent, reason } from '../../frontends/huggingface/json.ts';
 import { writeSafetensors } from '../../frontends/huggingface/safetensors.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { bytesOf } from '../host-tensor.ts';
-import type { HostTensor } from '../session.ts';
+import type { HostTensor } from '../execution/session.ts';
+import { removeFolder, writeFolder, writeJson } from '../hub/write-folder.ts';
+import { bytesOf } from '../tensors/host-tensor.ts';
 import type { TrainingArguments } from './arguments.ts';
 import type { FittedSession } from './fitted-session.ts';
 import type { SchedulePlace } from './learning-rate.ts';
 import { readModel, readStates, saveModel } from './save-model.ts';
 import type { TrainableModel } from './trainable.ts';
 import { TrainerState } from './trainer-state.ts';
-import { removeFolder, writeFolder, writeJson } from '../write-folder.ts';
 
 const names = {
   optimizer: 'optimizer.safetensors',

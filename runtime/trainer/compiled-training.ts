@@ -1,16 +1,17 @@
 // A training program on a device. Every state has one buffer, which entries update in place; inputs and results have one
 // buffer each per entry, grown to what a run needs.
+
+import type { Buffer, Device, LoadedProgram } from '../../backends/device.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { PlanTensor, Program } from '../../ir/program.ts';
-import type { Buffer, Device, LoadedProgram } from '../device.ts';
-import { bytesOf, storeNumbers, viewOf } from '../host-tensor.ts';
-import { evalShape, solveDims } from '../plan-dims.ts';
-import { byteSize, fixedBytes, stateBytes } from '../planned-memory.ts';
-import { RunBuffers } from '../run-buffers.ts';
-import type { HostTensor } from '../session.ts';
+import { evalShape, solveDims } from '../execution/plan-dims.ts';
+import { byteSize, fixedBytes, stateBytes } from '../execution/planned-memory.ts';
+import { RunBuffers } from '../execution/run-buffers.ts';
+import type { HostTensor } from '../execution/session.ts';
+import { bytesOf, storeNumbers, viewOf } from '../tensors/host-tensor.ts';
+import type { WeightStore } from '../tensors/weight-store.ts';
 import type { TrainingEngine } from './training-session.ts';
-import type { WeightStore } from '../weight-store.ts';
 
 export interface CompiledTrainingOptions {
   readonly program: Program;

@@ -1,7 +1,7 @@
 // An evaluation: the forward pass over a dataset, the mean loss, and what metrics are computed from.
 import type { Batch } from '../data/index.ts';
-import type { HostTensor } from '../session.ts';
-import type { Tensor } from '../tensor.ts';
+import type { HostTensor } from '../execution/session.ts';
+import type { Tensor } from '../tensors/tensor.ts';
 import { concatRows, userTensor } from './collect.ts';
 import { type Metrics, prefixed } from './metrics.ts';
 

@@ -3,15 +3,15 @@ import type { TrainEntry, Training } from '../../frontends/dsl/index.ts';
 import { dimEval } from '../../ir/dim.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { evaluate } from '../../ir/eval.ts';
-import type { Graph, Node } from '../../ir/graph.ts';
 import { expandGradients } from '../../ir/gradients.ts';
+import type { Graph, Node } from '../../ir/graph.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
 import { computeIn } from '../../passes/precision.ts';
 import { type Checkpointing, remat } from '../../passes/remat.ts';
-import { fromNdArray, toNdArray } from '../host-tensor.ts';
-import type { HostTensor } from '../session.ts';
+import type { HostTensor } from '../execution/session.ts';
+import { fromNdArray, toNdArray } from '../tensors/host-tensor.ts';
+import type { WeightStore } from '../tensors/weight-store.ts';
 import type { TrainingEngine } from './training-session.ts';
-import type { WeightStore } from '../weight-store.ts';
 
 const shapeOf = (param: Node<'param'>): number[] => param.type.shape.map((d) => dimEval(d, {}));
 

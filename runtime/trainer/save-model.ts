@@ -11,10 +11,10 @@ import {
 } from '../../frontends/huggingface/safetensors.ts';
 import { isDType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { bytesOf, viewOf } from '../host-tensor.ts';
-import type { HostTensor } from '../session.ts';
+import type { HostTensor } from '../execution/session.ts';
+import { writeInto } from '../hub/write-folder.ts';
+import { bytesOf, viewOf } from '../tensors/host-tensor.ts';
 import type { TrainableModel } from './trainable.ts';
-import { writeInto } from '../write-folder.ts';
 
 const weightsName = 'model.safetensors';
 

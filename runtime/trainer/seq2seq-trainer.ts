@@ -3,7 +3,7 @@ import { ModelcError } from '../../ir/error.ts';
 import type { Batch } from '../data/index.ts';
 import type { GenerateOptions } from '../generation/arguments.ts';
 import type { GenerationConfig } from '../generation/configuration.ts';
-import { Tensor } from '../tensor.ts';
+import { Tensor } from '../tensors/tensor.ts';
 import { Seq2SeqTrainingArguments } from './arguments.ts';
 import { concatRows, userTensor } from './collect.ts';
 import type { DataSource, NamedSources } from './data-sources.ts';

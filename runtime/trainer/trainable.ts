@@ -1,10 +1,11 @@
 // What a Trainer needs of a model: its task, its weights, where it runs, and what its checkpoints say of it.
+
+import type { Device } from '../../backends/device.ts';
 import type { SequenceTask } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { Device } from '../device.ts';
-import type { TargetName } from '../devices.ts';
-import type { HostTensor } from '../session.ts';
-import type { WeightStore } from '../weight-store.ts';
+import type { TargetName } from '../execution/devices.ts';
+import type { HostTensor } from '../execution/session.ts';
+import type { WeightStore } from '../tensors/weight-store.ts';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 

@@ -1,6 +1,9 @@
 // What a Trainer tells of its run: its state and history, and the callbacks that see them and steer it.
 import type { DataLoader } from '../data/index.ts';
 import { TrainingArguments } from './arguments.ts';
+import { PrinterCallback } from './callbacks/printer.ts';
+import { ProgressCallback } from './callbacks/progress.ts';
+import { TensorBoardCallback } from './callbacks/tensorboard.ts';
 import {
   type CallbackClass,
   type CallbackContext,
@@ -9,9 +12,6 @@ import {
   DefaultFlowCallback,
   type TrainerCallback,
 } from './callbacks.ts';
-import { PrinterCallback } from './callbacks/printer.ts';
-import { ProgressCallback } from './callbacks/progress.ts';
-import { TensorBoardCallback } from './callbacks/tensorboard.ts';
 import type { LearningRate } from './learning-rate.ts';
 import type { Metrics } from './metrics.ts';
 import type { Trainable } from './trainable.ts';

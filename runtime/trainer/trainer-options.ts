@@ -1,8 +1,8 @@
 // What a Trainer is made of, and what it gives.
 import type { Optimizer, SequenceTask } from '../../frontends/dsl/index.ts';
-import type { DataCollator } from '../data/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
+import type { DataCollator } from '../data/index.ts';
 import { Seq2SeqTrainingArguments, TrainingArguments } from './arguments.ts';
 import type { TrainerCallback } from './callbacks.ts';
 import type { Saveable } from './checkpoint.ts';

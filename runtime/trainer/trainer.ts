@@ -13,8 +13,9 @@ import {
   Dataset,
   default_data_collator,
 } from '../data/index.ts';
-import type { HostTensor } from '../session.ts';
-import type { Tensor } from '../tensor.ts';
+import type { HostTensor } from '../execution/session.ts';
+import { tidyFolder, writeInto } from '../hub/write-folder.ts';
+import type { Tensor } from '../tensors/tensor.ts';
 import { TextTokenizer } from '../tokenization/tokenizer.ts';
 import type { CallbackEventName } from './callbacks.ts';
 import {
@@ -44,15 +45,14 @@ import {
 import type { FittedSession } from './fitted-session.ts';
 import { LearningRate } from './learning-rate.ts';
 import { type Metrics, requireMetric, speedMetrics } from './metrics.ts';
+import { decayed, openSession, parameterCount, predictionNames, trainEntriesOf } from './open-session.ts';
 import { createOptimizer } from './optimizer-names.ts';
 import { get_scheduler, type Schedule } from './schedulers.ts';
-import { decayed, openSession, parameterCount, predictionNames, trainEntriesOf } from './open-session.ts';
-import { requireTrainable, type Trainable, type TrainableModel } from './trainable.ts';
 import { countItems, runLength, TrainLoop } from './train-loop.ts';
+import { requireTrainable, type Trainable, type TrainableModel } from './trainable.ts';
 import { TrainerEvents } from './trainer-events.ts';
 import type { PredictionOutput, TrainerOptions, TrainOptions, TrainOutput } from './trainer-options.ts';
 import { TrainerState } from './trainer-state.ts';
-import { tidyFolder, writeInto } from '../write-folder.ts';
 
 /**
  * Trains a model: names, defaults and semantics are those of transformers. A whole step, forward, backward and

@@ -2,18 +2,18 @@
 // accumulated gradients as states, runs entries on batches of host tensors, and reads and writes states by name. The
 // program is that of frontends/dsl/train-step.ts; loops, schedules and checkpoints are the caller's.
 import { createHash } from 'node:crypto';
+import type { Device } from '../../backends/device.ts';
 import { ignoredLabel, type Traced, type TrainEntry, type Training } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { printGraph } from '../../ir/text.ts';
 import type { Checkpointing } from '../../passes/remat.ts';
-import { compile } from '../compiler.ts';
-import type { Device } from '../device.ts';
-import { devices, type TargetName } from '../devices.ts';
-import { completeInputs } from '../sequence-inputs.ts';
-import type { HostTensor } from '../session.ts';
+import { compile } from '../compiler/compile.ts';
+import { devices, type TargetName } from '../execution/devices.ts';
+import type { HostTensor } from '../execution/session.ts';
+import { completeInputs } from '../models/sequence-inputs.ts';
+import type { WeightStore } from '../tensors/weight-store.ts';
 import { CompiledTraining } from './compiled-training.ts';
 import { InterpretedTraining } from './interpreted-training.ts';
-import type { WeightStore } from '../weight-store.ts';
 
 type Tensors = Readonly<Record<string, HostTensor>>;
 

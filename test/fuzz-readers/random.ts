@@ -1,5 +1,5 @@
 // Random choices that a text decides: the same text gives the same choices on every machine.
-import { randomNumbers } from '../random-graph.ts';
+import { randomNumbers } from '../support/random-graph.ts';
 
 export class Random {
   private readonly next: () => number;

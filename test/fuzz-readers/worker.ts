@@ -2,9 +2,9 @@
 // one, and sums up the rest.
 import { cpSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Outcome, filesOf, runFiles } from './run-input.ts';
 import type { Reader } from './reader.ts';
 import { readers } from './readers/index.ts';
+import { filesOf, type Outcome, runFiles } from './run-input.ts';
 
 /** Inputs from `from` to below `to` of a reader. */
 export interface Batch {

@@ -6,8 +6,8 @@
 import { dimConst } from '../../../ir/dim.ts';
 import type { Node } from '../../../ir/graph.ts';
 import { across, add, alu, cast, ceilDiv, constant, type Expr, floorDiv, index, modulo, mul, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
-import { panelPlace } from '../../../ir/tile.ts';
 import type { Target } from '../../../ir/target.ts';
+import { panelPlace } from '../../../ir/tile.ts';
 import type { Emitter } from '../emit.ts';
 import type { TiledAttention } from '../schedule.ts';
 import { fixed, resultOffset } from '../templates/attention.ts';

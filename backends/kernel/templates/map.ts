@@ -2,7 +2,7 @@
 // axis where the expression allows it. Folds inside (reductions, odd contractions) become loops in the element.
 import { type Dim, dim, dimProduct } from '../../../ir/dim.ts';
 import { add, alu, below, ceilDiv, type Expr, floorDiv, index, modulo, mul, sub, variable } from '../../../ir/loop.ts';
-import { type KernelBuilder, delinear } from '../builder.ts';
+import { delinear, type KernelBuilder } from '../builder.ts';
 import { type Emitter, vectorLoop } from '../emit.ts';
 import { mapSplit } from '../schedule.ts';
 

@@ -3,8 +3,8 @@
 // than a few operations and is wanted by two loops is kept in task-private memory.
 import { dimProduct, shapeEquals } from '../../../ir/dim.ts';
 import { type Node, topologicalOrder } from '../../../ir/graph.ts';
-import { isRowReduction, keepsRows } from '../../../ir/region.ts';
 import { across, add, alu, cast, ceilDiv, constant, type Expr, index, mul } from '../../../ir/loop.ts';
+import { isRowReduction, keepsRows } from '../../../ir/region.ts';
 import { combine, delinear, identity } from '../builder.ts';
 import { type Emitter, vectorLoop } from '../emit.ts';
 import { rowsPerTask } from '../schedule.ts';

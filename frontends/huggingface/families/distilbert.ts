@@ -1,5 +1,5 @@
 // DistilBERT from the fields of transformers' DistilBertConfig.
-import { distilBertClassifier, DistilBertModel, distilBertPredictions } from '../../../models/distilbert.ts';
+import { DistilBertModel, distilBertClassifier, distilBertPredictions } from '../../../models/distilbert.ts';
 import { bertDefaults, type EncoderFamily, headOf, readEncoderConfig } from './encoder-family.ts';
 
 const names = {

@@ -5,10 +5,10 @@ import { dim, dimAdd, dimProduct } from '../../dim.ts';
 import { isFloat } from '../../dtype.ts';
 import type { Node } from '../../graph.ts';
 import { make } from '../../graph.ts';
-import { forEachIndex } from '../common.ts';
 import type { ReductionAttrs } from '../attrs.ts';
-import { identityOf } from '../scalar.ts';
+import { forEachIndex } from '../common.ts';
 import { add, compare, div, filled, mul, spread } from '../composite/build.ts';
+import { identityOf } from '../scalar.ts';
 import type { Vjp, VjpTable } from './rule.ts';
 import {
   axesOf,

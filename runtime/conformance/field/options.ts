@@ -6,10 +6,10 @@ import {
   AutoModelForCausalLM,
   AutoTokenizer,
   GenerationConfig,
-  load_dataset,
   LoraConfig,
-  pipeline,
+  load_dataset,
   type PreTrainedTokenizer,
+  pipeline,
   Tensor,
   TrainingArguments,
 } from '../../index.ts';

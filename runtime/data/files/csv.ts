@@ -2,10 +2,11 @@
 // numbers, one of True and False holds booleans, any other holds text; what pandas takes for "not available" (an empty
 // field, NA, null, nan, …) is null. A file that is read while it is used tells its types by its first rows, and a later
 // value of another type is an error.
-import { CsvError, parse } from 'csv-parse';
+
 import { pipeline, Readable } from 'node:stream';
-import { ModelcError } from '../../../ir/error.ts';
+import { CsvError, parse } from 'csv-parse';
 import { quote } from '../../../frontends/huggingface/json.ts';
+import { ModelcError } from '../../../ir/error.ts';
 import type { Row } from '../rows.ts';
 import { exactInteger } from './integers.ts';
 import { textOfFile } from './lines.ts';

@@ -1,7 +1,7 @@
 // Python's two ways to format texts in Jinja templates: 'a %s' % value and 'a {}'.format(value).
 import { TemplateError, unsupported } from './ast.ts';
 import type { Budget } from './budget.ts';
-import { Dict, floatText, type Given, repr, text, Tuple, typeName, Undefined, type Value } from './values.ts';
+import { Dict, floatText, type Given, repr, Tuple, text, typeName, Undefined, type Value } from './values.ts';
 
 const conversion =
   /%(?:\((?<key>[^)]*)\))?(?<flags>[-+ 0#]*)(?<width>\*|\d+)?(?:\.(?<precision>\*|\d+))?[hlL]?(?<kind>.?)/gsu;

@@ -3,7 +3,7 @@ import { bind } from './arguments.ts';
 import { TemplateError } from './ast.ts';
 import type { Budget } from './budget.ts';
 import { compare } from './operations.ts';
-import { Dict, floatText, type Given, isList, iterate, Markup, truth, Tuple, typeName, type Value } from './values.ts';
+import { Dict, floatText, type Given, isList, iterate, Markup, Tuple, truth, typeName, type Value } from './values.ts';
 
 interface Style {
   readonly ascii: boolean;

@@ -1,9 +1,9 @@
 // What `loop` is inside of a loop of a template.
 import { bind } from './arguments.ts';
 import { TemplateError } from './ast.ts';
-import { Callable, Fields, type Given, Undefined, type Value } from './values.ts';
-import { equal } from './operations.ts';
 import type { Budget } from './budget.ts';
+import { equal } from './operations.ts';
+import { Callable, Fields, type Given, Undefined, type Value } from './values.ts';
 
 export interface LoopState {
   readonly items: readonly Value[];

@@ -1,9 +1,9 @@
 // Keeps curve.svg and curve.html in output_dir: drawn at every checkpoint and evaluation, and at the end.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import type { TrainingArguments } from '../arguments.ts';
 import { isObject } from '../../../frontends/huggingface/json.ts';
 import { checkOptions } from '../../../ir/options.ts';
+import type { TrainingArguments } from '../arguments.ts';
 import type { CallbackContext, TrainerCallback } from '../callbacks.ts';
 import { curveSvg } from '../curve.ts';
 import { curveHtml } from '../curve-page.ts';

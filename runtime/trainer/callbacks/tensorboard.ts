@@ -1,7 +1,8 @@
 // Writes what a training logs for TensorBoard, as transformers' callback does: `loss` as train/loss, `eval_loss` as
 // eval/loss, and the arguments as a text.
-import { checkOptions } from '../../../ir/options.ts';
+
 import { join } from 'node:path';
+import { checkOptions } from '../../../ir/options.ts';
 import type { TrainingArguments } from '../arguments.ts';
 import type { CallbackContext, TrainerCallback } from '../callbacks.ts';
 import type { TrainerControl, TrainerState } from '../trainer-state.ts';

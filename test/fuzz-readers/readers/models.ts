@@ -17,10 +17,10 @@ import {
 } from '../../../frontends/huggingface/index.ts';
 import { isDType } from '../../../ir/dtype.ts';
 import { AutoModelForCausalLM, GenerationConfig, ModelcError } from '../../../runtime/index.ts';
-import { openModel } from '../../../runtime/models.ts';
-import { newWeights } from '../../../runtime/new-model.ts';
+import { openModel } from '../../../runtime/models/models.ts';
+import { newWeights } from '../../../runtime/models/new-model.ts';
 import { savePretrained } from '../../../runtime/trainer/save-model.ts';
-import { smallConfigs } from '../../small-models.ts';
+import { smallConfigs } from '../../support/small-models.ts';
 import { mutateSafetensors } from '../bytes.ts';
 import { mutateJson } from '../json.ts';
 import type { Prepare } from '../reader.ts';

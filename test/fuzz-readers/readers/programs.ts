@@ -3,18 +3,18 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hostTarget } from '../../../backends/cpu/target.ts';
 import { webgpuTarget } from '../../../backends/webgpu/target.ts';
+import { parseGraph } from '../../../frontends/text/index.ts';
 import { printGraph } from '../../../ir/text.ts';
 import { verify } from '../../../ir/verify.ts';
-import { parseGraph } from '../../../frontends/text/index.ts';
 import { sealed } from '../../../runtime/artifact/digest.ts';
 import { type AnyManifest, formatName, formatVersion, manifestFile, parseManifest, printManifest } from '../../../runtime/artifact/format.ts'; // biome-ignore format: one row
 import { readGraph } from '../../../runtime/cli/source.ts';
-import { compile } from '../../../runtime/compiler.ts';
-import { openModel } from '../../../runtime/models.ts';
-import { withoutBodies } from '../../../runtime/program-cache.ts';
+import { compile } from '../../../runtime/compiler/compile.ts';
+import { withoutBodies } from '../../../runtime/compiler/program-cache.ts';
+import { openModel } from '../../../runtime/models/models.ts';
+import { randomGraph } from '../../support/random-graph.ts';
 import { mutateJson, mutateText } from '../json.ts';
 import type { Prepare } from '../reader.ts';
-import { randomGraph } from '../../random-graph.ts';
 import { smallCheckpoint } from './models.ts';
 
 export const irText: Prepare = async () => {

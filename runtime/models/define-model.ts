@@ -1,0 +1,118 @@
+// defineModel: what a file named *.model.ts default-exports. Here the model is compiled in this process at its first use;
+// the build plugins (runtime/plugin/) instead read the definition at build time and put a compiled artifact in its place.
+import { basename, dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
+import type { Model } from '../artifact/api.ts';
+import { lazyModel } from '../artifact/lazy-model.ts';
+import { type DeviceName, deviceNames } from '../execution/devices.ts';
+import { AutoTokenizer } from '../tokenization/index.ts';
+import { AutoModelForCausalLM, type LoadOptions } from './models.ts';
+
+declare global {
+  /** That of DOM or of @types/node, with which it merges; named here for programs that have neither. */
+  interface URL {}
+}
+
+/** What a model is compiled with. Options mean what they mean to from_pretrained. */
+type CompileOptions = Pick<
+  LoadOptions,
+  'cache_implementation' | 'max_cache_len' | 'max_batch' | 'chunk' | 'architecture'
+>;
+
+/** What defineModel takes. */
+export interface ModelDefinition extends CompileOptions {
+  /** The folder of a checkpoint; a relative path starts at the file that holds the definition. */
+  checkpoint: string | URL;
+  /** What runs the model; default 'webgpu' in a build for the browser, else 'cpu'. */
+  target?: DeviceName;
+}
+
+const fields: Readonly<Record<keyof ModelDefinition, true>> = {
+  checkpoint: true,
+  target: true,
+  cache_implementation: true,
+  max_cache_len: true,
+  max_batch: true,
+  chunk: true,
+  architecture: true,
+};
+
+const definitions = new WeakMap<object, ModelDefinition>();
+
+/**
+ * A model of an app. Throws ModelcError 'input' for an option that it does not know; what is wrong with the checkpoint or
+ * the values shows when the model is compiled: in a build, or at its first use.
+ */
+export function defineModel(definition: ModelDefinition): Model {
+  check(definition);
+  const file = callerOf(defineModel);
+  const model = lazyModel(async ({ signal, progress_callback }) => {
+    const { folder, target = 'cpu', options } = compilation(definition, file);
+    signal?.throwIfAborted();
+    const [tokenizer, causal] = await Promise.all([
+      AutoTokenizer.from_pretrained(folder),
+      AutoModelForCausalLM.from_pretrained(folder, { ...options, target }),
+    ]);
+    // nothing is downloaded, so there are no files to report
+    const none = { file: '', progress: 100, loaded: 0, total: 0, from: 'cache' } as const;
+    progress_callback?.({ status: 'ready', name: basename(folder), ...none });
+    return { tokenizer, model: causal };
+  });
+  definitions.set(model, definition);
+  return model;
+}
+
+/** The definition behind a model that defineModel made. */
+export const definitionOf = (model: unknown): ModelDefinition | undefined =>
+  typeof model === 'object' && model !== null ? definitions.get(model) : undefined;
+
+export interface Compilation {
+  /** The checkpoint. */
+  readonly folder: string;
+  readonly target: DeviceName | undefined;
+  readonly options: CompileOptions;
+}
+
+/** What to compile for a definition in `file`. */
+export function compilation(
+  { checkpoint, target, ...options }: ModelDefinition,
+  file: string | undefined,
+): Compilation {
+  const path = checkpoint instanceof URL ? fileURLToPath(checkpoint) : checkpoint;
+  return { folder: resolve(file === undefined ? '.' : dirname(file), path), target, options };
+}
+
+function check(definition: ModelDefinition): void {
+  const fail = (problem: string): never => {
+    throw new ModelcError('input', problem);
+  };
+  if (typeof definition !== 'object' || definition === null) {
+    fail("defineModel() takes an object such as { checkpoint: './folder' }");
+  }
+  checkOptions('defineModel()', definition, Object.keys(fields));
+  const { checkpoint, target } = definition;
+  const isFolder = checkpoint instanceof URL ? checkpoint.protocol === 'file:' : typeof checkpoint === 'string';
+  if (!isFolder) fail('`checkpoint` of defineModel() must be the path or the file: URL of a folder');
+  if (target !== undefined && !deviceNames.includes(target)) {
+    fail(`\`target\` of defineModel() must be one of ${deviceNames.join(', ')}, but is ${String(target)}`);
+  }
+}
+
+/** The file that called `callee`, from V8's stack: with it a relative path means the same in a build and outside of one. */
+function callerOf(callee: typeof defineModel): string | undefined {
+  const { prepareStackTrace, stackTraceLimit } = Error;
+  const holder: { stack?: unknown } = {};
+  try {
+    Error.stackTraceLimit = 1;
+    Error.prepareStackTrace = (_, sites) => sites[0]?.getFileName();
+    Error.captureStackTrace(holder, callee);
+    const file = holder.stack;
+    if (typeof file !== 'string') return undefined;
+    return file.startsWith('file:') ? fileURLToPath(file) : file;
+  } finally {
+    Error.prepareStackTrace = prepareStackTrace;
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}

@@ -1,0 +1,107 @@
+// The options that from_pretrained and from_config of all models have alike, and what Python's users may give them besides.
+import { ModelcError } from '../../ir/error.ts';
+import { checkOptions } from '../../ir/options.ts';
+import { type DeviceName, type TargetName, targetOf } from '../execution/devices.ts';
+
+export interface CommonLoadOptions {
+  /** 'cpu' (default): native code; 'cuda' and 'webgpu': this machine's GPU; 'reference': the interpreter, slow and exact. */
+  target?: TargetName;
+  /** The target, under its name in transformers.js. */
+  device?: DeviceName | null;
+  /** The type to compute in. Weights are used as they are stored, so only 'auto' (default) and that type are served. */
+  dtype?: 'auto' | 'float32' | 'fp32' | 'bfloat16' | 'bf16' | 'float16' | 'fp16' | null;
+  /** The older name of `dtype`. */
+  torch_dtype?: CommonLoadOptions['dtype'];
+  /** Rows that can run together at most, beams included; default 8. */
+  max_batch?: number;
+  /** Weights that have another shape than the config asks for are made new (false), and a warning names them. */
+  ignore_mismatched_sizes?: boolean | null;
+  /** How attention is computed; compiled kernels give what these two give. */
+  attn_implementation?: 'eager' | 'sdpa' | null;
+  /** Nothing is ever downloaded. */
+  local_files_only?: boolean | null;
+  /** Weights are mapped, so that memory holds them once in any case. */
+  low_cpu_mem_usage?: boolean | null;
+}
+
+const commonNames: Readonly<Record<keyof CommonLoadOptions, true>> = {
+  target: true,
+  device: true,
+  dtype: true,
+  torch_dtype: true,
+  max_batch: true,
+  ignore_mismatched_sizes: true,
+  attn_implementation: true,
+  local_files_only: true,
+  low_cpu_mem_usage: true,
+};
+/** The names of the options that all models have. */
+export const commonLoadFields = Object.keys(commonNames);
+
+/** What users of the Python or the JavaScript library know besides, with the value that asks for nothing. */
+const unserved: Readonly<Record<string, unknown>> = {
+  cache_dir: null,
+  code_revision: 'main',
+  config: null,
+  device_map: 'cpu',
+  experts_implementation: 'eager',
+  force_download: false,
+  from_flax: false,
+  from_tf: false,
+  key_mapping: null,
+  max_memory: null,
+  model_file_name: null,
+  offload_folder: null,
+  offload_state_dict: false,
+  output_attentions: false,
+  output_hidden_states: false,
+  output_loading_info: false,
+  progress_callback: null,
+  proxies: null,
+  quantization_config: null,
+  load_in_4bit: false,
+  load_in_8bit: false,
+  resume_download: false,
+  return_dict: true,
+  revision: 'main',
+  session_options: null,
+  state_dict: null,
+  subfolder: '',
+  token: null,
+  tp_plan: null,
+  trust_remote_code: false,
+  use_auth_token: null,
+  use_cache: true,
+  use_external_data_format: false,
+  use_kernels: false,
+  use_safetensors: true,
+  variant: null,
+  weights_only: true,
+};
+
+/** Checks the options of a call: `own` are the names of those that only some models have. */
+export function checkLoadOptions(call: string, options: CommonLoadOptions | undefined, own: readonly string[]): void {
+  checkOptions(call, options, [...commonLoadFields, ...own], unserved);
+  const { target, device, attn_implementation: attention } = options ?? {};
+  targetOf(target, device);
+  if (attention != null && attention !== 'eager' && attention !== 'sdpa') {
+    throw new ModelcError(
+      'unsupported',
+      `attn_implementation '${String(attention)}' is not supported; leave it out, or use 'eager' or 'sdpa'`,
+    );
+  }
+  for (const name of ['ignore_mismatched_sizes', 'local_files_only', 'low_cpu_mem_usage'] as const) {
+    const value: unknown = options?.[name];
+    if (value == null || typeof value === 'boolean') continue;
+    throw new ModelcError('input', `\`${name}\` must be true or false, but is ${String(value)}`);
+  }
+}
+
+/** The cache of a model that generates. */
+export function checkCache(cache: unknown): void {
+  if (cache == null || cache === 'dynamic' || cache === 'static') return;
+  throw new ModelcError(
+    'unsupported',
+    `cache_implementation '${String(cache)}' is not supported; use 'dynamic' or 'static'`,
+  );
+}

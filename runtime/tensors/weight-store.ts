@@ -1,0 +1,145 @@
+// Where a session finds its weights: a checkpoint's, or arrays in memory.
+
+import type { FileSpan } from '../../backends/device.ts';
+import type { WeightResolver } from '../../frontends/dsl/index.ts';
+import { type Checkpoint, readSpan, readTensor, weightResolver } from '../../frontends/huggingface/index.ts';
+import { type DType, dtypeInfo, isDType } from '../../ir/dtype.ts';
+import { ModelcError } from '../../ir/error.ts';
+import { type NdArray, sizeOf, stridesOf } from '../../ir/ndarray.ts';
+import type { PlanTensor } from '../../ir/program.ts';
+import { recipeOf } from '../../passes/recipe.ts';
+import type { HostTensor } from '../execution/session.ts';
+import { bytesOf, fromNdArray, toNdArray, viewOf } from './host-tensor.ts';
+
+export interface WeightStore {
+  /** Names, dtypes and shapes of all weights, for keys of caches. */
+  readonly tensors: readonly (readonly [name: string, dtype: string, shape: readonly number[]])[];
+  /** In which dtype a weight is kept; for the trace. */
+  readonly resolve: WeightResolver;
+  /** A weight as it is stored. */
+  stored(name: string): Promise<HostTensor>;
+  /** A weight in f32: the first value of a parameter that is trained. */
+  read(name: string): Promise<HostTensor>;
+  /** A weight of the program that is not trained, laid out as its name says. */
+  source(weight: PlanTensor): FileSpan | Uint8Array | Promise<FileSpan | Uint8Array>;
+  /** A weight as the interpreter reads it. */
+  array(name: string, dtype: DType, shape: readonly number[]): Promise<NdArray>;
+}
+
+/** A tensor in f32. */
+const inF32 = (tensor: HostTensor): HostTensor =>
+  tensor.dtype === 'f32' ? tensor : fromNdArray({ ...toNdArray(tensor), dtype: 'f32' });
+
+export function checkpointWeights(checkpoint: Checkpoint): WeightStore {
+  const stored = async (name: string): Promise<HostTensor> => {
+    const { dtype, shape, span } = storedTensor(checkpoint, name);
+    if (isDType(dtype)) return { dtype, shape, data: viewOf(dtype, await readSpan(span)) };
+    throw new ModelcError('unsupported', `the weight ${name} is stored as ${dtype}; convert it to F32, F16 or BF16`);
+  };
+  return {
+    tensors: [...checkpoint.tensors].map(([name, { dtype, shape }]) => [name, dtype, shape]),
+    resolve: weightResolver(checkpoint),
+    stored,
+    read: async (name) => inF32(await stored(name)),
+    source: (weight) => weightSource(checkpoint, weight),
+    array: (name, dtype, shape) => readTensor(storedTensor(checkpoint, name).span, dtype, shape),
+  };
+}
+
+/** Weights by name. */
+export function memoryWeights(tensors: ReadonlyMap<string, HostTensor>): WeightStore {
+  const known = (name: string): HostTensor => {
+    const tensor = tensors.get(name);
+    if (tensor) return tensor;
+    throw new ModelcError('input', `there is no weight ${name}; there are ${[...tensors.keys()].join(', ')}`);
+  };
+  return {
+    tensors: [...tensors].map(([name, { dtype, shape }]) => [name, dtype, shape]),
+    resolve(name, shape) {
+      const tensor = known(name);
+      if (tensor.shape.length === shape.length && shape.every((d, i) => d === tensor.shape[i])) return tensor.dtype;
+      throw new ModelcError('input', `weight ${name} has shape [${tensor.shape}], but the model asks for [${shape}]`);
+    },
+    stored: async (name) => known(name),
+    read: async (name) => inF32(known(name)),
+    source({ name }) {
+      const { source, perm, rows } = recipeOf(name);
+      const { shape, data } = known(source);
+      const bytes = bytesOf(data);
+      const order = perm ?? shape.map((_, i) => i);
+      return perm || rows ? permuteBytes(bytes, shape, order, bytes.length / sizeOf(shape), rows) : bytes;
+    },
+    array: async (name) => toNdArray(known(name)),
+  };
+}
+
+/** What lies over what: tensors that are replaced once more must not stay in memory. */
+const overlays = new WeakMap<WeightStore, { below: WeightStore; tensors: ReadonlyMap<string, HostTensor> }>();
+
+/** Whether a store is not just what was opened or drawn. */
+export const isOverlaid = (store: WeightStore): boolean => overlays.has(store);
+
+/** Weights of which some are read from memory, in place of those below or beside them. */
+export function overlaidWeights(below: WeightStore, tensors: ReadonlyMap<string, HostTensor>): WeightStore {
+  const under = overlays.get(below);
+  if (under) return overlaidWeights(under.below, new Map([...under.tensors, ...tensors]));
+  const above = memoryWeights(tensors);
+  const of = (name: string): WeightStore => (tensors.has(name) ? above : below);
+  const store: WeightStore = {
+    tensors: [...below.tensors.filter(([name]) => !tensors.has(name)), ...above.tensors],
+    resolve: (name, shape) => of(name).resolve(name, shape),
+    stored: (name) => of(name).stored(name),
+    read: (name) => of(name).read(name),
+    source: (weight) => of(recipeOf(weight.name).source).source(weight),
+    array: (name, dtype, shape) => of(name).array(name, dtype, shape),
+  };
+  overlays.set(store, { below, tensors });
+  return store;
+}
+
+const storedTensor = (checkpoint: Checkpoint, name: string) => {
+  const tensor = checkpoint.tensors.get(name);
+  if (!tensor) throw new ModelcError('checkpoint', `${checkpoint.dir} lacks the weight ${name}; download it again`);
+  return tensor;
+};
+
+/** Where the bytes of a program's weight are: in the checkpoint, whole or a span of rows, or permuted as its name says. */
+export async function weightSource(checkpoint: Checkpoint, weight: PlanTensor): Promise<FileSpan | Uint8Array> {
+  const { source, perm, rows } = recipeOf(weight.name);
+  const { span, shape } = storedTensor(checkpoint, source);
+  const elementBytes = dtypeInfo[weight.dtype].bytes;
+  const [, ...row] = perm ? perm.map((p) => shape[p]) : shape;
+  const rowBytes = row.reduce((n, d) => n * d, elementBytes);
+  if (perm) return permuteBytes(await readSpan(span), shape, perm, elementBytes, rows);
+  return rows ? { ...span, offset: span.offset + rows[0] * rowBytes, bytes: (rows[1] - rows[0]) * rowBytes } : span;
+}
+
+/**
+ * Row-major 32-bit or 16-bit elements, axes permuted: result axis i is argument axis perm[i]. Of the result, the positions
+ * `rows` along its first axis, or all.
+ */
+function permuteBytes(
+  bytes: Uint8Array,
+  shape: readonly number[],
+  perm: readonly number[],
+  elementBytes: number,
+  rows: readonly [start: number, end: number] = [0, shape[perm[0]]],
+): Uint8Array {
+  const { buffer } = Uint8Array.from(bytes);
+  const source = elementBytes === 4 ? new Uint32Array(buffer) : new Uint16Array(buffer);
+  const result = [rows[1] - rows[0], ...perm.slice(1).map((p) => shape[p])];
+  const size = result.reduce((n, d) => n * d, 1);
+  const target = elementBytes === 4 ? new Uint32Array(size) : new Uint16Array(size);
+  const strides = stridesOf(shape);
+  const index = new Array<number>(perm.length).fill(0);
+  for (let to = 0, from = rows[0] * strides[perm[0]]; to < size; to++) {
+    target[to] = source[from];
+    for (let axis = perm.length - 1; axis >= 0; axis--) {
+      from += strides[perm[axis]];
+      if (++index[axis] < result[axis]) break;
+      from -= strides[perm[axis]] * result[axis];
+      index[axis] = 0;
+    }
+  }
+  return new Uint8Array(target.buffer);
+}
