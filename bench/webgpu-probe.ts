@@ -1,6 +1,5 @@
 // The probes of WebGPU devices, in the kernel language, since a device prints its kernels itself: reading with vectors of
 // four words, and fused multiply-adds in registers.
-
 import type { Device } from '../backends/device.ts';
 import {
   across,

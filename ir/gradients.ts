@@ -6,8 +6,11 @@
 import { shapeText } from './dim.ts';
 import { isFloat } from './dtype.ts';
 import { ModelcError } from './error.ts';
-import type { Graph, Node } from './graph.ts';
-import { isOp, make, originOf, roots, topologicalOrder } from './graph.ts';
+import type { Graph } from './graph.ts';
+import { roots, topologicalOrder } from './graph.ts';
+import { make } from './make.ts';
+import type { Node } from './node.ts';
+import { isOp, originOf } from './node.ts';
 import { opOf } from './ops/index.ts';
 import { vjpOf } from './ops/vjp/index.ts';
 import { substitute } from './rewrite.ts';

@@ -1,7 +1,8 @@
 // Regions: a graph cut into kernels-to-be. A region computes one node (`root`) from nodes that are in memory
 // (`inputs`), with everything between them inlined; its `anchors` are the nodes inside that decide its template.
 import { dim, dimConst, shapeEquals } from './dim.ts';
-import { type Graph, isOp, type Node } from './graph.ts';
+import type { Graph } from './graph.ts';
+import { isOp, type Node } from './node.ts';
 import { elementwise } from './ops/elementwise.ts';
 
 export type RegionKind =

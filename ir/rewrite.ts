@@ -4,8 +4,11 @@
 import type { Dim } from './dim.ts';
 import { shapeEquals } from './dim.ts';
 import { ModelcError } from './error.ts';
-import type { Graph, Node, OpName } from './graph.ts';
-import { isDim, isOp, make, originOf, roots, setOrigin, topologicalOrder, typeText } from './graph.ts';
+import type { Graph } from './graph.ts';
+import { roots, topologicalOrder } from './graph.ts';
+import { make } from './make.ts';
+import type { Node, OpName } from './node.ts';
+import { isDim, isOp, originOf, setOrigin, typeText } from './node.ts';
 import type { Attrs } from './ops/attrs.ts';
 
 /** Per op, a function that returns an equivalent node of the same type, or undefined to leave the node alone. */

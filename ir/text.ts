@@ -1,12 +1,13 @@
 // Text of every level. A graph prints one node a line in topological order, with every attribute and type, and
 // frontends/text reads it back to the same interned nodes; kernels, regions and programs print for people only.
 // Numbering follows the structure alone, so equal graphs print equal text.
-
 import type { Dim } from './dim.ts';
 import { dimText } from './dim.ts';
 import { ModelcError } from './error.ts';
-import type { Graph, Node } from './graph.ts';
-import { dimVars, originOf, roots, topologicalOrder, typeText } from './graph.ts';
+import type { Graph } from './graph.ts';
+import { dimVars, roots, topologicalOrder } from './graph.ts';
+import type { Node } from './node.ts';
+import { originOf, typeText } from './node.ts';
 import { nameText, nodeNames, numberText, quote } from './text/names.ts';
 import type { AttrKind } from './text/schema.ts';
 import { attrKinds } from './text/schema.ts';

@@ -3,7 +3,8 @@
 import type { DimVar } from './dim.ts';
 import { shapeEquals } from './dim.ts';
 import { ModelcError } from './error.ts';
-import { dimVarsOf, type Graph, isOp, type Node, roots, topologicalOrder, typeText, usersOf } from './graph.ts';
+import { type Graph, roots, topologicalOrder, usersOf } from './graph.ts';
+import { dimVarsOf, isOp, type Node, typeText } from './node.ts';
 import { opNames, opOf } from './ops/index.ts';
 
 /** Nodes whose types were found right: they are immutable, so once is enough. */

@@ -3,7 +3,8 @@
 import { dim, dimSubstitute } from '../ir/dim.ts';
 import { ModelcError } from '../ir/error.ts';
 import type { Graph } from '../ir/graph.ts';
-import { dimVars, make } from '../ir/graph.ts';
+import { dimVars } from '../ir/graph.ts';
+import { make } from '../ir/make.ts';
 import { mapDims, transform } from '../ir/rewrite.ts';
 import type { Pass } from './pass.ts';
 

@@ -5,8 +5,11 @@
 import type { DType } from '../ir/dtype.ts';
 import { isFloat } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
-import type { Graph, Node } from '../ir/graph.ts';
-import { dimVars, isOp, make } from '../ir/graph.ts';
+import type { Graph } from '../ir/graph.ts';
+import { dimVars } from '../ir/graph.ts';
+import { make } from '../ir/make.ts';
+import type { Node } from '../ir/node.ts';
+import { isOp } from '../ir/node.ts';
 import { rewrite } from '../ir/rewrite.ts';
 import { bindDims } from './bind.ts';
 import type { Pass } from './pass.ts';

@@ -1,6 +1,6 @@
 // Expands composite ops (softmax, norm, rope, attention, ...) into simpler ones by the decomposition in their records,
 // to a fixpoint. A backend keeps the composites that it has a kernel for.
-import type { Node, OpName } from '../ir/graph.ts';
+import type { Node, OpName } from '../ir/node.ts';
 import { opNames, opOf } from '../ir/ops/index.ts';
 import type { Rules } from '../ir/rewrite.ts';
 import { rewrite } from '../ir/rewrite.ts';

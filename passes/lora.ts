@@ -9,7 +9,9 @@
 import { dim, dimConst } from '../ir/dim.ts';
 import type { DType } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
-import { type Graph, isOp, make, type Node } from '../ir/graph.ts';
+import type { Graph } from '../ir/graph.ts';
+import { make } from '../ir/make.ts';
+import { isOp, type Node } from '../ir/node.ts';
 import {
   add,
   castTo,

@@ -2,8 +2,11 @@
 // operand is a view (transposes, casts) of a weight becomes a dot over the weight itself, permuted where needed; the
 // permuted weight is a new param whose name ends in the recipe, `NAME|transpose(1,0)`, which the loader carries out.
 // A weight that is also used otherwise (an embedding table) stays as it is: it would be in memory twice.
-import type { Graph, Node } from '../ir/graph.ts';
-import { isOp, make, roots, topologicalOrder, usersOf } from '../ir/graph.ts';
+import type { Graph } from '../ir/graph.ts';
+import { roots, topologicalOrder, usersOf } from '../ir/graph.ts';
+import { make } from '../ir/make.ts';
+import type { Node } from '../ir/node.ts';
+import { isOp } from '../ir/node.ts';
 import { rewrite } from '../ir/rewrite.ts';
 import type { Pass } from './pass.ts';
 import { recipeName, recipeOf } from './recipe.ts';

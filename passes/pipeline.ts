@@ -3,7 +3,8 @@
 // graph is traced, for the interpreter runs that graph and gradients are taken of it.
 import type { DType } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
-import type { Graph, OpName } from '../ir/graph.ts';
+import type { Graph } from '../ir/graph.ts';
+import type { OpName } from '../ir/node.ts';
 import type { Target } from '../ir/target.ts';
 import { printGraph } from '../ir/text.ts';
 import { verify } from '../ir/verify.ts';

@@ -6,7 +6,8 @@
 // what a model in that type computes. So does an attention between such products. Products with few rows stay as they are,
 // as reading the weight is all their time.
 import type { DType } from '../ir/dtype.ts';
-import { isOp, make, type Node } from '../ir/graph.ts';
+import { make } from '../ir/make.ts';
+import { isOp, type Node } from '../ir/node.ts';
 import { type Rules, rewrite } from '../ir/rewrite.ts';
 import { hasFewRows, isMatrixProduct } from './fusion/fuse.ts';
 import type { Pass, TargetlessPass } from './pass.ts';

@@ -5,7 +5,9 @@
 // place in it ('model.layers.3') is a layer.
 import { dimProduct } from '../ir/dim.ts';
 import { dtypeInfo } from '../ir/dtype.ts';
-import { type Graph, make, type Node, originOf, roots, setOrigin, topologicalOrder } from '../ir/graph.ts';
+import { type Graph, roots, topologicalOrder } from '../ir/graph.ts';
+import { make } from '../ir/make.ts';
+import { type Node, originOf, setOrigin } from '../ir/node.ts';
 import { withArgs } from '../ir/rewrite.ts';
 import type { TargetlessPass } from './pass.ts';
 

@@ -1,14 +1,14 @@
 // Algebra that holds for every input, bit for bit: identities, views of views, conversions that lose nothing, constants.
 // Floats keep their IEEE meaning: x * 0 stays (NaN, -0, infinities), x + 0 stays (-0 + 0 is +0; only x + -0 is x), nothing
 // is reassociated. Constants fold through `eval`, so what is folded here equals what would have been computed.
-
 import type { Dim } from '../ir/dim.ts';
 import { dim, dimConst, dimEquals, shapeEquals } from '../ir/dim.ts';
 import type { DType } from '../ir/dtype.ts';
 import { dtypeInfo, isFloat, roundTo } from '../ir/dtype.ts';
-import type { Node, OpName, TensorType } from '../ir/graph.ts';
-import { isOp, make } from '../ir/graph.ts';
+import { make } from '../ir/make.ts';
 import { ndarray } from '../ir/ndarray.ts';
+import type { Node, OpName, TensorType } from '../ir/node.ts';
+import { isOp } from '../ir/node.ts';
 import { elementwise } from '../ir/ops/elementwise.ts';
 import { opOf } from '../ir/ops/index.ts';
 import type { Rules } from '../ir/rewrite.ts';

@@ -4,7 +4,9 @@
 // fuser, and the concat becomes their common epilogue. Done where tasks are groups of threads and rows are few: there a
 // task may own columns that lie apart, and what follows the product costs as much time as a launch takes.
 import { type Dim, dim, dimEquals, dimMul, dimProduct, shapeEquals } from '../ir/dim.ts';
-import { type Graph, isOp, make, type Node } from '../ir/graph.ts';
+import type { Graph } from '../ir/graph.ts';
+import { make } from '../ir/make.ts';
+import { isOp, type Node } from '../ir/node.ts';
 import type { Attrs } from '../ir/ops/attrs.ts';
 import { elementwise } from '../ir/ops/elementwise.ts';
 import { keepsOrder } from '../ir/region.ts';

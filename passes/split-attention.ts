@@ -2,7 +2,7 @@
 // group of key heads and chunk of queries; with one query and few groups, threads would idle. Then each task gets a run of
 // the keys (`attention_split`), and a second launch combines what came out (`attention_merge`).
 import { dimConst } from '../ir/dim.ts';
-import { make } from '../ir/graph.ts';
+import { make } from '../ir/make.ts';
 import { rewrite } from '../ir/rewrite.ts';
 import type { Target } from '../ir/target.ts';
 import type { Pass } from './pass.ts';

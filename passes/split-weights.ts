@@ -6,7 +6,8 @@
 import { type Dim, dim, dimAdd, dimConst } from '../ir/dim.ts';
 import { dtypeInfo } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
-import { isOp, make, type Node, type OpName } from '../ir/graph.ts';
+import { make } from '../ir/make.ts';
+import { isOp, type Node, type OpName } from '../ir/node.ts';
 import { opOf } from '../ir/ops/index.ts';
 import { rewrite } from '../ir/rewrite.ts';
 import type { Target } from '../ir/target.ts';

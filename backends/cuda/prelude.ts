@@ -2,7 +2,6 @@
 // the C backend's scalar operations have (cpu/scalar.ts), so one table says which operation is an operator and which a
 // function. A program gets the functions that it mentions. What only PTX can say comes under __CUDACC__; the emulation
 // in the tests gives those few names their meaning in C. The text is C and C++ alike.
-
 import { tileFunctions, tileInstructions } from './tiles.ts';
 
 /** A named piece of C, kept if something that is kept mentions its name. */

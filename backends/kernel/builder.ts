@@ -1,7 +1,6 @@
 // KernelBuilder: statements of one kernel under construction: blocks, fresh names, buffers and the dims that they use.
 import { type Dim, type DimLike, dim } from '../../ir/dim.ts';
 import type { DType } from '../../ir/dtype.ts';
-import type { Node } from '../../ir/graph.ts';
 import {
   type AluOp,
   add,
@@ -21,6 +20,7 @@ import {
   type Stmt,
   variable,
 } from '../../ir/loop.ts';
+import type { Node } from '../../ir/node.ts';
 import type { FragmentRole } from '../../ir/tile.ts';
 
 /** Values already computed in a block, by key; inner blocks see those of outer ones. */

@@ -3,7 +3,6 @@
 // vector (a branch or a strided access that depends on the lane) raises NotVectorisable, and the caller emits a scalar loop.
 import type { DimLike } from '../../ir/dim.ts';
 import type { DType } from '../../ir/dtype.ts';
-import { isOp, type Node } from '../../ir/graph.ts';
 import {
   add,
   alu,
@@ -20,6 +19,7 @@ import {
   sub,
   variable,
 } from '../../ir/loop.ts';
+import { isOp, type Node } from '../../ir/node.ts';
 import { opOf } from '../../ir/ops/index.ts';
 import type { ElementContext } from '../../ir/ops/op.ts';
 import type { Region } from '../../ir/region.ts';

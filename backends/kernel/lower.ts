@@ -1,7 +1,7 @@
 // One region to one kernel: picks the template, and recognises regions that were lowered before. Two regions whose
 // graphs are equal up to the identity of their inputs share a kernel, so identical layers are compiled once.
-import { attrText, isOp, type Node, typeText } from '../../ir/graph.ts';
 import type { Expr, Kernel } from '../../ir/loop.ts';
+import { attrText, isOp, type Node, typeText } from '../../ir/node.ts';
 import type { Region } from '../../ir/region.ts';
 import type { Target } from '../../ir/target.ts';
 import { KernelBuilder } from './builder.ts';

@@ -2,7 +2,8 @@
 import { type Dim, dimProduct } from '../../ir/dim.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { dimVars, type Node, originOf, typeText } from '../../ir/graph.ts';
+import { dimVars } from '../../ir/graph.ts';
+import { type Node, originOf, typeText } from '../../ir/node.ts';
 import type { Plan, PlanDim, PlanTensor, Program, Slot, Step } from '../../ir/program.ts';
 import { type Region, type RegionGraph, readsInPlace } from '../../ir/region.ts';
 import type { Target } from '../../ir/target.ts';

@@ -3,7 +3,7 @@
 import { type Dim, dim, dimConst, dimDivExact, dimText } from '../../ir/dim.ts';
 import { roundTo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { Node } from '../../ir/graph.ts';
+import type { Node } from '../../ir/node.ts';
 import { attentionOver } from '../../ir/ops/composite/attention-over.ts';
 import { dropout, isDropping } from './dropout.ts';
 import { filled, type Initializer, normal, ones, zeroRow, zeros } from './initializers.ts';

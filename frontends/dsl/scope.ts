@@ -1,7 +1,7 @@
 // Where in a model a computation stands: the path of the module whose method runs. Nodes remember it, and errors name it, with
 // the weights and inputs that they are about.
 import { ModelcError } from '../../ir/error.ts';
-import { isOp, type Node, type OpName, setOrigin, typeText } from '../../ir/graph.ts';
+import { isOp, type Node, type OpName, setOrigin, typeText } from '../../ir/node.ts';
 
 /** Path of the module whose method is running; nodes made meanwhile remember it as their origin. */
 let scope = '';

@@ -18,8 +18,8 @@ import {
 import type { DType } from '../../ir/dtype.ts';
 import { dtypeInfo, isFloat, isInteger, roundTo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { Node, OpName } from '../../ir/graph.ts';
-import { make } from '../../ir/graph.ts';
+import { make } from '../../ir/make.ts';
+import type { Node, OpName } from '../../ir/node.ts';
 import type { Attrs } from '../../ir/ops/attrs.ts';
 import { described, explained, mark, paramOf, wordOf } from './scope.ts';
 

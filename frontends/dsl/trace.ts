@@ -4,8 +4,10 @@ import type { Dim, DimLike } from '../../ir/dim.ts';
 import { dim, dimVar } from '../../ir/dim.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { Graph, Node } from '../../ir/graph.ts';
-import { isOp, roots, topologicalOrder } from '../../ir/graph.ts';
+import type { Graph } from '../../ir/graph.ts';
+import { roots, topologicalOrder } from '../../ir/graph.ts';
+import type { Node } from '../../ir/node.ts';
+import { isOp } from '../../ir/node.ts';
 import { Constant, type Module, type WeightResolver } from './module.ts';
 import { op, type Tensor } from './tensor.ts';
 

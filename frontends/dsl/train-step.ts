@@ -7,7 +7,8 @@
 // labels of a whole window, the scalar `num_items`.
 import { type Dim, dimConst } from '../../ir/dim.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { type Graph, isOp, type OpName, roots, topologicalOrder } from '../../ir/graph.ts';
+import { type Graph, roots, topologicalOrder } from '../../ir/graph.ts';
+import { isOp, type OpName } from '../../ir/node.ts';
 import { withDropout } from './dropout.ts';
 import { gradients } from './gradient.ts';
 import { Buffer, Parameter, type WeightResolver } from './module.ts';

@@ -1,5 +1,4 @@
 // The fields of a config.json, every value checked: a config comes from anywhere.
-
 import { ModelcError } from '../../ir/error.ts';
 import { type ActivationName, activationNames, isActivation } from '../dsl/index.ts';
 import { isObject, type JsonObject } from './json.ts';

@@ -1,5 +1,4 @@
 // Rotary options of a config.json, old and new spellings (`rope_scaling` and `rope_parameters`, `type` and `rope_type`).
-
 import { ModelcError } from '../../ir/error.ts';
 import { type RopeOptions, type RopeScaling, ropeTypes } from '../dsl/index.ts';
 import { Fields } from './fields.ts';

@@ -4,7 +4,7 @@ import type { Dim } from '../../ir/dim.ts';
 import { dim, dimAdd, dimMul } from '../../ir/dim.ts';
 import { dtypes, isDType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { OpName } from '../../ir/graph.ts';
+import type { OpName } from '../../ir/node.ts';
 import type { AttrKind } from '../../ir/text/schema.ts';
 import { attrKinds } from '../../ir/text/schema.ts';
 import type { Fields, Sum, Value } from './grammar.ts';

@@ -8,9 +8,9 @@ import { dimDivExact, dimMul, dimText } from '../dim.ts';
 import type { DType } from '../dtype.ts';
 import { roundTo } from '../dtype.ts';
 import { ModelcError } from '../error.ts';
-import type { Node, OpName } from '../graph.ts';
 import type { NdArray } from '../ndarray.ts';
 import { sizeOf } from '../ndarray.ts';
+import type { Node, OpName } from '../node.ts';
 import type { Attrs, CollectiveAttrs } from './attrs.ts';
 import {
   Factors,

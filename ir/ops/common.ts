@@ -19,11 +19,11 @@ import {
 import type { DType } from '../dtype.ts';
 import { dtypes, isDType, isFloat, isInteger } from '../dtype.ts';
 import { ModelcError } from '../error.ts';
-import type { Node, TensorType } from '../graph.ts';
 import type { Expr } from '../loop.ts';
 import { add, index, mul } from '../loop.ts';
 import type { NdArray } from '../ndarray.ts';
 import { sizeOf, stridesOf } from '../ndarray.ts';
+import type { Node, TensorType } from '../node.ts';
 import type { AxisRule, DimEnv, ElementContext } from './op.ts';
 
 // ---- type checks ----

@@ -1,5 +1,5 @@
 // The table of all ops. Adding one: its attributes in attrs.ts, its record in the family's file.
-import type { OpName } from '../graph.ts';
+import type { OpName } from '../node.ts';
 import { collective } from './collective.ts';
 import { composite } from './composite.ts';
 import { contraction } from './contraction.ts';

@@ -2,10 +2,10 @@
 // are moved so that they fit.
 import { type Dim, dimEquals, dimSub } from '../dim.ts';
 import { roundTo } from '../dtype.ts';
-import type { Node, TensorType } from '../graph.ts';
 import type { Expr } from '../loop.ts';
 import { add, alu, cast, constant, lessThan, sub } from '../loop.ts';
 import { type NdArray, ndarray, stridesOf } from '../ndarray.ts';
+import type { Node, TensorType } from '../node.ts';
 import type { IndexingAttrs } from './attrs.ts';
 import {
   Factors,

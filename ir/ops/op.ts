@@ -1,9 +1,9 @@
 // What an op is: one record, in one place. Everything else in the compiler reads these records.
 import type { Dim, DimLike } from '../dim.ts';
 import type { DType } from '../dtype.ts';
-import type { Node, OpName, TensorType } from '../graph.ts';
 import type { Expr } from '../loop.ts';
 import type { NdArray } from '../ndarray.ts';
+import type { Node, OpName, TensorType } from '../node.ts';
 import type { Attrs } from './attrs.ts';
 
 /**

@@ -2,10 +2,10 @@
 // interpreter is then closer to the true sum than any device, whose order of summation is its own. Integers wrap.
 import { type Dim, dim, dimAdd, dimEquals } from '../dim.ts';
 import { castValue, dtypeInfo, isFloat, roundTo } from '../dtype.ts';
-import type { TensorType } from '../graph.ts';
 import type { Expr } from '../loop.ts';
 import { add, alu, cast, constant, index, lessThan, mul, sub } from '../loop.ts';
 import { ndarray, stridesOf } from '../ndarray.ts';
+import type { TensorType } from '../node.ts';
 import type { ReductionAttrs } from './attrs.ts';
 import {
   Factors,

@@ -1,7 +1,6 @@
 // Scalar arithmetic of the reference interpreter: what one element of add, pow, erf, … is. Floats are computed in
 // double and rounded by the caller, once; integers wrap. Shift amounts are taken modulo the width of the type, and
 // division by zero is defined on integers: x / 0 = 0 and x rem 0 = x.
-
 import type { DType } from '../dtype.ts';
 import { bf16BitsToF32, dtypeInfo, f16BitsToF32, f32ToBf16Bits, f32ToF16Bits, isFloat, roundTo } from '../dtype.ts';
 import { ModelcError } from '../error.ts';

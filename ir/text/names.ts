@@ -1,6 +1,7 @@
 // What every printer shares: numbers that read back to the same bits, strings that cannot break out, names of nodes.
-import type { Graph, Node } from '../graph.ts';
+import type { Graph } from '../graph.ts';
 import { roots, topologicalOrder } from '../graph.ts';
+import type { Node } from '../node.ts';
 
 /** A number that reads back exactly: NaN, Infinity and -0 included. */
 export const numberText = (x: number): string => (Object.is(x, -0) ? '-0' : String(x));

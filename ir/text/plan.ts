@@ -1,8 +1,8 @@
 // Regions and programs as text, for people: a region says what it computes from what, a program lists its bindings and,
 // per entry, its launches over slots.
 import { dimText } from '../dim.ts';
-import type { Node } from '../graph.ts';
-import { typeText } from '../graph.ts';
+import type { Node } from '../node.ts';
+import { typeText } from '../node.ts';
 import type { Plan, PlanDim, PlanTensor, Program, Slot } from '../program.ts';
 import type { RegionGraph } from '../region.ts';
 import { printKernel } from './loop.ts';

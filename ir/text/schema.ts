@@ -2,7 +2,7 @@
 // parser both walk this table, so what one writes the other reads, and text from outside can only say what is listed.
 import type { Dim } from '../dim.ts';
 import type { DType } from '../dtype.ts';
-import type { OpName } from '../graph.ts';
+import type { OpName } from '../node.ts';
 import type { Attrs } from '../ops/attrs.ts';
 
 /** How an attribute is written. A `oneOf` is a bare word or number; `either` is the first kind that fits. */

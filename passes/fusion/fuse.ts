@@ -15,7 +15,8 @@
 import { dimEquals, dimProduct, shapeEquals } from '../../ir/dim.ts';
 import { isFloat } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { type Graph, isOp, type Node, type OpName, roots, topologicalOrder, usersOf } from '../../ir/graph.ts';
+import { type Graph, roots, topologicalOrder, usersOf } from '../../ir/graph.ts';
+import { isOp, type Node, type OpName } from '../../ir/node.ts';
 import { contraction } from '../../ir/ops/contraction.ts';
 import { elementwise } from '../../ir/ops/elementwise.ts';
 import { opOf } from '../../ir/ops/index.ts';

@@ -4,7 +4,8 @@
 // right before the first of them instead, if less memory is taken meanwhile by what it is computed from.
 import { dimProduct } from '../../ir/dim.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
-import type { Graph, Node } from '../../ir/graph.ts';
+import type { Graph } from '../../ir/graph.ts';
+import type { Node } from '../../ir/node.ts';
 import { type Region, readsInPlace } from '../../ir/region.ts';
 
 /** The launches; or states that cannot be updated in place, because no order allows it. */

@@ -3,7 +3,7 @@
 // the array itself and what is spread over it, a row's mean or a scale. A sum of two arrays is none, whatever norms lie
 // below: the residual of norms behind a layer goes on from layer to layer, and would be computed from all of them.
 import { dimEquals, dimProduct } from '../../ir/dim.ts';
-import type { Node } from '../../ir/graph.ts';
+import type { Node } from '../../ir/node.ts';
 import { elementwise } from '../../ir/ops/elementwise.ts';
 import { isRowReduction } from '../../ir/region.ts';
 

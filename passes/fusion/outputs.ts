@@ -1,7 +1,9 @@
 // What a graph writes: makes every result and every new value of a state a node of its own that a kernel can write. All
 // reads of a run see the states from before it. A new value is computed in the state's own memory; where that cannot be,
 // which launches.ts says, it is computed elsewhere and then copied, by a `mark` that no other node reads.
-import { type Graph, isOp, make, type Node } from '../../ir/graph.ts';
+import type { Graph } from '../../ir/graph.ts';
+import { make } from '../../ir/make.ts';
+import { isOp, type Node } from '../../ir/node.ts';
 import { isUpdate } from '../../ir/region.ts';
 
 /** Whether the new value of a state is its old value with a part replaced. */

@@ -1,7 +1,7 @@
 // What elementwise values are computed from: arrays that are read in memory. A value of one large array, however many
 // operations lie between, costs as much to compute again as to read.
 import { dimEquals, dimProduct } from '../../ir/dim.ts';
-import type { Node } from '../../ir/graph.ts';
+import type { Node } from '../../ir/node.ts';
 import { elementwise } from '../../ir/ops/elementwise.ts';
 import { keepsOrder } from '../../ir/region.ts';
 

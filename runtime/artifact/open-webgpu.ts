@@ -1,6 +1,5 @@
 // Opens a webgpu artifact, in a browser or in Node: picks the best program that the graphics adapter runs, takes all the
 // memory that weights need, and only then downloads them, straight into that memory.
-
 import type { Buffer } from '../../backends/device.ts';
 import { createWebGpuDevice, findAdapter, type WebGpuDevice } from '../../backends/webgpu/device.ts';
 import { openGpu } from '../../backends/webgpu/gpu.ts';

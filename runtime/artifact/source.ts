@@ -1,6 +1,5 @@
 // Where an artifact's files are read from, piece by piece: a web server or, in Node, a folder. Servers that ignore the
 // Range header send a file from its start: it is then read through, once, while pieces are asked for in order.
-
 import { nodeFiles } from '../../backends/node-modules.ts';
 import { ModelcError } from '../../ir/error.ts';
 

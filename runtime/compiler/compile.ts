@@ -2,7 +2,7 @@
 import { checkLimits } from '../../backends/kernel/limits.ts';
 import { plan } from '../../backends/kernel/plan.ts';
 import type { Traced } from '../../frontends/dsl/trace.ts';
-import type { OpName } from '../../ir/graph.ts';
+import type { OpName } from '../../ir/node.ts';
 import type { Program } from '../../ir/program.ts';
 import type { RegionGraph } from '../../ir/region.ts';
 import type { Target } from '../../ir/target.ts';

@@ -1,5 +1,4 @@
 // The model under test, reached through the public API, in the plain arrays that the checks compare.
-
 import { readSafetensors, readSpan, supportedModels } from '../../frontends/huggingface/index.ts';
 import { isDType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';

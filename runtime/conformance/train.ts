@@ -1,6 +1,5 @@
 // The training check of a case: four steps of AdamW on one batch give the losses that PyTorch had, and the gradients of
 // the first step have its norms.
-
 import type { Device } from '../../backends/device.ts';
 import { AdamW, causalTask, type SequenceTask, type TrainEntry, traceTraining } from '../../frontends/dsl/index.ts';
 import { type Checkpoint, causalLM, openCheckpoint } from '../../frontends/huggingface/index.ts';

@@ -2,7 +2,6 @@
 // have one buffer each per entry, grown to what a run needs and reused by the next, and another set of them while runs
 // are repeated on the device; states are buffers per generation.
 // Works from a Program as an artifact stores it: plain data and file spans, no graph.
-
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from '../../backends/device.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';

@@ -1,7 +1,6 @@
 // The state buffers of one generation on a device: KV caches [batch, heads, capacity, head_dim] and the key mask
 // [batch, capacity]. Growing moves the written positions into larger buffers; reordering is carried out before the next
 // run, through the host, because it may need to wait for the device.
-
 import type { Buffer, Device } from '../../backends/device.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';

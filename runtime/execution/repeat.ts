@@ -1,7 +1,6 @@
 // Running an entry again and again, each result becoming an input of the next run: how tokens are generated. Where the
 // device queues runs, several submissions are under way: while the host looks at one result, the next runs are on their
 // way, fed on the device. Elsewhere the host carries every result over.
-
 import type { Repeats } from '../../backends/device.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';

@@ -1,6 +1,5 @@
 // GenerationConfig: a set of generation parameters, unset until somebody sets them, and its JSON file. Defaults enter only
 // when a call is resolved (resolve.ts), so that a checkpoint's own values and a call's can be told from defaults.
-
 import { nodeFiles } from '../../backends/node-modules.ts';
 import { isObject, parseJson } from '../../frontends/huggingface/json.ts';
 import { ModelcError } from '../../ir/error.ts';

@@ -1,6 +1,5 @@
 // AutoModelForSeq2SeqLM: a checkpoint folder to an encoder-decoder model that runs, as models.ts does it for models
 // without an encoder. What generation does not need (whole pairs, the encoder alone) is compiled at its first use.
-
 import type { Device } from '../../backends/device.ts';
 import type { Traced } from '../../frontends/dsl/index.ts';
 import {

@@ -1,7 +1,6 @@
 // AutoModel and its kin for tasks: a checkpoint folder, or a config alone, to a model that reads whole sequences at once. The
 // model is compiled in this process for the CPU or a GPU, or with `target: 'reference'` interpreted; the entry with a loss
 // at its first use.
-
 import type { Device } from '../../backends/device.ts';
 import { type ProblemType, type TaskEntry, type Traced, traceTask } from '../../frontends/dsl/index.ts';
 import {

@@ -1,7 +1,6 @@
 // What models with low-rank adapters have in common, with the methods that users of Python's PEFT know: adding, switching,
 // merging, saving and counting. The model that they are made from stays as it is. What the adapters do is compiled at the
 // next use after it has changed.
-
 import type { Device } from '../../backends/device.ts';
 import type { SequenceTask, Traced } from '../../frontends/dsl/index.ts';
 import type { Checkpoint } from '../../frontends/huggingface/index.ts';

@@ -4,7 +4,8 @@
 import { dropout, Module, Parameter, type SequenceTask, Tensor, type Tensors } from '../../frontends/dsl/index.ts';
 import type { Constant } from '../../frontends/dsl/module.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { type Graph, isOp, topologicalOrder } from '../../ir/graph.ts';
+import { type Graph, topologicalOrder } from '../../ir/graph.ts';
+import { isOp } from '../../ir/node.ts';
 import { adapt, type LoraOptions } from '../../passes/lora.ts';
 import type { HostTensor } from '../execution/session.ts';
 import { overlaidWeights, type WeightStore } from '../tensors/weight-store.ts';

@@ -1,5 +1,4 @@
 // Where a session finds its weights: a checkpoint's, or arrays in memory.
-
 import type { FileSpan } from '../../backends/device.ts';
 import type { WeightResolver } from '../../frontends/dsl/index.ts';
 import { type Checkpoint, readSpan, readTensor, weightResolver } from '../../frontends/huggingface/index.ts';

@@ -1,5 +1,4 @@
 // Writes the files of a tokenizer in the layout of Hugging Face.
-
 import { nodeFiles } from '../../backends/node-modules.ts';
 import { writeInto, writeJson } from '../hub/write-folder.ts';
 import type { TokenizerFiles } from './types.ts';

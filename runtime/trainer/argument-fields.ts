@@ -1,7 +1,6 @@
 // The fields of TrainingArguments: what each takes, and its default, as in transformers 5. A field that nothing here can
 // obey takes its default alone and says why; one that cannot change a result (how data reaches a GPU, say) takes any value
 // that Python takes, so that arguments written for Python are read.
-
 import type { OptimizerName } from './optimizer-names.ts';
 import { optimizerNames, refusedOptimizers } from './optimizer-names.ts';
 import { SchedulerType } from './schedulers.ts';

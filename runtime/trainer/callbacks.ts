@@ -1,7 +1,6 @@
 // Callbacks: what is done at the events of a training run besides training. A callback sees the arguments, the state and
 // the control of the run, and may change the control. The Trainer's own habits, when it logs, evaluates and saves, are
 // one of them, the first. Events, names and semantics are those of transformers.
-
 import type { Optimizer } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { suggestion } from '../../ir/options.ts';

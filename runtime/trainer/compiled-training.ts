@@ -1,6 +1,5 @@
 // A training program on a device. Every state has one buffer, which entries update in place; inputs and results have one
 // buffer each per entry, grown to what a run needs.
-
 import type { Buffer, Device, LoadedProgram } from '../../backends/device.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';

@@ -1,5 +1,4 @@
 // What a Trainer needs of a model: its task, its weights, where it runs, and what its checkpoints say of it.
-
 import type { Device } from '../../backends/device.ts';
 import type { SequenceTask } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';

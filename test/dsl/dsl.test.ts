@@ -26,8 +26,8 @@ import {
 } from '../../frontends/dsl/index.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { evaluate } from '../../ir/eval.ts';
-import { typeText } from '../../ir/graph.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
+import { typeText } from '../../ir/node.ts';
 import { verify } from '../../ir/verify.ts';
 import { relativeError } from '../support/golden.ts';
 

@@ -14,8 +14,10 @@ import {
 import { dimConst } from '../../ir/dim.ts';
 import { evaluate } from '../../ir/eval.ts';
 import { expandGradients } from '../../ir/gradients.ts';
-import { type Graph, make, type Node, roots, topologicalOrder } from '../../ir/graph.ts';
+import { type Graph, roots, topologicalOrder } from '../../ir/graph.ts';
+import { make } from '../../ir/make.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
+import type { Node } from '../../ir/node.ts';
 import { substitute } from '../../ir/rewrite.ts';
 import { remat } from '../../passes/remat.ts';
 import { uniform } from '../support/cases/case.ts';

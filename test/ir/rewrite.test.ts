@@ -2,8 +2,11 @@
 import { describe, expect, test } from 'vitest';
 import { parseGraph } from '../../frontends/text/index.ts';
 import { dim } from '../../ir/dim.ts';
-import type { Graph, Node } from '../../ir/graph.ts';
-import { isOp, make, originOf, roots, setOrigin, topologicalOrder } from '../../ir/graph.ts';
+import type { Graph } from '../../ir/graph.ts';
+import { roots, topologicalOrder } from '../../ir/graph.ts';
+import { make } from '../../ir/make.ts';
+import type { Node } from '../../ir/node.ts';
+import { isOp, originOf, setOrigin } from '../../ir/node.ts';
 import { rewrite, substitute, transform, withArgs } from '../../ir/rewrite.ts';
 import { printGraph } from '../../ir/text.ts';
 import { verify } from '../../ir/verify.ts';

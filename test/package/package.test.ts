@@ -13,7 +13,7 @@ const readme = readFileSync(join(root, 'README.md'), 'utf8');
 const file = readFileSync(join(root, 'examples', 'custom-architecture.ts'), 'utf8');
 const architectureSource = file
   .slice(file.indexOf('import *'))
-  .replace('../../frontends/dsl/index.ts', 'modelc/nn')
+  .replace('../frontends/dsl/index.ts', 'modelc/nn')
   .trim();
 const architecture = transformSync(architectureSource, { loader: 'ts' }).code;
 let project: UserProject;

@@ -189,7 +189,7 @@ const esbuildScript = `
 
 const example = readFileSync(join(root, 'examples', 'custom-architecture.ts'), 'utf8');
 const ownArchitecture = `
-  ${example.slice(example.indexOf('import *')).replace('../../frontends/dsl/index.ts', 'modelc/nn')}
+  ${example.slice(example.indexOf('import *')).replace('../frontends/dsl/index.ts', 'modelc/nn')}
   export class ParallelModel extends ParallelDecoder {}
   import { compile, type CompileOptions } from 'modelc/compiler';
   const options: CompileOptions = { cache: { kind: 'static', store: 'f32' } };

@@ -1,6 +1,5 @@
 // Models on targets that bind small arrays: weights are split, embeddings that are tied share their parts, prompts are
 // read in chunks that fit; what cannot be made to fit is refused when it is compiled, with the option that makes it smaller.
-
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -2,8 +2,8 @@
 // and its 'map' factors must be independent: an element of the result at coordinate c of a factor may depend on an
 // argument only through elements at the same c, wherever the argument has that factor.
 import { dimEquals, dimEval, dimProduct, dimText } from '../../ir/dim.ts';
-import type { Node } from '../../ir/graph.ts';
 import type { NdArray } from '../../ir/ndarray.ts';
+import type { Node } from '../../ir/node.ts';
 import { forEachIndex } from '../../ir/ops/common.ts';
 import { opOf } from '../../ir/ops/index.ts';
 import type { AxisRule, DimEnv } from '../../ir/ops/op.ts';

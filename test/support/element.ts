@@ -3,9 +3,9 @@
 // (reads out of bounds, integer division by zero, shifts by more than the width) is an error here.
 import { dimEval } from '../../ir/dim.ts';
 import { castValue, dtypeInfo, isFloat, isInteger, roundHalfEven } from '../../ir/dtype.ts';
-import type { Node } from '../../ir/graph.ts';
 import { type AluOp, constant, type Expr, type ScalarType } from '../../ir/loop.ts';
 import { type NdArray, ndarray, stridesOf } from '../../ir/ndarray.ts';
+import type { Node } from '../../ir/node.ts';
 import { forEachIndex, offsetOf, shapeOf } from '../../ir/ops/common.ts';
 import { opOf } from '../../ir/ops/index.ts';
 import type { DimEnv, ElementContext } from '../../ir/ops/op.ts';

@@ -1,8 +1,10 @@
 // All cases of test/support/cases/*.ts, and each as a graph of one op.
 import { readdirSync } from 'node:fs';
 import { dim } from '../../ir/dim.ts';
-import { type Graph, make, type Node } from '../../ir/graph.ts';
+import type { Graph } from '../../ir/graph.ts';
+import { make } from '../../ir/make.ts';
 import type { NdArray } from '../../ir/ndarray.ts';
+import type { Node } from '../../ir/node.ts';
 import type { Attrs } from '../../ir/ops/attrs.ts';
 import type { Case, FailingCase } from './cases/case.ts';
 

@@ -5,8 +5,8 @@
 // out, maximum and sum of each row as they are. Many queries of a type that the target has a tile for take another way
 // (tiled-attention.ts), and so does one query (decode-attention.ts).
 import { dimConst } from '../../../ir/dim.ts';
-import { isOp, type Node } from '../../../ir/graph.ts';
 import { add, alu, cast, ceilDiv, constant, type Expr, floorDiv, index, modulo, mul, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
+import { isOp, type Node } from '../../../ir/node.ts';
 import type { Target } from '../../../ir/target.ts';
 import { linear } from '../builder.ts';
 import { type Emitter, NotVectorisable } from '../emit.ts';

@@ -4,8 +4,8 @@
 // registers and are corrected as the maximum grows (online softmax), so the threads of a group meet only at the end, when
 // the runs are put together in group memory. A split attention has a group for each part of the keys.
 import { dimConst } from '../../../ir/dim.ts';
-import { isOp, type Node } from '../../../ir/graph.ts';
 import { across, add, alu, cast, ceilDiv, constant, type Expr, floorDiv, index, modulo, mul, select, splat, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
+import { isOp, type Node } from '../../../ir/node.ts';
 import type { Target } from '../../../ir/target.ts';
 import { linear } from '../builder.ts';
 import type { Emitter } from '../emit.ts';

@@ -2,8 +2,9 @@
 // a reduction over the group; the last loop stores the result. A value that costs more than a few operations and is
 // wanted by two loops is kept in the group's memory: every thread finds there what it wrote itself.
 import { dimProduct, shapeEquals } from '../../../ir/dim.ts';
-import { isOp, type Node, topologicalOrder } from '../../../ir/graph.ts';
+import { topologicalOrder } from '../../../ir/graph.ts';
 import { across, add, cast, constant, type Expr, exprEquals, floorDiv, index, mul, type ReduceOp } from '../../../ir/loop.ts'; // biome-ignore format: one row
+import { isOp, type Node } from '../../../ir/node.ts';
 import type { Target } from '../../../ir/target.ts';
 import { combine, delinear, identity } from '../builder.ts';
 import { type Emitter, NotVectorisable } from '../emit.ts';

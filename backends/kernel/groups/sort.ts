@@ -5,8 +5,8 @@
 import { dimProduct } from '../../../ir/dim.ts';
 import { type DType, dtypeInfo, isFloat } from '../../../ir/dtype.ts';
 import { ModelcError } from '../../../ir/error.ts';
-import { isOp, type Node } from '../../../ir/graph.ts';
 import { add, alu, cast, constant, type Expr, index, mul, select } from '../../../ir/loop.ts';
+import { isOp, type Node } from '../../../ir/node.ts';
 import type { Target } from '../../../ir/target.ts';
 import { delinear, identity, linear } from '../builder.ts';
 import type { Emitter } from '../emit.ts';

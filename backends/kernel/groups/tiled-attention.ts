@@ -4,8 +4,8 @@
 // they are masked, maxima found, and weights written as a panel, each row by a few threads, which keep its maximum and
 // sum. Outputs stay in the sums of tiles; their rows shrink as maxima grow. Weights are rounded to the operands' type.
 import { dimConst } from '../../../ir/dim.ts';
-import type { Node } from '../../../ir/graph.ts';
 import { across, add, alu, cast, ceilDiv, constant, type Expr, floorDiv, index, modulo, mul, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
+import type { Node } from '../../../ir/node.ts';
 import type { Target } from '../../../ir/target.ts';
 import { panelPlace } from '../../../ir/tile.ts';
 import type { Emitter } from '../emit.ts';

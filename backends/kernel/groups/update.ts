@@ -2,8 +2,8 @@
 // line a thread. Lines are disjoint, so that updates of one line keep their order and lines need none.
 import { dimProduct } from '../../../ir/dim.ts';
 import { ModelcError } from '../../../ir/error.ts';
-import { isOp } from '../../../ir/graph.ts';
 import { alu, cast, type Expr, index } from '../../../ir/loop.ts';
+import { isOp } from '../../../ir/node.ts';
 import type { Target } from '../../../ir/target.ts';
 import { combine, delinear, linear } from '../builder.ts';
 import type { Emitter } from '../emit.ts';

@@ -6,7 +6,6 @@
 // sum of each row as they are.
 import { type DimLike, dimConst } from '../../../ir/dim.ts';
 import { ModelcError } from '../../../ir/error.ts';
-import { isOp, type Node } from '../../../ir/graph.ts';
 import {
   across,
   add,
@@ -26,6 +25,7 @@ import {
   splat,
   sub,
 } from '../../../ir/loop.ts';
+import { isOp, type Node } from '../../../ir/node.ts';
 import type { Target } from '../../../ir/target.ts';
 import { linear } from '../builder.ts';
 import { type Emitter, NotVectorisable } from '../emit.ts';

@@ -2,9 +2,8 @@
 // memory bandwidth. A task owns a range of columns (weight rows). The left rows, with whatever is fused into them (a norm,
 // an attention's output), are first put into private memory; then each weight row is read once and multiplied with up to
 // four left rows, with several accumulators along k.
-
-import { isOp, type Node } from '../../../ir/graph.ts';
 import { across, add, alu, cast, ceilDiv, constant, type Expr, index, mul, sub } from '../../../ir/loop.ts';
+import { isOp, type Node } from '../../../ir/node.ts';
 import type { Target } from '../../../ir/target.ts';
 import { type Emitter, NotVectorisable } from '../emit.ts';
 import { lanesOf, matvecTile } from '../schedule.ts';

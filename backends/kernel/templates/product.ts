@@ -3,8 +3,8 @@
 // turns sums in private memory into results.
 import { type Dim, dim, dimAdd, dimProduct, shapeEquals } from '../../../ir/dim.ts';
 import { dtypeInfo } from '../../../ir/dtype.ts';
-import { isOp, type Node } from '../../../ir/graph.ts';
 import { add, below, cast, ceilDiv, type Expr, floorDiv, index, modulo, mul } from '../../../ir/loop.ts';
+import { isOp, type Node } from '../../../ir/node.ts';
 import { freeAxes, keepsOrder, partsOf } from '../../../ir/region.ts';
 import { delinear, linear } from '../builder.ts';
 import { type Emitter, vectorLoop } from '../emit.ts';

@@ -2,8 +2,9 @@
 // reduction is a loop over the row with vector accumulators; the last loop stores the result. A value that costs more
 // than a few operations and is wanted by two loops is kept in task-private memory.
 import { dimProduct, shapeEquals } from '../../../ir/dim.ts';
-import { type Node, topologicalOrder } from '../../../ir/graph.ts';
+import { topologicalOrder } from '../../../ir/graph.ts';
 import { across, add, alu, cast, ceilDiv, constant, type Expr, index, mul } from '../../../ir/loop.ts';
+import type { Node } from '../../../ir/node.ts';
 import { isRowReduction, keepsRows } from '../../../ir/region.ts';
 import { combine, delinear, identity } from '../builder.ts';
 import { type Emitter, vectorLoop } from '../emit.ts';

@@ -2,8 +2,8 @@
 // elements keep their order.
 import { dimProduct } from '../../../ir/dim.ts';
 import { ModelcError } from '../../../ir/error.ts';
-import { isOp, type Node } from '../../../ir/graph.ts';
 import { add, alu, cast, constant, type Expr, floorDiv, index, load, mul, select, sub } from '../../../ir/loop.ts';
+import { isOp, type Node } from '../../../ir/node.ts';
 import { delinear, type KernelBuilder, linear } from '../builder.ts';
 import type { Emitter } from '../emit.ts';
 import { taskIndex } from './map.ts';

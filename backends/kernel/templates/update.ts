@@ -2,8 +2,8 @@
 import { dim, dimProduct } from '../../../ir/dim.ts';
 import { isFloat } from '../../../ir/dtype.ts';
 import { ModelcError } from '../../../ir/error.ts';
-import { isOp, type Node } from '../../../ir/graph.ts';
 import { add, alu, cast, ceilDiv, constant, type Expr, floorDiv, index, modulo, mul, sub } from '../../../ir/loop.ts';
+import { isOp, type Node } from '../../../ir/node.ts';
 import { combine, delinear, identity, linear } from '../builder.ts';
 import { type Emitter, vectorLoop } from '../emit.ts';
 import { rowsPerTask, scatterRange } from '../schedule.ts';

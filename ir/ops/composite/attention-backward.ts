@@ -4,10 +4,10 @@
 import { dimAdd } from '../../dim.ts';
 import type { DType } from '../../dtype.ts';
 import { roundTo } from '../../dtype.ts';
-import type { Node, TensorType } from '../../graph.ts';
-import { make } from '../../graph.ts';
+import { make } from '../../make.ts';
 import type { NdArray } from '../../ndarray.ts';
 import { ndarray } from '../../ndarray.ts';
+import type { Node, TensorType } from '../../node.ts';
 import type { Attrs } from '../attrs.ts';
 import { fail, isOne, requireType, shapeOf } from '../common.ts';
 import type { Op } from '../op.ts';

@@ -1,7 +1,7 @@
 // Attention in simpler ops, with something done to its probabilities. A file of its own, which reads the table of ops first
-// (graph.ts does): the record of attention, read before the table, would not be in it.
-import type { Node } from '../../graph.ts';
-import { make } from '../../graph.ts';
+// (make.ts does): the record of attention, read before the table, would not be in it.
+import { make } from '../../make.ts';
+import type { Node } from '../../node.ts';
 import { exponentials, pairs } from './attention.ts';
 import { along, castTo, div } from './build.ts';
 

@@ -3,10 +3,10 @@
 import type { Dim } from '../../dim.ts';
 import { dim, dimDivExact, dimEquals, dimSub, dimText, shapeText } from '../../dim.ts';
 import { dtypeInfo, roundTo } from '../../dtype.ts';
-import type { Node, TensorType } from '../../graph.ts';
-import { make } from '../../graph.ts';
+import { make } from '../../make.ts';
 import type { NdArray } from '../../ndarray.ts';
 import { ndarray } from '../../ndarray.ts';
+import type { Node, TensorType } from '../../node.ts';
 import type { Attrs } from '../attrs.ts';
 import {
   Factors,

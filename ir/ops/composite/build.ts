@@ -3,8 +3,8 @@
 import type { Dim } from '../../dim.ts';
 import { dim } from '../../dim.ts';
 import type { DType } from '../../dtype.ts';
-import type { Node } from '../../graph.ts';
-import { make } from '../../graph.ts';
+import { make } from '../../make.ts';
+import type { Node } from '../../node.ts';
 import type { Attrs } from '../attrs.ts';
 
 export const castTo = (x: Node, dtype: DType): Node => (x.type.dtype === dtype ? x : make('cast', [x], { dtype }));

@@ -1,8 +1,6 @@
 // Rotary position embedding (Su et al. 2021), applied to the heads of a query or key.
 import { dim, dimConst, dimMul, dimText } from '../../dim.ts';
 import { roundTo } from '../../dtype.ts';
-import type { Node } from '../../graph.ts';
-import { make } from '../../graph.ts';
 import {
   add as addIndex,
   alu,
@@ -14,6 +12,8 @@ import {
   select,
   sub as subIndex,
 } from '../../loop.ts';
+import { make } from '../../make.ts';
+import type { Node } from '../../node.ts';
 import { Factors, fail, requireArity, requireClass, requireOneOf, requireRank, requireType } from '../common.ts';
 import type { Op } from '../op.ts';
 import { add, mul, sliceAxis, spread, sub } from './build.ts';

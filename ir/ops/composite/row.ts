@@ -1,8 +1,8 @@
 // Composites over one row: softmax, norm and cross entropy. All compute in f32 (the interpreter in doubles) whatever the
 // dtype of the argument, and cast back, as the Python library does.
 import { roundTo } from '../../dtype.ts';
-import type { Node } from '../../graph.ts';
-import { make } from '../../graph.ts';
+import { make } from '../../make.ts';
+import type { Node } from '../../node.ts';
 import {
   fail,
   forEachRow,

@@ -1,6 +1,6 @@
 // Reverse-mode rules of collectives. What is differentiated is the sum of the losses of all ranks, so each rule is the
 // transpose of the exchange: what went to many ranks comes back summed.
-import { make } from '../../graph.ts';
+import { make } from '../../make.ts';
 import type { CollectiveAttrs } from '../attrs.ts';
 import { compare, div } from '../composite/build.ts';
 import type { VjpTable } from './rule.ts';

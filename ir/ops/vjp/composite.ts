@@ -1,8 +1,8 @@
 // Reverse-mode rules of composites. They keep what rows were reduced to (a maximum, a sum, a mean) and compute elements
 // anew from the arguments: no softmax, normalised row or probability outlives the forward pass. All is f32, cast last.
 import { dimConst } from '../../dim.ts';
-import type { Node } from '../../graph.ts';
-import { make } from '../../graph.ts';
+import { make } from '../../make.ts';
+import type { Node } from '../../node.ts';
 import type { CompositeAttrs } from '../attrs.ts';
 import {
   add,

@@ -3,8 +3,8 @@
 import type { Dim } from '../../dim.ts';
 import { dim, dimAdd, dimConst, dimDivExact, dimMul, dimSub, dimText } from '../../dim.ts';
 import { ModelcError } from '../../error.ts';
-import type { Node } from '../../graph.ts';
-import { make } from '../../graph.ts';
+import { make } from '../../make.ts';
+import type { Node } from '../../node.ts';
 import type { ContractionAttrs } from '../attrs.ts';
 import { forEachIndex } from '../common.ts';
 import { castTo, compare, mul, spread, sub } from '../composite/build.ts';

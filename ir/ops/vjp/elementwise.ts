@@ -1,8 +1,8 @@
 // Reverse-mode rules of elementwise ops: the cotangent times the partial derivatives, which are spelled with the result
 // where that saves a function. Ties of max and min share the cotangent, so that abs has derivative 0 at 0.
 import { isFloat } from '../../dtype.ts';
-import type { Node } from '../../graph.ts';
-import { make } from '../../graph.ts';
+import { make } from '../../make.ts';
+import type { Node } from '../../node.ts';
 import type { ElementwiseAttrs } from '../attrs.ts';
 import { castTo, compare, div, exp, filled, mul, select, sub } from '../composite/build.ts';
 import type { Vjp, VjpTable } from './rule.ts';

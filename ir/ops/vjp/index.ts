@@ -1,5 +1,5 @@
 // The reverse-mode rule of every op. The type asks for each: an op without a rule does not compile.
-import type { OpName } from '../../graph.ts';
+import type { OpName } from '../../node.ts';
 import type { ControlAttrs, LeafAttrs, QuantizationAttrs, RandomAttrs } from '../attrs.ts';
 import { collective } from './collective.ts';
 import { composite } from './composite.ts';

@@ -1,7 +1,7 @@
 // Reverse-mode rules of reading and writing at positions that are values: what was read adds up where it came from, what
 // was written is read back. Sums over equal positions are f32.
-import type { Node } from '../../graph.ts';
-import { make } from '../../graph.ts';
+import { make } from '../../make.ts';
+import type { Node } from '../../node.ts';
 import type { IndexingAttrs } from '../attrs.ts';
 import { add, castTo, compare, div, filled, mul, spread } from '../composite/build.ts';
 import type { Vjp, VjpTable } from './rule.ts';

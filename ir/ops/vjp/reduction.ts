@@ -3,8 +3,8 @@
 import type { Dim } from '../../dim.ts';
 import { dim, dimAdd, dimProduct } from '../../dim.ts';
 import { isFloat } from '../../dtype.ts';
-import type { Node } from '../../graph.ts';
-import { make } from '../../graph.ts';
+import { make } from '../../make.ts';
+import type { Node } from '../../node.ts';
 import type { ReductionAttrs } from '../attrs.ts';
 import { forEachIndex } from '../common.ts';
 import { add, compare, div, filled, mul, spread } from '../composite/build.ts';

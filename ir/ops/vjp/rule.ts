@@ -1,8 +1,8 @@
 // What a reverse-mode rule is, and the few shapes of graph that many rules need.
 import type { Dim } from '../../dim.ts';
 import { dim, dimMul, dimSub } from '../../dim.ts';
-import type { Node, OpName } from '../../graph.ts';
-import { make } from '../../graph.ts';
+import { make } from '../../make.ts';
+import type { Node, OpName } from '../../node.ts';
 import { add, castTo, compare, filled, spread } from '../composite/build.ts';
 
 /** Why an op has no derivative. */

@@ -1,6 +1,6 @@
 // Reverse-mode rules of shape ops: each moves the cotangent back to where the elements came from.
 import { dim, dimAdd } from '../../dim.ts';
-import { make } from '../../graph.ts';
+import { make } from '../../make.ts';
 import type { ShapeAttrs } from '../attrs.ts';
 import { isOne } from '../common.ts';
 import { filled, mul, sliceAxis } from '../composite/build.ts';

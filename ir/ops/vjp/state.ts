@@ -1,5 +1,5 @@
 // Reverse-mode rules of caches.
-import { make } from '../../graph.ts';
+import { make } from '../../make.ts';
 import type { StateAttrs } from '../attrs.ts';
 import { add, filled, spread } from '../composite/build.ts';
 import type { VjpTable } from './rule.ts';

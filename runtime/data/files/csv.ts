@@ -2,7 +2,6 @@
 // numbers, one of True and False holds booleans, any other holds text; what pandas takes for "not available" (an empty
 // field, NA, null, nan, …) is null. A file that is read while it is used tells its types by its first rows, and a later
 // value of another type is an error.
-
 import { pipeline, Readable } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { quote } from '../../../frontends/huggingface/json.ts';

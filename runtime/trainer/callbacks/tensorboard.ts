@@ -1,6 +1,5 @@
 // Writes what a training logs for TensorBoard, as transformers' callback does: `loss` as train/loss, `eval_loss` as
 // eval/loss, and the arguments as a text.
-
 import { join } from 'node:path';
 import { checkOptions } from '../../../ir/options.ts';
 import type { TrainingArguments } from '../arguments.ts';

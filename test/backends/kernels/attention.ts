@@ -1,7 +1,8 @@
 // Attention with every option, at sizes around its tiles.
 import { type Dim, dim, dimAdd } from '../../../ir/dim.ts';
 import type { DType } from '../../../ir/dtype.ts';
-import { make, type Node } from '../../../ir/graph.ts';
+import { make } from '../../../ir/make.ts';
+import type { Node } from '../../../ir/node.ts';
 import type { Attrs } from '../../../ir/ops/attrs.ts';
 import { randomNumbers } from '../../support/random-graph.ts';
 import { batch, castTo, type KernelCase, past, type Scene, scene, seq } from './scene.ts';

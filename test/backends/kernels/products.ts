@@ -2,7 +2,8 @@
 // and strips, and everything that is fused with them.
 import { type Dim, dim, dimVar } from '../../../ir/dim.ts';
 import type { DType } from '../../../ir/dtype.ts';
-import { make, type Node } from '../../../ir/graph.ts';
+import { make } from '../../../ir/make.ts';
+import type { Node } from '../../../ir/node.ts';
 import {
   add,
   batch,

@@ -1,6 +1,7 @@
 // Reductions along all kinds of axes, orderings with ties and NaN, scatters with duplicates, scans.
 import { dim } from '../../../ir/dim.ts';
-import { make, type Node } from '../../../ir/graph.ts';
+import { make } from '../../../ir/make.ts';
+import type { Node } from '../../../ir/node.ts';
 import { add, constant, type KernelCase, mul, reduce, scene, seq, spread } from './scene.ts';
 
 const subsets = (n: number): number[][] =>

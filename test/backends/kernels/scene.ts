@@ -1,8 +1,10 @@
 // How kernel cases are written: a Scene declares inputs of random values, idioms of models are functions over nodes.
 import { type Dim, dim, dimEval, dimVar } from '../../../ir/dim.ts';
 import { type DType, roundTo } from '../../../ir/dtype.ts';
-import { type Graph, make, type Node } from '../../../ir/graph.ts';
+import type { Graph } from '../../../ir/graph.ts';
+import { make } from '../../../ir/make.ts';
 import { type NdArray, ndarray, sizeOf } from '../../../ir/ndarray.ts';
+import type { Node } from '../../../ir/node.ts';
 import type { Attrs } from '../../../ir/ops/attrs.ts';
 import { uniform } from '../../support/cases/case.ts';
 import type { DeviceRun } from '../../support/devices.ts';

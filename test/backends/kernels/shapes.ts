@@ -2,7 +2,7 @@
 // which types end, in whole vectors and a tail.
 import { dimVar } from '../../../ir/dim.ts';
 import { type DType, dtypeInfo, dtypes, isInteger } from '../../../ir/dtype.ts';
-import { make } from '../../../ir/graph.ts';
+import { make } from '../../../ir/make.ts';
 import { attention } from './attention.ts';
 import { add, castTo, type KernelCase, linear, mul, norm, reduce, scene, seq, silu, spread } from './scene.ts';
 

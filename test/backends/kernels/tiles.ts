@@ -2,7 +2,8 @@
 // blocks of a group and the slices of k, operands that are copied and operands that are computed, everything fused.
 import { dim, dimAdd } from '../../../ir/dim.ts';
 import type { DType } from '../../../ir/dtype.ts';
-import { make, type Node } from '../../../ir/graph.ts';
+import { make } from '../../../ir/make.ts';
+import type { Node } from '../../../ir/node.ts';
 import { attention, merged, step } from './attention.ts';
 import { add, batch, castTo, type KernelCase, mul, norm, past, scene, seq, silu, spread } from './scene.ts';
 

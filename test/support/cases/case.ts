@@ -4,9 +4,9 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { type Dim, dim } from '../../../ir/dim.ts';
 import type { DType } from '../../../ir/dtype.ts';
-import type { OpName } from '../../../ir/graph.ts';
 import type { NdArray } from '../../../ir/ndarray.ts';
 import { ndarray, sizeOf } from '../../../ir/ndarray.ts';
+import type { OpName } from '../../../ir/node.ts';
 import type { Attrs } from '../../../ir/ops/attrs.ts';
 
 export interface OpCase<O extends OpName> {
