@@ -51,7 +51,8 @@ function template(emitter: Emitter, target: Target): Expr {
   const { kind } = emitter.region;
   switch (kind) {
     case 'map':
-      return isThread ? mapKernel(emitter, lanes) : groups.mapKernel(emitter, target);
+      if (isThread) return mapKernel(emitter, lanes);
+      return groups.foldKernel(emitter, target) ?? groups.mapKernel(emitter, target);
     case 'row':
       return isThread ? rowKernel(emitter, lanes) : groups.rowKernel(emitter, target);
     case 'matmul':

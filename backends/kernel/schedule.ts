@@ -111,6 +111,36 @@ export function attentionTile(target: Target, seq: Dim, groupHeads: number): Att
 /** Elements of a map that a thread computes. */
 export const elementsPerThread = 4;
 
+/** Positions of a scatter that a group owns: every group goes through all updates, so there are a few for each thread. */
+export function groupScatterRange(target: Target, outer: readonly Dim[], extent: Dim): number {
+  const lines = outer.reduce((product, d) => product * Math.max(1, d.min), 1);
+  return Math.max(1, Math.ceil((extent.max * lines) / (8 * target.threads)));
+}
+
+/** Positions of a reduction from which on the threads of a group share them. */
+export const minSharedFold = (target: Target): number => target.groupThreads / 2;
+
+export interface FoldStrip {
+  /** Threads side by side, each with `lanes` columns. */
+  readonly across: number;
+  /** Threads above each other, which take positions in turn. */
+  readonly lines: number;
+  /** Threads that fold the lines of a column in the end: a power of two. */
+  readonly width: number;
+}
+/**
+ * Columns of a group: whole lines of memory, or less where that leaves the target's threads without work, but no less
+ * than memory gives at once.
+ */
+export function foldStrip(target: Target, outer: readonly Dim[], columns: Dim, lanes: number): FoldStrip {
+  const widthOf = (across: number) => target.groupThreads / (across * lanes);
+  const lineCount = outer.reduce((product, d) => product * Math.max(1, d.min), 1);
+  const isBusy = (across: number) => lineCount * Math.ceil(columns.max / (across * lanes)) >= target.threads;
+  let across = 32 / lanes;
+  while (across * lanes > 8 && widthOf(across / 2) <= 32 && !isBusy(across)) across /= 2;
+  return { across, lines: target.groupThreads / across, width: widthOf(across) };
+}
+
 /** 32-bit elements of group memory that a template may use; the rest is for reductions over the group. */
 export const groupElements = (target: Target): number => Math.floor(target.groupBytes / 4) - 20 * target.groupThreads;
 

@@ -76,7 +76,7 @@ function emitRowValues(emitter: Emitter, root: Node, at: readonly Expr[]): void 
 }
 
 /** Whether groups combine such a reduction: the sums and maxima of 32-bit numbers. */
-const isCombined = ({ attrs: { op, acc } }: Node<'reduce'>): boolean =>
+export const isCombined = ({ attrs: { op, acc } }: Node<'reduce'>): boolean =>
   (op === 'add' || op === 'max' || op === 'min') && (acc === 'f32' || acc === 'i32' || acc === 'u32');
 
 /** `lanes`: of the vectors that a thread takes, where the elements allow it. */

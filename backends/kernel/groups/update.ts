@@ -1,11 +1,9 @@
-// Templates that write part of an array, for groups: state updates in place, an element a thread; scatters and scans, a
-// line a thread. Lines are disjoint, so that updates of one line keep their order and lines need none.
+// Templates that write part of an array, for groups: state updates in place, an element a thread; scans, a
+// line a thread.
 import { dimProduct } from '../../../ir/dim.ts';
-import { ModelcError } from '../../../ir/error.ts';
-import { alu, cast, type Expr, index } from '../../../ir/loop.ts';
-import { isOp } from '../../../ir/node.ts';
+import type { Expr } from '../../../ir/loop.ts';
 import type { Target } from '../../../ir/target.ts';
-import { combine, delinear, linear } from '../builder.ts';
+import { delinear } from '../builder.ts';
 import type { Emitter } from '../emit.ts';
 import { elementsPerThread } from '../schedule.ts';
 import { scanLine, scanOf, storeInState, updateOrigin } from '../templates/update.ts';
@@ -22,39 +20,6 @@ export function updateKernel(emitter: Emitter, target: Target): Expr {
   return overItems(builder, target, builder.size(dimProduct(shape)), elementsPerThread, (e) => {
     const at = delinear(builder, shape, e);
     storeInState(emitter, origin, at, (place) => builder.store(out, place, emitter.element(values, at)));
-  });
-}
-
-/** A line is what has one index before the scattered axis and one behind it. */
-export function scatterKernel(emitter: Emitter, target: Target): Expr {
-  const { builder, region } = emitter;
-  const root = region.root;
-  if (!isOp(root, 'scatter')) throw new ModelcError('unsupported', `no scatter template for ${root.op}`);
-  const { axis, batch, combine: how } = root.attrs;
-  const [x, idx, updates] = root.args;
-  const shape = x.type.shape;
-  const out = builder.buffer(root, 'write');
-  const inner = shape.slice(axis + 1);
-  const lines = [...shape.slice(0, axis), ...inner];
-  const extent = builder.size(shape[axis]);
-  return overItems(builder, target, builder.size(dimProduct(lines)), 1, (line) => {
-    const at = delinear(builder, lines, line).map((e) => builder.let(e));
-    const [before, behind] = [at.slice(0, axis), at.slice(axis)];
-    const placeOf = (i: Expr) => builder.let(linear(builder, shape, [...before, i, ...behind]));
-    builder.for(index(0), extent, 1, (i) => {
-      builder.store(out, placeOf(i), emitter.element(x, [...before, i, ...behind]));
-    });
-    const positions = idx.type.shape.slice(batch);
-    builder.for(index(0), builder.size(dimProduct(positions)), 1, (u) => {
-      const position = delinear(builder, positions, u);
-      const i = builder.let(cast(emitter.element(idx, [...before.slice(0, batch), ...position]), 'index'));
-      builder.if(alu('and', alu('ge', i, index(0)), alu('lt', i, extent)), () => {
-        const value = emitter.element(updates, [...before, ...position, ...behind]);
-        const place = placeOf(i);
-        const old = () => builder.load(out, place, root.type.dtype);
-        builder.store(out, place, how === 'set' ? value : combine(how, old(), value));
-      });
-    });
   });
 }
 

@@ -21,6 +21,22 @@ export const reductions: KernelCase[] = [
     scene(`f16 ${op}, in f16`, (s) => reduce(s.input([3, 6], 'f16'), op, [1], 'f16'), { tolerance: 2 ** -8 }),
     scene(`f32 ${op}, 33 elements`, (s) => reduce(s.input([3, 33]), op, [1])),
   ]),
+  // many positions, which threads of a group share: strips of whole and of odd columns, single elements
+  ...[[150, 20], [150, 18], [70, 1], [3, 67, 8, 2], [400, 33]].flatMap((shape) => [
+    scene(`sum of all but the last axis of ${shape}`, (s) => reduce(s.input(shape), 'add', shape.slice(1).map((_, i) => i))),
+    scene(`sum of all of ${shape}`, (s) => reduce(s.input(shape), 'add', shape.map((_, i) => i))),
+    scene(`max of all but the last axis of ${shape}, with NaN`, (s) => reduce(s.input(shape, 'f32', withNaN), 'max', shape.slice(1).map((_, i) => i))),
+  ]),
+  scene('sums of middle axes', (s) => reduce(s.input([3, 70, 2, 24]), 'add', [1, 2])),
+  scene('sums of the first and the last axis', (s) => reduce(s.input([9, 3, 50]), 'add', [0, 2])),
+  scene('i32 sums of columns', (s) => reduce(s.input([200, 20], 'i32', (i) => (i % 13) - 6), 'add', [0], 'i32')),
+  scene('bf16 sums of columns', (s) => reduce(s.input([200, 36], 'bf16'), 'add', [0])),
+  scene('sums of columns of a symbolic number of rows', (s) => reduce(s.input([seq, 40]), 'add', [0]), { dims: { seq: 77 } }),
+  scene('the gradients of a scale and of a shift', (s) => {
+    const [x, y, scale] = [s.input([90, 48]), s.input([90, 48]), s.input([90])];
+    return { scale: reduce(mul(mul(x, spread(scale, x, [0])), y), 'add', [0]), shift: reduce(y, 'add', [0]) };
+  }),
+  scene('sums of columns that are read in another order', (s) => reduce(make('transpose', [s.input([40, 150])], { perm: [1, 0] }), 'add', [0])),
   scene('and, or', (s) => {
     const x = s.input([4, 21], 'bool', (i) => (i % 20 ? 1 : 0));
     return { all: reduce(x, 'and', [1], 'bool'), some: reduce(x, 'or', [1], 'bool') };
@@ -104,6 +120,16 @@ export const ordering: KernelCase[] = [
       }),
     ),
   ),
+  ...(['set', 'add'] as const).map((combine) =>
+    scene(`scatter ${combine} of long rows, in lines of their own`, (s) => {
+      const indices = s.input([2, 50], 'i32', (i) => ((i * 5) % 34) - 2);
+      return make('scatter', [s.input([2, 30, 3, 40]), indices, s.input([2, 50, 3, 40])], { axis: 1, batch: 1, combine });
+    }),
+  ),
+  scene('a count of numbers', (s) => {
+    const numbers = s.input([300], 'i32', (i) => (i * i) % 41);
+    return make('scatter', [constant(0, s.input([40])), numbers, constant(1, s.input([300]))], { axis: 0, batch: 0, combine: 'add' });
+  }),
   scene('a scatter of rows of one number each', (s) => {
     const ones = spread(s.input([3, 9]), s.input([3, 9, 40]), [0, 1]);
     const indices = s.input([3, 9], 'i32', (i) => (i * 5) % 7);
