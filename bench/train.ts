@@ -9,7 +9,7 @@ import { sizeOf } from '../ir/ndarray.ts';
 import { Gpt2LMHeadModel } from '../models/gpt2.ts';
 import { peakMemoryMb } from '../runtime/cli/peak-memory.ts';
 import { devices } from '../runtime/execution/devices.ts';
-import type { HostTensor } from '../runtime/execution/session.ts';
+import type { HostTensor } from '../runtime/tensors/host-tensor.ts';
 import type { WeightStore } from '../runtime/tensors/weight-store.ts';
 import { TrainingSession } from '../runtime/trainer/training-session.ts';
 import { normalBlock } from './checkpoint.ts';

@@ -1,7 +1,7 @@
 // The checks of one case: tensors of a whole forward pass against the oracle's, then generated tokens. Parts that this
 // build cannot run are recorded by name, never silently passed over.
 import { ModelcError } from '../../ir/error.ts';
-import type { TensorData } from '../execution/session.ts';
+import type { TensorData } from '../tensors/host-tensor.ts';
 import { type CaseReport, relativeError } from './compare.ts';
 import type { GenerateSettings, Subject } from './subject.ts';
 import type { TrainGolden } from './train.ts';

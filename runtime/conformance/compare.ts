@@ -1,5 +1,5 @@
 // How close is close: comparison of tensors with an oracle's, and the record of one case.
-import type { TensorData } from '../execution/session.ts';
+import type { TensorData } from '../tensors/host-tensor.ts';
 
 /** Largest |got - want|, relative to the largest |want|. NaN anywhere, or another size, is infinitely far. */
 export function relativeError(got: TensorData, want: TensorData): number {

@@ -4,7 +4,7 @@ import type { Device } from '../../backends/device.ts';
 import { AdamW, causalTask, type SequenceTask, type TrainEntry, traceTraining } from '../../frontends/dsl/index.ts';
 import { type Checkpoint, causalLM, openCheckpoint } from '../../frontends/huggingface/index.ts';
 import type { TargetName } from '../execution/devices.ts';
-import type { HostTensor } from '../execution/session.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import { checkpointWeights } from '../tensors/weight-store.ts';
 import { TrainingSession } from '../trainer/training-session.ts';
 import type { GoldenTensors } from './checks.ts';

@@ -2,7 +2,7 @@
 // inputs decide.
 import { ModelcError } from '../../ir/error.ts';
 import type { Plan, PlanDim } from '../../ir/program.ts';
-import type { HostTensor } from './session.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 
 type Dims = Readonly<Record<string, number>>;
 

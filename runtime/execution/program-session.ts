@@ -6,14 +6,14 @@ import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from '../../ba
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { carriedPrefix, type Plan, type PlanTensor, type Program } from '../../ir/program.ts';
-import { bytesOf, storeNumbers, viewOf } from '../tensors/host-tensor.ts';
+import { bytesOf, type HostTensor, storeNumbers, viewOf } from '../tensors/host-tensor.ts';
 import { checkOpen, checkRoom, checkState } from './cache-errors.ts';
 import { evalDim, evalShape, solveDims } from './plan-dims.ts';
 import { byteSize, fixedBytes, stateBytes } from './planned-memory.ts';
 import { ProgramState } from './program-state.ts';
 import { type PreparedRuns, repeatByHost, repeatOnDevice } from './repeat.ts';
 import { RunBuffers } from './run-buffers.ts';
-import type { HostTensor, RepeatOptions, Session, SessionLimits, State } from './session.ts';
+import type { RepeatOptions, Session, SessionLimits, State } from './session.ts';
 
 /**
  * Where a weight's bytes are: in a file, to be mapped; made in memory (a packed layout that no file holds); or in memory

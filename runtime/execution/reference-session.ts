@@ -7,10 +7,10 @@ import { type EvalOutput, evaluate } from '../../ir/eval.ts';
 import { dimVars, type Graph } from '../../ir/graph.ts';
 import { type NdArray, ndarray, sizeOf } from '../../ir/ndarray.ts';
 import type { Node } from '../../ir/node.ts';
-import { fromNdArray, toNdArray } from '../tensors/host-tensor.ts';
+import { fromNdArray, type HostTensor, toNdArray } from '../tensors/host-tensor.ts';
 import { checkOpen, checkRoom, checkRows, checkState } from './cache-errors.ts';
 import { repeatByHost } from './repeat.ts';
-import type { HostTensor, RepeatOptions, Session, SessionLimits, State } from './session.ts';
+import type { RepeatOptions, Session, SessionLimits, State } from './session.ts';
 
 /** A graph with the data of its 'constant' params. */
 interface TracedGraph {

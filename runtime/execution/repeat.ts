@@ -5,10 +5,10 @@ import type { Repeats } from '../../backends/device.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Plan } from '../../ir/program.ts';
-import { bytesOf, viewOf } from '../tensors/host-tensor.ts';
+import { bytesOf, type HostTensor, viewOf } from '../tensors/host-tensor.ts';
 import { checkRoom } from './cache-errors.ts';
 import { evalShape } from './plan-dims.ts';
-import type { HostTensor, RepeatOptions, Session, State } from './session.ts';
+import type { RepeatOptions, Session, State } from './session.ts';
 
 type Tensors = Readonly<Record<string, HostTensor>>;
 

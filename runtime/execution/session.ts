@@ -1,22 +1,5 @@
 // Session: a compiled model bound to its weights. Binds inputs, dims and state of one call to an entry of the program.
-import type { DType } from '../../ir/dtype.ts';
-
-export type TensorData =
-  | Float32Array
-  | Float64Array
-  | Int32Array
-  | Uint32Array
-  | BigInt64Array
-  | Int8Array
-  | Uint8Array
-  | Uint16Array;
-
-/** A tensor in host memory, row-major. bool is Uint8Array, i64 is BigInt64Array, f16 and bf16 are Uint16Array of bits. */
-export interface HostTensor {
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-  readonly data: TensorData;
-}
+import type { HostTensor } from '../tensors/host-tensor.ts';
 
 /**
  * The state params of a program (KV caches, key mask) for one batch of sequences: several generations may be under way

@@ -2,7 +2,8 @@
 // decoding method sees is `feed(ids) -> logits or the most likely token of the last position`, and `follow(ids)`, the
 // tokens that follow one another, which a GPU feeds to itself.
 import { ModelcError } from '../../ir/error.ts';
-import type { HostTensor, Session, State } from '../execution/session.ts';
+import type { Session, State } from '../execution/session.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import type { DynamicCache } from './cache.ts';
 
 export interface DecoderOptions {

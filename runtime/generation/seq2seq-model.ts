@@ -1,7 +1,7 @@
 // Seq2SeqLanguageModel: an encoder-decoder model bound to its weights. The encoder runs once a call; what the decoder's
 // layers take from it is kept with the cache of the target, for every row and beam.
 import { ModelcError } from '../../ir/error.ts';
-import type { HostTensor, State } from '../execution/session.ts';
+import type { State } from '../execution/session.ts';
 import { callable } from '../models/callable.ts';
 import {
   type Seq2SeqLMOutput,
@@ -9,6 +9,7 @@ import {
   type SequenceModelInfo,
   SequenceToTensors,
 } from '../models/sequence-model.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import { Tensor } from '../tensors/tensor.ts';
 import type { EncoderOutputs, GenerateOptions } from './arguments.ts';
 import { type Beginning, GenerationModel, type ModelInfo, repeatRows } from './generation-model.ts';

@@ -5,8 +5,8 @@ import type { Checkpoint, Fitted } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { sizeOf } from '../../ir/ndarray.ts';
 import { Generator } from '../data/generator.ts';
-import type { HostTensor } from '../execution/session.ts';
 import { warnOnce } from '../generation/warnings.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import { checkpointWeights, memoryWeights, overlaidWeights, type WeightStore } from '../tensors/weight-store.ts';
 
 /** What messages call a config that comes from no file. */

@@ -2,8 +2,7 @@
 // batch does not have filled in as the task says.
 import { ignoredLabel, type SequenceInput } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { HostTensor } from '../execution/session.ts';
-import { storeNumbers } from '../tensors/host-tensor.ts';
+import { type HostTensor, storeNumbers } from '../tensors/host-tensor.ts';
 
 type Columns = Readonly<Record<string, HostTensor>>;
 

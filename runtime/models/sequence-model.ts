@@ -3,7 +3,7 @@
 import type { SequenceTask } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
-import type { HostTensor } from '../execution/session.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import { type NestedList, Tensor, type TensorTypeName } from '../tensors/tensor.ts';
 import { BoundModel } from './bound-model.ts';
 import { callable } from './callable.ts';

@@ -8,8 +8,8 @@
 // and …_svd: the same of the products, cut as in svd.
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
-import type { HostTensor } from '../execution/session.ts';
 import { RandomStream } from '../generation/random.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import { type Adapter, tensorFor } from './adapter.ts';
 import type { Adapters } from './adapters.ts';
 import { combine, firstRows, type Matrix, matrix, scaleRows, svd, transposed } from './linear-algebra.ts';

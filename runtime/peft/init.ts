@@ -2,8 +2,8 @@
 // adapter changes nothing. PiSSA (Meng et al. 2024) and OLoRA (Büyükakyüz 2024) take the main part of the base's weight into
 // A and B and leave the rest in the base, so they give the new weights of the base too.
 import { ModelcError } from '../../ir/error.ts';
-import type { HostTensor } from '../execution/session.ts';
 import { RandomStream } from '../generation/random.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import { type Adapter, type AdapterTarget, tensorFor } from './adapter.ts';
 import {
   combine,

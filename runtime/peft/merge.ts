@@ -1,7 +1,7 @@
 // Merging adapters into the weights that they change, on the host: W + s B A, and with a magnitude m / ‖·‖ times that, as
 // the pass computes it. Sums are made in doubles and rounded once to the dtype of the weight.
 import { ModelcError } from '../../ir/error.ts';
-import type { HostTensor } from '../execution/session.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import { type Adapter, type AdapterTarget, tensorFor } from './adapter.ts';
 import { combine, type Matrix, multiply, rowNorms, scaleRows } from './linear-algebra.ts';
 import { hostTensor, numbersOf, outByIn, type ReadWeight, storedLike } from './weights.ts';

@@ -13,7 +13,7 @@ import {
 } from '../../frontends/huggingface/safetensors.ts';
 import { type DType, isDType, isFloat } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { HostTensor } from '../execution/session.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import { type Adapter, inModel, prefix } from './adapter.ts';
 import type { ModelModules } from './modules.ts';
 import { f32Tensor, hostTensor } from './weights.ts';

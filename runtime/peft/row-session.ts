@@ -1,7 +1,8 @@
 // A session whose batches have an adapter for every row: runs get the input that tells the rows of each adapter.
 import { ModelcError } from '../../ir/error.ts';
 import { adapterRows } from '../../passes/lora.ts';
-import type { HostTensor, RepeatOptions, Session, SessionLimits, State } from '../execution/session.ts';
+import type { RepeatOptions, Session, SessionLimits, State } from '../execution/session.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 
 type Inputs = Readonly<Record<string, HostTensor>>;
 

@@ -7,7 +7,7 @@ import { ModelcError } from '../../ir/error.ts';
 import { type Graph, topologicalOrder } from '../../ir/graph.ts';
 import { isOp } from '../../ir/node.ts';
 import { adapt, type LoraOptions } from '../../passes/lora.ts';
-import type { HostTensor } from '../execution/session.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import { overlaidWeights, type WeightStore } from '../tensors/weight-store.ts';
 import type { Adapters } from './adapters.ts';
 

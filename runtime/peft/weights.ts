@@ -1,8 +1,7 @@
 // Weights in host memory as adapters compute with them: stored values to matrices and back.
 import type { DType } from '../../ir/dtype.ts';
 import { roundTo } from '../../ir/dtype.ts';
-import type { HostTensor } from '../execution/session.ts';
-import { storeNumbers, toNdArray } from '../tensors/host-tensor.ts';
+import { type HostTensor, storeNumbers, toNdArray } from '../tensors/host-tensor.ts';
 import { type Matrix, matrix, transposed } from './linear-algebra.ts';
 
 /** Reads a weight of the base, as it is now. */

@@ -1,7 +1,23 @@
-// Host tensors to and from the raw bytes of devices and the arrays of the interpreter.
+// Tensors in host memory, to and from the raw bytes of devices and the arrays of the interpreter.
 import { bf16BitsToF32, type DType, dtypeInfo, f16BitsToF32, f32ToBf16Bits, f32ToF16Bits } from '../../ir/dtype.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
-import type { HostTensor, TensorData } from '../execution/session.ts';
+
+export type TensorData =
+  | Float32Array
+  | Float64Array
+  | Int32Array
+  | Uint32Array
+  | BigInt64Array
+  | Int8Array
+  | Uint8Array
+  | Uint16Array;
+
+/** A tensor in host memory, row-major. bool is Uint8Array, i64 is BigInt64Array, f16 and bf16 are Uint16Array of bits. */
+export interface HostTensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: TensorData;
+}
 
 /** A typed view of bytes; copies when the bytes are not aligned to the element. */
 export function viewOf(dtype: DType, bytes: Uint8Array): TensorData {

@@ -7,8 +7,7 @@ import { ModelcError } from '../../ir/error.ts';
 import { type NdArray, sizeOf, stridesOf } from '../../ir/ndarray.ts';
 import type { PlanTensor } from '../../ir/program.ts';
 import { recipeOf } from '../../passes/recipe.ts';
-import type { HostTensor } from '../execution/session.ts';
-import { bytesOf, fromNdArray, toNdArray, viewOf } from './host-tensor.ts';
+import { bytesOf, fromNdArray, type HostTensor, toNdArray, viewOf } from './host-tensor.ts';
 
 export interface WeightStore {
   /** Names, dtypes and shapes of all weights, for keys of caches. */

@@ -1,7 +1,7 @@
 // Collects the results of an evaluation: tensors of batches whose rows may differ in length become one tensor, filled up
 // with -100, as transformers does.
 import { ignoredLabel } from '../../frontends/dsl/index.ts';
-import type { HostTensor } from '../execution/session.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import { Tensor } from '../tensors/tensor.ts';
 
 /** A host tensor as users hold it: f32 as float32, all else as int32. */

@@ -7,8 +7,7 @@ import type { PlanTensor, Program } from '../../ir/program.ts';
 import { evalShape, solveDims } from '../execution/plan-dims.ts';
 import { byteSize, fixedBytes, stateBytes } from '../execution/planned-memory.ts';
 import { RunBuffers } from '../execution/run-buffers.ts';
-import type { HostTensor } from '../execution/session.ts';
-import { bytesOf, storeNumbers, viewOf } from '../tensors/host-tensor.ts';
+import { bytesOf, type HostTensor, storeNumbers, viewOf } from '../tensors/host-tensor.ts';
 import type { WeightStore } from '../tensors/weight-store.ts';
 import type { TrainingEngine } from './training-session.ts';
 

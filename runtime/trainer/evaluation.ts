@@ -1,6 +1,6 @@
 // An evaluation: the forward pass over a dataset, the mean loss, and what metrics are computed from.
 import type { Batch } from '../data/index.ts';
-import type { HostTensor } from '../execution/session.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import type { Tensor } from '../tensors/tensor.ts';
 import { concatRows, userTensor } from './collect.ts';
 import { type Metrics, prefixed } from './metrics.ts';

@@ -6,7 +6,7 @@ import { traceTraining } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Checkpointing } from '../../passes/remat.ts';
 import type { Batch } from '../data/index.ts';
-import type { HostTensor } from '../execution/session.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import type { TrainableModel } from './trainable.ts';
 import { TrainingSession } from './training-session.ts';
 

@@ -9,8 +9,7 @@ import { type NdArray, ndarray } from '../../ir/ndarray.ts';
 import type { Node } from '../../ir/node.ts';
 import { computeIn } from '../../passes/precision.ts';
 import { type Checkpointing, remat } from '../../passes/remat.ts';
-import type { HostTensor } from '../execution/session.ts';
-import { fromNdArray, toNdArray } from '../tensors/host-tensor.ts';
+import { fromNdArray, type HostTensor, toNdArray } from '../tensors/host-tensor.ts';
 import type { WeightStore } from '../tensors/weight-store.ts';
 import type { TrainingEngine } from './training-session.ts';
 

@@ -11,9 +11,8 @@ import {
 } from '../../frontends/huggingface/safetensors.ts';
 import { isDType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { HostTensor } from '../execution/session.ts';
 import { writeInto } from '../hub/write-folder.ts';
-import { bytesOf, viewOf } from '../tensors/host-tensor.ts';
+import { bytesOf, type HostTensor, viewOf } from '../tensors/host-tensor.ts';
 import type { TrainableModel } from './trainable.ts';
 
 const weightsName = 'model.safetensors';

@@ -3,7 +3,7 @@ import type { Device } from '../../backends/device.ts';
 import type { SequenceTask } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { TargetName } from '../execution/devices.ts';
-import type { HostTensor } from '../execution/session.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import type { WeightStore } from '../tensors/weight-store.ts';
 
 type JsonObject = Readonly<Record<string, unknown>>;

@@ -13,8 +13,8 @@ import {
   Dataset,
   default_data_collator,
 } from '../data/index.ts';
-import type { HostTensor } from '../execution/session.ts';
 import { tidyFolder, writeInto } from '../hub/write-folder.ts';
+import type { HostTensor } from '../tensors/host-tensor.ts';
 import type { Tensor } from '../tensors/tensor.ts';
 import { TextTokenizer } from '../tokenization/tokenizer.ts';
 import type { CallbackEventName } from './callbacks.ts';

@@ -1,8 +1,8 @@
 // Columns of a batch to the inputs of a task: dtypes, columns that are filled in, and decoder inputs from labels.
 import { expect, test } from 'vitest';
 import type { SequenceInput } from '../../frontends/dsl/index.ts';
-import type { HostTensor } from '../../runtime/execution/session.ts';
 import { completeInputs } from '../../runtime/models/sequence-inputs.ts';
+import type { HostTensor } from '../../runtime/tensors/host-tensor.ts';
 
 const ids = (shape: number[], data: number[]): HostTensor => ({
   dtype: 'i64',

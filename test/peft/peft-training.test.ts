@@ -6,7 +6,6 @@ import { AdamW, traceTraining } from '../../frontends/dsl/index.ts';
 import { readSafetensors, readSpan } from '../../frontends/huggingface/index.ts';
 import type { NdArray } from '../../ir/ndarray.ts';
 import type { TargetName } from '../../runtime/execution/devices.ts';
-import type { HostTensor } from '../../runtime/execution/session.ts';
 import {
   AutoModelForCausalLM,
   AutoModelForSeq2SeqLM,
@@ -17,6 +16,7 @@ import {
   type PeftModelForSeq2SeqLM,
   type PeftModelForSequences,
 } from '../../runtime/index.ts';
+import type { HostTensor } from '../../runtime/tensors/host-tensor.ts';
 import { TrainingSession } from '../../runtime/trainer/training-session.ts';
 import { hasMaterial, material, readArrays, readJson } from '../support/golden.ts';
 

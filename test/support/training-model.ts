@@ -10,8 +10,7 @@ import {
   traceTraining,
 } from '../../frontends/dsl/index.ts';
 import { describeCausalLM } from '../../frontends/huggingface/models.ts';
-import type { HostTensor } from '../../runtime/execution/session.ts';
-import { fromNdArray } from '../../runtime/tensors/host-tensor.ts';
+import { fromNdArray, type HostTensor } from '../../runtime/tensors/host-tensor.ts';
 import { memoryWeights } from '../../runtime/tensors/weight-store.ts';
 import { TrainingSession, type TrainingSessionOptions } from '../../runtime/trainer/training-session.ts';
 import { uniform } from './cases/case.ts';

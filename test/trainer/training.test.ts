@@ -9,7 +9,7 @@ import { CaseReport } from '../../runtime/conformance/compare.ts';
 import { readTensors } from '../../runtime/conformance/subject.ts';
 import { causalTraining, checkTraining, type TrainGolden } from '../../runtime/conformance/train.ts';
 import type { TargetName } from '../../runtime/execution/devices.ts';
-import type { HostTensor } from '../../runtime/execution/session.ts';
+import type { HostTensor } from '../../runtime/tensors/host-tensor.ts';
 import { checkpointWeights } from '../../runtime/tensors/weight-store.ts';
 import { TrainingSession } from '../../runtime/trainer/training-session.ts';
 import { emulatedDevice } from '../support/cuda-device.ts';

@@ -2,8 +2,7 @@
 // other numbers as f32, booleans as bool; sequence-inputs.ts converts them to what a model declares.
 import { ModelcError } from '../../../ir/error.ts';
 import { checkOptions } from '../../../ir/options.ts';
-import type { HostTensor } from '../../execution/session.ts';
-import { storeNumbers } from '../../tensors/host-tensor.ts';
+import { type HostTensor, storeNumbers } from '../../tensors/host-tensor.ts';
 import { Tensor } from '../../tensors/tensor.ts';
 
 /** Columns of a batch by name, each a tensor. */
