@@ -8,6 +8,7 @@ import { KernelBuilder } from './builder.ts';
 import { Emitter } from './emit.ts';
 import * as groups from './groups/index.ts';
 import { lanesOf } from './schedule.ts';
+import { sideBySide } from './side-by-side.ts';
 import { attentionKernel } from './templates/attention.ts';
 import { mapKernel } from './templates/map.ts';
 import { matmulKernel } from './templates/matmul.ts';
@@ -27,6 +28,18 @@ export class KernelTable {
   private readonly known = new Map<string, { kernel: number; buffers: readonly number[] }>();
 
   constructor(private readonly target: Target) {}
+
+  /** The number of the kernel that computes what those of these numbers do; see sideBySide. */
+  join(numbers: readonly number[], places: readonly number[]): number {
+    const key = `side by side: ${numbers.join()} at ${places.join()}`;
+    const known = this.known.get(key);
+    if (known) return known.kernel;
+    const kernel = this.kernels.length;
+    const parts = numbers.map((n) => this.kernels[n]);
+    this.kernels.push(sideBySide(`${parts[0].name.split('_')[0]}_${kernel}`, parts, places));
+    this.known.set(key, { kernel, buffers: [] });
+    return kernel;
+  }
 
   lower(region: Region): Lowered {
     const { key, nodes } = signature(region);

@@ -3,12 +3,14 @@ import { type Dim, dimProduct } from '../../ir/dim.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { dimVars } from '../../ir/graph.ts';
+import type { Kernel } from '../../ir/loop.ts';
 import { type Node, originOf, typeText } from '../../ir/node.ts';
 import type { Plan, PlanDim, PlanTensor, Program, Slot, Step } from '../../ir/program.ts';
 import { type Region, type RegionGraph, readsInPlace } from '../../ir/region.ts';
 import type { Target } from '../../ir/target.ts';
 import { KernelTable } from './lower.ts';
 import { type Lifetime, planArena } from './memory.ts';
+import { joinParts } from './side-by-side.ts';
 
 const planDim = (d: Dim): PlanDim => Object.fromEntries(d.terms);
 const planTensor = (name: string, n: Node): PlanTensor => ({
@@ -48,12 +50,13 @@ export function plan(
   const table = new KernelTable(target);
   const bindings = new Bindings();
   const plans = new Map([...entries].map(([entry, regions]) => [entry, planEntry(regions, table, bindings, target)]));
+  const { kernels, entries: numbered } = withoutUnused(table.kernels, plans);
   return {
     version: 1,
     name,
     target: { language: target.language, features: target.features },
-    entries: Object.fromEntries(plans),
-    kernels: table.kernels,
+    entries: numbered,
+    kernels,
     weights: [...bindings.weights.values()],
     constants: [...bindings.constants.values()].map((t) => {
       const data = constants.get(t.name);
@@ -61,6 +64,22 @@ export function plan(
       return { ...t, data: Array.from(data) };
     }),
     states: [...bindings.states.values()],
+  };
+}
+
+/** The kernels that launches name, renumbered: some were joined, and run on their own nowhere. */
+function withoutUnused(all: readonly Kernel[], plans: ReadonlyMap<string, Plan>): Pick<Program, 'kernels' | 'entries'> {
+  const used = new Set<number>();
+  for (const { steps } of plans.values()) for (const { parts } of steps) for (const p of parts) used.add(p.kernel);
+  const order = [...used].sort((a, b) => a - b);
+  const number = new Map(order.map((kernel, i) => [kernel, i]));
+  const renumbered = ({ steps, ...plan }: Plan): Plan => ({
+    ...plan,
+    steps: steps.map((s) => ({ ...s, parts: s.parts.map((p) => ({ ...p, kernel: number.get(p.kernel)! })) })),
+  });
+  return {
+    kernels: order.map((kernel) => all[kernel]),
+    entries: Object.fromEntries([...plans].map(([name, p]) => [name, renumbered(p)])),
   };
 }
 
@@ -111,10 +130,11 @@ function planEntry({ graph, launches }: RegionGraph, table: KernelTable, binding
   }
 
   const steps = launches.map((regions): Step => {
-    const parts = regions.map((r) => {
+    const own = regions.map((r) => {
       const { kernel, buffers } = table.lower(r);
-      return { kernel, args: buffers.map((n) => slotOf(slots, n, r)) };
+      return { kernel, args: buffers.map((n) => slotOf(slots, n, r)), kind: r.kind };
     });
+    const parts = joinParts(own, table.kernels, target, (numbers, places) => table.join(numbers, places));
     return { do: 'launch', parts, origin: originOf(regions[0].root) ?? regions[0].root.op };
   });
   return {

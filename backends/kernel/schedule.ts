@@ -111,6 +111,9 @@ export function attentionTile(target: Target, seq: Dim, groupHeads: number): Att
 /** Elements of a map that a thread computes. */
 export const elementsPerThread = 4;
 
+/** Kernels that are joined where they run at the same time: text grows with them, and time to compile. */
+export const maxSideBySide = 4;
+
 /** Positions of a scatter that a group owns: every group goes through all updates, so there are a few for each thread. */
 export function groupScatterRange(target: Target, outer: readonly Dim[], extent: Dim): number {
   const lines = outer.reduce((product, d) => product * Math.max(1, d.min), 1);

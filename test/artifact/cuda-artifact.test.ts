@@ -20,7 +20,7 @@ beforeAll(async () => {
   driver = await emulatedDriver();
   mkdirSync(app);
   const before = process.env.NVCC;
-  process.env.NVCC = join(root, 'test', 'cuda-emulation', 'nvcc');
+  process.env.NVCC = join(root, 'test', 'support', 'cuda-emulation', 'nvcc');
   try {
     await writeArtifact(example, join(app, 'model'), { target: 'cuda' });
   } finally {
