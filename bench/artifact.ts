@@ -5,7 +5,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasNvcc } from '../backends/cuda/toolchain.ts';
 import { artifactTargets, compilerOf, layOut, sizesOf } from '../runtime/artifact/write.ts';
-import { modelOf } from '../runtime/models/models.ts';
+import { modelOf } from '../runtime/models/open.ts';
 import { checkpoint, scratch } from './checkpoint.ts';
 
 export interface ArtifactRow {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { buildProgram } from '../backends/cuda/device.ts';
 import { printProgram } from '../backends/cuda/print.ts';
 import { architectures, cudaTarget } from '../backends/cuda/target.ts';
-import { causalLM } from '../frontends/huggingface/index.ts';
+import { fittedModel, weightResolver } from '../frontends/huggingface/index.ts';
 import type { Program } from '../ir/program.ts';
 import { compile } from '../runtime/compiler/compile.ts';
 import { devices } from '../runtime/execution/devices.ts';
@@ -89,8 +89,9 @@ function cpuMs(): number | undefined {
 }
 
 function programFor(name: (typeof architectures)[number]['name']): Program {
-  const model = causalLM(checkpoint('llama8b', 'bf16'));
-  const limits = { maxBatch: 8, maxLength: 2048, chunk: 512 };
-  const entries = Object.fromEntries(devices.cuda.entries.map((e) => [e, model.graph(e, limits)]));
+  const model = fittedModel(checkpoint('llama8b', 'bf16'), 'causal-lm');
+  const limits = { batch: 8, length: 2048, chunk: 512 };
+  const weights = weightResolver(model.checkpoint);
+  const entries = Object.fromEntries(devices.cuda.entries.map((e) => [e, model.trace(e, limits, weights)]));
   return compile('llama8b', entries, cudaTarget(name));
 }

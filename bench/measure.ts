@@ -6,7 +6,8 @@ import { dtypeInfo } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import { peakMemoryMb } from '../runtime/cli/peak-memory.ts';
 import { devices } from '../runtime/execution/devices.ts';
-import { loadModel, modelOf, type OpenedModel, type PreTrainedModel } from '../runtime/models/models.ts';
+import type { PreTrainedModel } from '../runtime/index.ts';
+import { loadModel, modelOf, type OpenedModel } from '../runtime/models/open.ts';
 import { checkpoint } from './checkpoint.ts';
 import type { Measured, Repetition, RowPlan } from './row.ts';
 import { shapes } from './shapes.ts';
@@ -59,8 +60,8 @@ async function load(plan: RowPlan): Promise<Loaded> {
   }
   const free = device.freeMemory?.();
   const start = now();
-  const opened = modelOf(checkpoint(plan.shape, plan.dtype), plan.load);
-  const model = await loadModel(opened, plan.target, device);
+  const opened = modelOf<'causal-lm'>(checkpoint(plan.shape, plan.dtype), { ...plan.load, target: plan.target });
+  const model = await loadModel(opened, device);
   return { device, opened, model, ready: less(now(), start), weightsMs, free };
 }
 

@@ -1,6 +1,6 @@
 // A row of the benchmark: what was measured, beside the floor that the machine allowed in the same minutes.
 import type { DeviceName } from '../runtime/execution/devices.ts';
-import type { LoadOptions } from '../runtime/models/models.ts';
+import type { LoadOptions } from '../runtime/models/load-options.ts';
 import type { Probe } from './prober.ts';
 import { decodeBytes, prefillFlops, type ShapeName, shapes, type WeightType } from './shapes.ts';
 

@@ -7,10 +7,11 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
-  causalLM,
+  fittedModel,
   openCheckpoint,
   readTensor,
   type TensorSource,
+  weightResolver,
   writeSafetensors,
 } from '../frontends/huggingface/index.ts';
 import { bf16BitsToF32, f32ToBf16Bits } from '../ir/dtype.ts';
@@ -239,8 +240,9 @@ function fitHead(states: readonly Float64Array[], targets: readonly number[]): F
 /** Final hidden states of a sequence, from the checkpoint as it is on disk. */
 async function hiddenStates(dir: string, ids: readonly number[]): Promise<Float64Array[]> {
   const checkpoint = await openCheckpoint(dir);
-  const limits = { maxBatch: 1, maxLength: ids.length, chunk: ids.length };
-  const { graph, constants } = causalLM(checkpoint).graph('forward', limits);
+  const limits = { batch: 1, length: ids.length, chunk: ids.length };
+  const model = fittedModel(checkpoint, 'causal-lm');
+  const { graph, constants } = model.trace('forward', limits, weightResolver(checkpoint));
   const dims = { batch: 1, seq: ids.length, past: 0, capacity: ids.length };
   const params = new Map<string, NdArray>([
     ['input_ids', ndarray('i32', [1, ids.length], ids)],

@@ -1,11 +1,20 @@
 // The public face of `modelc`: loading checkpoints, generating text, and the pieces that steer generation.
 export { type ErrorCode, ModelcError } from '../ir/error.ts';
 export type { Model } from './artifact/api.ts';
+export {
+  AutoModel,
+  type AutoModelClass,
+  AutoModelForCausalLM,
+  AutoModelForMaskedLM,
+  AutoModelForQuestionAnswering,
+  AutoModelForSeq2SeqLM,
+  AutoModelForSequenceClassification,
+  AutoModelForTokenClassification,
+} from './auto/auto-models.ts';
 export * from './data/index.ts';
 export * from './generation/index.ts';
 export { defineModel, type ModelDefinition } from './models/define-model.ts';
-export { AutoModelForCausalLM, type LoadOptions } from './models/models.ts';
-export { AutoModelForSeq2SeqLM, type Seq2SeqLoadOptions } from './models/seq2seq-models.ts';
+export type { LoadOptions, NewTaskOptions, Seq2SeqLoadOptions, TaskLoadOptions } from './models/load-options.ts';
 export type {
   Column,
   EncoderOutput,
@@ -15,15 +24,6 @@ export type {
   SequenceModel,
   SpanOutput,
 } from './models/sequence-model.ts';
-export {
-  AutoModel,
-  AutoModelForMaskedLM,
-  AutoModelForQuestionAnswering,
-  AutoModelForSequenceClassification,
-  AutoModelForTokenClassification,
-  type NewTaskOptions,
-  type TaskLoadOptions,
-} from './models/task-models.ts';
 export * from './peft/index.ts';
 export {
   type PipelineOptions,

@@ -4,7 +4,7 @@ import { type TensorSource, writeSafetensors } from '../../frontends/huggingface
 import { dtypeInfo } from '../../ir/dtype.ts';
 import type { PlanTensor, Program } from '../../ir/program.ts';
 import { evalShape } from '../execution/plan-dims.ts';
-import type { OpenedModel } from '../models/models.ts';
+import type { OpenedModel } from '../models/open.ts';
 
 const shardBytes = 512 * 2 ** 20;
 

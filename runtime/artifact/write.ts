@@ -15,7 +15,8 @@ import { withoutBodies } from '../compiler/program-cache.ts';
 import { devices } from '../execution/devices.ts';
 import { checkGeneration } from '../generation/resolve.ts';
 import { writeFolder } from '../hub/write-folder.ts';
-import { fitChunk, generationConfigOf, type LoadOptions, type OpenedModel, openModel } from '../models/models.ts';
+import type { OpenOptions } from '../models/load-options.ts';
+import { fitting, generationConfigOf, type OpenedModel, openModel } from '../models/open.ts';
 import { AutoTokenizer } from '../tokenization/auto-tokenizer.ts';
 import { type FileRecord, sha256 } from './digest.ts';
 import { type AnyManifest, type AnyTargetPart, type ArtifactTarget, formatName, formatVersion, isWeights, manifestFile, printManifest } from './format.ts'; // biome-ignore format: one row
@@ -29,7 +30,7 @@ import { writeWebGpu } from './write-webgpu.ts';
 import { writeWeights } from './write-weights.ts';
 
 export interface ArtifactOptions
-  extends Pick<LoadOptions, 'cache_implementation' | 'max_cache_len' | 'max_batch' | 'chunk' | 'architecture'> {
+  extends Pick<OpenOptions, 'cache_implementation' | 'max_cache_len' | 'max_batch' | 'chunk' | 'architecture'> {
   /** 'cpu' (default), 'cuda' or 'webgpu'. */
   readonly target?: ArtifactTarget;
   readonly hooks?: PassHooks;
@@ -92,8 +93,8 @@ export async function writeArtifact(
     signal?.throwIfAborted();
     onProgress?.(stage);
   };
-  const opened = await openModel(source, load);
-  checkGeneration(generationConfigOf(opened.checkpoint));
+  const opened = await openModel(source, { ...load, task: 'causal-lm' });
+  if (opened.kind.generates) checkGeneration(generationConfigOf(opened.checkpoint));
   const present = await readdir(source);
   // what is wrong with a tokenizer is said before anything is compiled
   if (present.includes('tokenizer.json')) await AutoTokenizer.from_pretrained(source);
@@ -155,15 +156,16 @@ async function recordsOf(folder: string): Promise<FileRecord[]> {
   );
 }
 
-/** Compiles the entries that generation needs; `forward` is for evaluation and not part of an artifact. */
+/** Compiles the entries of an artifact; those of evaluation are no part of it. */
 export function compilerOf(opened: OpenedModel, name: ArtifactTarget, hooks?: PassHooks): WriteJob['compile'] {
   let isFirst = true;
   return (target) => {
-    const { model, trace, cache } = fitChunk(opened, target);
+    const { model, cache, kind } = opened;
+    const graph = fitting(opened, target);
     const dump = isFirst && hooks ? { hooks } : {};
     isFirst = false;
-    const traced = Object.fromEntries(devices[name].entries.map((e) => [e, trace(e)]));
-    return compile(model.config.modelType, traced, target, { cache, ...dump });
+    const traced = Object.fromEntries(kind.artifactEntries(devices[name].entries).map((e) => [e, graph(e)]));
+    return compile(model.modelType, traced, target, { cache, ...dump });
   };
 }
 

@@ -78,7 +78,7 @@ export async function compileCommand(source: string | undefined, options: Compil
   signal.addEventListener('abort', stopCompilers);
   const written = await writeArtifact(source as string, options.output, {
     target: options.target,
-    cache_implementation: options.cache,
+    ...(options.cache === 'static' ? { cache_implementation: options.cache } : {}),
     ...(hooks ? { hooks } : {}),
     onProgress: progress,
     signal,

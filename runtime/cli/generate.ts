@@ -17,7 +17,7 @@ import {
   type TextGenerator,
   TextStreamer,
 } from '../index.ts';
-import { generationConfigOf, loadModel, openModel } from '../models/models.ts';
+import { generationConfigOf, loadModel, openModel } from '../models/open.ts';
 import { openAdapter } from '../peft/files.ts';
 import { interruptible, interruptSignal, note, printOut, progress, showBuilds } from './output.ts';
 import { peakMemoryMb } from './peak-memory.ts';
@@ -96,9 +96,13 @@ async function open(source: string, options: CommandOptions, call: GenerateOptio
   const base = await baseOf(source);
   const isAdapter = base !== undefined;
   const tokenizer = await AutoTokenizer.from_pretrained(isAdapter && !hasTokenizer(source) ? base : source);
-  const opened = await openModel(base ?? source, { cache_implementation: options.cache });
+  const opened = await openModel(base ?? source, {
+    task: 'causal-lm',
+    cache_implementation: options.cache,
+    target: options.target ?? 'cpu',
+  });
   checkGeneration(generationConfigOf(opened.checkpoint), call);
-  const model = await loadModel(opened, options.target ?? 'cpu');
+  const model = await loadModel(opened);
   return { tokenizer, model: isAdapter ? await PeftModel.from_pretrained(model, source) : model };
 }
 

@@ -7,7 +7,8 @@ import { dimEval } from '../../ir/dim.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Target } from '../../ir/target.ts';
 import type { CacheSpec } from '../../passes/cache-layout.ts';
-import { fitChunk, type OpenedModel, openModel } from '../models/models.ts';
+import { devices } from '../execution/devices.ts';
+import { fitting, type OpenedModel, openModel } from '../models/open.ts';
 
 export interface Source {
   readonly name: string;
@@ -65,18 +66,20 @@ export function readGraph(path: string, data?: ReadonlyMap<string, Float32Array>
 
 export async function openSource(path: string, cache: 'dynamic' | 'static'): Promise<Source> {
   if (!statOf(path)?.isDirectory()) return readGraph(path);
-  return sourceOf(await openModel(path, { cache_implementation: cache }));
+  return sourceOf(await openModel(path, cache === 'static' ? { cache_implementation: cache } : {}));
 }
 
-const sourceOf = (opened: OpenedModel): Source => ({
-  name: opened.model.config.modelType,
-  entries: ['prefill', 'decode', 'forward'],
-  trace: opened.trace,
+const sourceOf = (opened: OpenedModel, trace = opened.trace): Source => ({
+  name: opened.model.modelType,
+  entries: [...new Set([...opened.kind.artifactEntries(devices.cpu.entries), 'forward'])],
+  trace,
   cache: opened.cache,
-  fit: (target) => sourceOf(fitChunk(opened, target)),
+  fit: (target) => sourceOf(opened, fitting(opened, target)),
 });
 
 /** Data of the constants of a checkpoint's model, by name. */
 export async function constantsOf(folder: string): Promise<ReadonlyMap<string, Float32Array>> {
-  return (await openModel(folder)).trace('decode').constants;
+  const opened = await openModel(folder);
+  const [entry] = opened.kind.entries(devices.cpu.entries).slice(-1);
+  return opened.trace(entry).constants;
 }

@@ -4,7 +4,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
-import { describeCausalLM } from '../../frontends/huggingface/index.ts';
+import { describeModel } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { TargetName } from '../execution/devices.ts';
 import {
@@ -50,7 +50,9 @@ export async function train(path: string, options: TrainCommandOptions): Promise
   const config = readTrainConfig(path);
   const args = checked(path, 'training', () => new TrainingArguments(trainingOf(config)));
   const lora = config.lora && checked(path, 'lora', () => loraOf(config));
-  if (typeof config.model !== 'string') describeCausalLM({ vocab_size: 1, ...config.model }, `${path}: model`);
+  if (typeof config.model !== 'string') {
+    describeModel({ vocab_size: 1, ...config.model }, `${path}: model`, 'causal-lm');
+  }
   const checkpoint = await checkpointOf(options.resume, args.output_dir);
 
   const texts = await readTexts(config.data);

@@ -7,22 +7,14 @@ import { ModelcError } from '../../ir/error.ts';
 import { exitCodes, report as reportError, tolerateClosedPipes } from '../cli/output.ts';
 import { targetNames } from '../execution/devices.ts';
 import { type Case, findCases, readJson } from './cases.ts';
-import {
-  type CausalGolden,
-  checkCausal,
-  checkLanguageModel,
-  type GreedyText,
-  type LanguageModelGolden,
-} from './checks.ts';
 import { CaseReport } from './compare.ts';
 import { checkField } from './field/index.ts';
+import { type CaseOptions, readTensors } from './golden.ts';
 import { checkHostile } from './hostile/index.ts';
+import { checkLanguageModel, type GreedyText, type LanguageModelGolden } from './language-model-checks.ts';
+import { checkModelCase, type ModelGolden, supports, taskOfKind } from './model-checks.ts';
 import { checkRecordedRun } from './recorded-run.ts';
 import { checkSentences } from './sentences.ts';
-import { checkSeq2Seq, type Seq2SeqGolden, seq2seqKind, supportsSeq2Seq } from './seq2seq-checks.ts';
-import { openSubject, readTensors, type SubjectOptions, supports } from './subject.ts';
-import { checkTask, isTaskKind, supportsTask, type TaskGolden } from './task-checks.ts';
-import { causalTraining, checkTraining } from './train.ts';
 
 const width = 28;
 
@@ -33,15 +25,13 @@ function reasonToSkip(c: Case): string | undefined {
   if (c.layout === 'training') return undefined;
   if (!existsSync(join(c.checkpoint, 'config.json'))) return 'it has no config.json';
   const { kind } = readJson<{ kind?: string }>(join(c.folder, 'golden.json'));
-  const isOwn = kind === 'causal-lm' || kind === seq2seqKind || isTaskKind(kind);
-  if (c.layout === 'golden' && !isOwn) return `kind ${kind ?? 'unknown'}`;
+  const task = c.layout === 'golden' ? taskOfKind(kind) : 'causal-lm';
+  if (!task) return `kind ${kind ?? 'unknown'}`;
   const { model_type } = readJson<{ model_type?: string }>(join(c.checkpoint, 'config.json'));
-  const known = kind === seq2seqKind ? supportsSeq2Seq : isTaskKind(kind) ? supportsTask : supports;
-  const isKnown = known(model_type);
-  return isKnown ? undefined : `architecture ${model_type ?? 'unknown'}`;
+  return supports(task, model_type) ? undefined : `architecture ${model_type ?? 'unknown'}`;
 }
 
-async function runCase(c: Case, options: SubjectOptions): Promise<CaseReport> {
+async function runCase(c: Case, options: CaseOptions): Promise<CaseReport> {
   if (c.layout === 'field') return checkField(c.folder, options);
   if (c.layout === 'hostile') return checkHostile(c.folder);
   const report = new CaseReport();
@@ -50,41 +40,19 @@ async function runCase(c: Case, options: SubjectOptions): Promise<CaseReport> {
     await check(report, c.folder, options);
     return report;
   }
-  const { kind } = readJson<{ kind?: string }>(join(c.folder, 'golden.json'));
-  if (isTaskKind(kind)) {
-    const golden = readJson<TaskGolden>(join(c.folder, 'golden.json'));
-    await checkTask(report, c.checkpoint, golden, await readTensors(join(c.folder, 'golden.safetensors')), options);
-    return report;
-  }
-  if (kind === seq2seqKind) {
-    const golden = readJson<Seq2SeqGolden>(join(c.folder, 'golden.json'));
-    await checkSeq2Seq(report, c.checkpoint, golden, await readTensors(join(c.folder, 'golden.safetensors')), options);
-    return report;
-  }
-  const subject = await openSubject(c.checkpoint, options);
-  try {
-    if (c.layout === 'golden') {
-      const golden = readJson<CausalGolden>(join(c.folder, 'golden.json'));
-      const tensors = await readTensors(join(c.folder, 'golden.safetensors'));
-      await checkCausal(report, subject, golden, tensors);
-      if (golden.train) {
-        await checkTraining(report, await causalTraining(c.checkpoint, tensors), golden.train, options.target);
-      }
-    } else {
-      const golden = readJson<LanguageModelGolden>(join(c.folder, 'golden.json'));
-      const spoken = readJson<GreedyText>(join(c.folder, 'greedy100.json'));
-      const tensors = await readTensors(join(c.folder, 'golden_logits.safetensors'));
-      // the interpreter is a specification, not an engine: a few texts are enough to hold it to
-      const texts = options.target === 'reference' ? 1 : golden.items.length;
-      await checkLanguageModel(report, subject, golden, spoken, tensors, texts);
-    }
-  } finally {
-    subject.dispose();
+  const path = join(c.folder, 'golden.json');
+  if (c.layout === 'golden') {
+    const tensors = await readTensors(join(c.folder, 'golden.safetensors'));
+    await checkModelCase(report, c.checkpoint, readJson<ModelGolden>(path), tensors, options);
+  } else {
+    const tensors = await readTensors(join(c.folder, 'golden_logits.safetensors'));
+    const spoken = readJson<GreedyText>(join(c.folder, 'greedy100.json'));
+    await checkLanguageModel(report, c.checkpoint, readJson<LanguageModelGolden>(path), spoken, tensors, options);
   }
   return report;
 }
 
-async function conformance(folders: readonly string[], options: SubjectOptions): Promise<number> {
+async function conformance(folders: readonly string[], options: CaseOptions): Promise<number> {
   const cases = folders.flatMap(findCases);
   if (cases.length === 0) throw new ModelcError('input', `there is no case below ${folders.join(', ')}`);
   let passed = 0;
@@ -124,7 +92,7 @@ const program = new Command('conformance')
   .addOption(new Option('--cache <kind>', 'kind of KV cache').choices(['dynamic', 'static']).default('dynamic'))
   .option('--full', 'whole trainings, not just their first steps')
   .exitOverride()
-  .action(async (folders: string[], options: SubjectOptions) => {
+  .action(async (folders: string[], options: CaseOptions) => {
     process.exitCode = await conformance(folders, options);
   });
 

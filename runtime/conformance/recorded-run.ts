@@ -22,9 +22,8 @@ import type { StepSchedule } from '../trainer/schedulers.ts';
 import type { Trainable } from '../trainer/trainable.ts';
 import type { LogEntry } from '../trainer/trainer-state.ts';
 import { readJson } from './cases.ts';
-import { rowsOf, tolerance } from './checks.ts';
 import { type CaseReport, relativeError } from './compare.ts';
-import { readIntegers, readTensors, type SubjectOptions } from './subject.ts';
+import { type CaseOptions, readIntegers, readTensors, rowsOf, tolerance } from './golden.ts';
 
 /** Steps that are compared one by one, and how many a run has that is not full. */
 const firstSteps = 100;
@@ -64,7 +63,7 @@ const characterSchedule: StepSchedule = {
 };
 
 /** nanoGPT's recipe for CPUs: a GPT of four layers that reads characters. */
-async function characterRecipe(folder: string, { target }: SubjectOptions): Promise<Recipe> {
+async function characterRecipe(folder: string, { target }: CaseOptions): Promise<Recipe> {
   const path = resolve(folder, '../../text/tinyshakespeare/input.txt');
   if (!existsSync(path)) throw new ModelcError('input', `the case reads ${path}, which does not exist`);
   const ids = new Map(Object.entries(readJson<Record<string, number>>(join(folder, 'vocab.json'))));
@@ -84,7 +83,7 @@ async function characterRecipe(folder: string, { target }: SubjectOptions): Prom
 const adapterTokens = 128;
 
 /** The base of an adapter; its path is relative to the adapter's. */
-async function openAdapter(folder: string, { target }: SubjectOptions): Promise<PeftModelForCausalLM> {
+async function openAdapter(folder: string, { target }: CaseOptions): Promise<PeftModelForCausalLM> {
   const { base_model_name_or_path: base } = readJson<{ base_model_name_or_path: string }>(
     join(folder, 'adapter_config.json'),
   );
@@ -93,7 +92,7 @@ async function openAdapter(folder: string, { target }: SubjectOptions): Promise<
 }
 
 /** Adapters on all linear modules of a Llama that reads a tokenizer's tokens. */
-async function adapterRecipe(folder: string, options: SubjectOptions): Promise<Recipe> {
+async function adapterRecipe(folder: string, options: CaseOptions): Promise<Recipe> {
   return {
     open: (weights) => openAdapter(join(folder, weights), options),
     ids: await readIntegers(join(folder, 'tokens.safetensors'), 'data'),
@@ -113,7 +112,7 @@ interface Row {
   readonly labels: readonly number[];
 }
 
-export async function checkRecordedRun(report: CaseReport, folder: string, options: SubjectOptions): Promise<void> {
+export async function checkRecordedRun(report: CaseReport, folder: string, options: CaseOptions): Promise<void> {
   const golden = readJson<Golden>(join(folder, 'golden.json'));
   const isAdapter = existsSync(join(folder, 'init', 'adapter_config.json'));
   const recipe = await (isAdapter ? adapterRecipe : characterRecipe)(folder, options);
@@ -208,7 +207,7 @@ function compareLogs(report: CaseReport, history: readonly LogEntry[], golden: G
 }
 
 /** The adapter that came out: its logits, and those of the model that it is merged into. */
-async function checkTrainedAdapter(report: CaseReport, folder: string, options: SubjectOptions): Promise<void> {
+async function checkTrainedAdapter(report: CaseReport, folder: string, options: CaseOptions): Promise<void> {
   const tensors = await readTensors(join(folder, 'golden_logits.safetensors'));
   const input = tensors.get('input_ids');
   if (!input) throw new ModelcError('parse', 'the case has no tensor input_ids: is it complete?');

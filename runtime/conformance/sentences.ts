@@ -21,7 +21,7 @@ import {
 import { Tensor } from '../tensors/tensor.ts';
 import { ProgressCallback } from '../trainer/callbacks/progress.ts';
 import type { CaseReport } from './compare.ts';
-import type { SubjectOptions } from './subject.ts';
+import type { CaseOptions } from './golden.ts';
 
 /** What the recorded run of this model reached. */
 const wanted = { dev: 0.7867, test: 0.804 };
@@ -86,7 +86,7 @@ const stopAfterEpoch: TrainerCallback = {
   },
 };
 
-export async function checkSentences(report: CaseReport, folder: string, options: SubjectOptions): Promise<void> {
+export async function checkSentences(report: CaseReport, folder: string, options: CaseOptions): Promise<void> {
   const train = readSentences(folder, 'train');
   const files = train_tokenizer(train.map(({ text }) => text), { model: 'WordPiece', vocab_size }); // biome-ignore format: one expression
   const tokenizer = createTokenizer(files);

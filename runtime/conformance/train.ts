@@ -1,14 +1,14 @@
 // The training check of a case: four steps of AdamW on one batch give the losses that PyTorch had, and the gradients of
 // the first step have its norms.
 import type { Device } from '../../backends/device.ts';
-import { AdamW, causalTask, type SequenceTask, type TrainEntry, traceTraining } from '../../frontends/dsl/index.ts';
-import { type Checkpoint, causalLM, openCheckpoint } from '../../frontends/huggingface/index.ts';
+import { AdamW, type SequenceTask, type TrainEntry, traceTraining } from '../../frontends/dsl/index.ts';
+import { type Checkpoint, fittedModel, openCheckpoint, type TaskName } from '../../frontends/huggingface/index.ts';
 import type { TargetName } from '../execution/devices.ts';
 import type { HostTensor } from '../tensors/host-tensor.ts';
 import { checkpointWeights } from '../tensors/weight-store.ts';
 import { TrainingSession } from '../trainer/training-session.ts';
-import type { GoldenTensors } from './checks.ts';
 import type { CaseReport } from './compare.ts';
+import type { GoldenTensors } from './golden.ts';
 
 /** f32 in another order of summation: after several steps of Adam, and of single gradients. */
 const lossTolerance = 1e-4;
@@ -33,18 +33,23 @@ export interface TrainedTask {
   readonly numItems?: number;
 }
 
-/** A causal language model on the golden input, all of whose tokens are labels. */
-export async function causalTraining(folder: string, tensors: GoldenTensors): Promise<TrainedTask> {
-  const { model, checkpoint } = causalLM(await openCheckpoint(folder));
-  const ids = tensors.get('input_ids')!;
-  const [batch, seq] = ids.shape;
-  const input: HostTensor = { dtype: 'i64', shape: ids.shape, data: ids.data };
-  return {
-    task: causalTask(model),
-    checkpoint,
-    columns: { input_ids: input, labels: input },
-    numItems: batch * (seq - 1),
-  };
+/** What the decoder of a golden batch reads is what it is to say, too: it stands for the labels. */
+const labelsFrom: Partial<Record<TaskName, string>> = { 'causal-lm': 'input_ids', 'seq2seq-lm': 'decoder_input_ids' };
+
+/** The golden batch of a checkpoint's model. That of a decoder is trained on without its mask. */
+export async function trainedTask(folder: string, name: TaskName, tensors: GoldenTensors): Promise<TrainedTask> {
+  const { task, checkpoint } = fittedModel(await openCheckpoint(folder), name);
+  const unread = name === 'causal-lm' ? 'attention_mask' : 'decoder_input_ids';
+  const columns: Record<string, HostTensor> = {};
+  for (const column of [...task.inputs, ...task.labels]) {
+    const isLabel = task.labels.includes(column);
+    const tensor = tensors.get((isLabel && labelsFrom[name]) || (isLabel ? `label_${column.name}` : column.name));
+    if (!tensor || column.name === unread) continue;
+    const dtype = tensor.data instanceof BigInt64Array ? 'i64' : 'f32';
+    columns[column.name] = { dtype, shape: tensor.shape, data: tensor.data };
+  }
+  const [batch, seq] = tensors.get('input_ids')?.shape ?? [];
+  return { task, checkpoint, columns, ...(task.countsItems ? { numItems: batch * (seq - 1) } : {}) };
 }
 
 /** The sizes that the columns have. */

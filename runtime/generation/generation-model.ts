@@ -34,8 +34,8 @@ import { warnOnce } from './warnings.ts';
 export interface ModelInfo {
   /** Tokens that the model scores. */
   readonly vocabSize: number;
-  /** Infinite where a model has no bound. */
-  readonly maxPositionEmbeddings: number;
+  /** Undefined where a model has no bound. */
+  readonly maxPositionEmbeddings?: number;
   /** What a text begins with where there is no prompt. */
   readonly bosTokenId?: number;
 }
@@ -276,7 +276,8 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
         `the prompt has ${promptLength} tokens, but the model is compiled for ${room}; shorten it or load the model with max_cache_len: ${promptLength}`,
       );
     }
-    const call = resolveCall(defaults, this.generation_config, promptLength, this.info.maxPositionEmbeddings);
+    const { maxPositionEmbeddings = Number.POSITIVE_INFINITY } = this.info;
+    const call = resolveCall(defaults, this.generation_config, promptLength, maxPositionEmbeddings);
     checkCache(options);
     if (fixedLength && options.cache_implementation === 'dynamic') {
       throw new ModelcError(

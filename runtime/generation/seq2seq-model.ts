@@ -19,7 +19,7 @@ import { attentionMask, type TokenRows, tokenRows } from './token-rows.ts';
 /** What generation must know of a model with an encoder. */
 export interface Seq2SeqInfo extends ModelInfo, SequenceModelInfo {
   /** The token that targets begin with, where nobody says another; undefined where somebody has to. */
-  readonly start: number | undefined;
+  readonly start?: number;
   /** Tokens of a source at most. */
   readonly maxSource: number;
 }

@@ -8,7 +8,8 @@ import type { Model } from '../artifact/api.ts';
 import { lazyModel } from '../artifact/lazy-model.ts';
 import { type DeviceName, deviceNames } from '../execution/devices.ts';
 import { AutoTokenizer } from '../tokenization/index.ts';
-import { AutoModelForCausalLM, type LoadOptions } from './models.ts';
+import type { OpenOptions } from './load-options.ts';
+import { loadModel, openModel } from './open.ts';
 
 declare global {
   /** That of DOM or of @types/node, with which it merges; named here for programs that have neither. */
@@ -17,7 +18,7 @@ declare global {
 
 /** What a model is compiled with. Options mean what they mean to from_pretrained. */
 type CompileOptions = Pick<
-  LoadOptions,
+  OpenOptions,
   'cache_implementation' | 'max_cache_len' | 'max_batch' | 'chunk' | 'architecture'
 >;
 
@@ -53,7 +54,7 @@ export function defineModel(definition: ModelDefinition): Model {
     signal?.throwIfAborted();
     const [tokenizer, causal] = await Promise.all([
       AutoTokenizer.from_pretrained(folder),
-      AutoModelForCausalLM.from_pretrained(folder, { ...options, target }),
+      openModel(folder, { ...options, task: 'causal-lm', target }).then((opened) => loadModel(opened)),
     ]);
     // nothing is downloaded, so there are no files to report
     const none = { file: '', progress: 100, loaded: 0, total: 0, from: 'cache' } as const;

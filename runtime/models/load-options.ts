@@ -1,4 +1,7 @@
-// The options that from_pretrained and from_config of all models have alike, and what Python's users may give them besides.
+// The options of from_pretrained and from_config: those of all models, those of a kind, and what Python's users may give
+// them besides.
+import type { ProblemType } from '../../frontends/dsl/index.ts';
+import type { Architecture, TaskName } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
 import { type DeviceName, type TargetName, targetOf } from '../execution/devices.ts';
@@ -22,6 +25,57 @@ export interface CommonLoadOptions {
   local_files_only?: boolean | null;
   /** Weights are mapped, so that memory holds them once in any case. */
   low_cpu_mem_usage?: boolean | null;
+}
+
+/** Options of AutoModelForCausalLM.from_pretrained. */
+export interface LoadOptions extends CommonLoadOptions {
+  /** 'dynamic' (default): the cache grows by doubling; 'static': it has max_cache_len positions from the start. */
+  cache_implementation?: 'dynamic' | 'static' | null;
+  /** Positions that a cache can have at most; default max_position_embeddings. */
+  max_cache_len?: number | null;
+  /** Prompt tokens per run at most; longer prompts are read in chunks. Default 512, or what the target has memory for. */
+  chunk?: number;
+  /** Makes the model from config.json, in place of the architecture that its model_type names. */
+  architecture?: Architecture;
+}
+
+/** Options of from_pretrained for models with an encoder. */
+export interface Seq2SeqLoadOptions extends Omit<LoadOptions, 'architecture'> {
+  /** Tokens of a source at most; default what the model has positions for, or 512. */
+  max_length?: number | null;
+}
+
+/** What a model of a task is, whatever its config.json says. */
+export interface LabelOptions {
+  /** Classes of a classifier; it is made new where the checkpoint has another number of them. */
+  num_labels?: number | null;
+  /** Names of classes by number. */
+  id2label?: Readonly<Record<string, string>> | null;
+  /** Numbers of classes by name. */
+  label2id?: Readonly<Record<string, number>> | null;
+  /** Which loss a classifier of sequences has. */
+  problem_type?: ProblemType | null;
+}
+
+/** Options of from_pretrained for models that read whole sequences. */
+export interface TaskLoadOptions extends CommonLoadOptions, LabelOptions {
+  /** Tokens of a row at most; default what the model has positions for. */
+  max_length?: number | null;
+}
+
+/** Says which weights from_config draws. */
+export interface SeedOption {
+  /** Default: 42. */
+  readonly seed?: number;
+}
+
+/** Options of from_config for models that read whole sequences. */
+export type NewTaskOptions = TaskLoadOptions & SeedOption;
+
+/** Options of openModel: those of all kinds. A kind refuses those that it does not have. */
+export interface OpenOptions extends LoadOptions, Seq2SeqLoadOptions, TaskLoadOptions {
+  /** What the model is for; default: what its config.json says. */
+  task?: TaskName;
 }
 
 const commonNames: Readonly<Record<keyof CommonLoadOptions, true>> = {
@@ -80,10 +134,14 @@ const unserved: Readonly<Record<string, unknown>> = {
 };
 
 /** Checks the options of a call: `own` are the names of those that only some models have. */
-export function checkLoadOptions(call: string, options: CommonLoadOptions | undefined, own: readonly string[]): void {
+export function checkLoadOptions(call: string, options: OpenOptions | undefined, own: readonly string[]): void {
   checkOptions(call, options, [...commonLoadFields, ...own], unserved);
-  const { target, device, attn_implementation: attention } = options ?? {};
+  const { target, device, attn_implementation: attention, cache_implementation, architecture } = options ?? {};
   targetOf(target, device);
+  checkCache(cache_implementation);
+  if (architecture !== undefined && typeof architecture !== 'function') {
+    throw new ModelcError('input', '`architecture` must be a function from config.json to a model');
+  }
   if (attention != null && attention !== 'eager' && attention !== 'sdpa') {
     throw new ModelcError(
       'unsupported',
@@ -98,7 +156,7 @@ export function checkLoadOptions(call: string, options: CommonLoadOptions | unde
 }
 
 /** The cache of a model that generates. */
-export function checkCache(cache: unknown): void {
+function checkCache(cache: unknown): void {
   if (cache == null || cache === 'dynamic' || cache === 'static') return;
   throw new ModelcError(
     'unsupported',

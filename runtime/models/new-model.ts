@@ -12,12 +12,6 @@ import { checkpointWeights, memoryWeights, overlaidWeights, type WeightStore } f
 /** What messages call a config that comes from no file. */
 export const newConfig = 'the config';
 
-/** Says which weights from_config draws. */
-export interface SeedOption {
-  /** Default: 42. */
-  readonly seed?: number;
-}
-
 export const newCheckpoint = (config: Readonly<Record<string, unknown>>): Checkpoint => ({
   dir: 'the new model',
   config,

@@ -1,17 +1,16 @@
 // What models with low-rank adapters have in common, with the methods that users of Python's PEFT know: adding, switching,
 // merging, saving and counting. The model that they are made from stays as it is. What the adapters do is compiled at the
 // next use after it has changed.
-import type { Device } from '../../backends/device.ts';
-import type { SequenceTask, Traced } from '../../frontends/dsl/index.ts';
-import type { Checkpoint } from '../../frontends/huggingface/index.ts';
+import type { Traced } from '../../frontends/dsl/index.ts';
+import type { KindName } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Graph } from '../../ir/graph.ts';
 import { checkOptions } from '../../ir/options.ts';
 import { adapt } from '../../passes/lora.ts';
-import type { TargetName } from '../execution/devices.ts';
 import { warnOnce } from '../generation/warnings.ts';
-import type { HostTensor } from '../tensors/host-tensor.ts';
-import { isOverlaid, type WeightStore } from '../tensors/weight-store.ts';
+import type { Models } from '../models/bind.ts';
+import { loadModel, modelOf, type OpenedModel, rewritten } from '../models/open.ts';
+import { isOverlaid } from '../tensors/weight-store.ts';
 import type { TrainableModel } from '../trainer/trainable.ts';
 import { type AdapterEffect, Adapters, type SaveOptions } from './adapters.ts';
 import { type CombineOptions, combineAdapters } from './combine.ts';
@@ -23,30 +22,6 @@ import { replicateLayers } from './replicate.ts';
 import { type CheckpointChange, resizing } from './resize.ts';
 import { headsOf } from './targets.ts';
 import { adaptTask, adoptValues } from './train.ts';
-
-/** What a model was made of, so that it can be made again with adapters. */
-export interface AdaptableModel<M> {
-  readonly checkpoint: Checkpoint;
-  readonly modelType: string;
-  readonly vocabSize: number;
-  /** The modules that are adapted where a configuration names none. */
-  readonly loraTargets: readonly string[] | undefined;
-  /** The name of the output layer of a language model. */
-  readonly head: string | undefined;
-  /** See ModuleNames. */
-  readonly bypassed?: string;
-  readonly weights: WeightStore;
-  readonly task: SequenceTask;
-  readonly target: TargetName;
-  readonly device?: Device;
-  readonly maxPositions: number;
-  /** Whether layers can be replicated. */
-  readonly replicates?: boolean;
-  /** A graph that has all modules. */
-  graph(): Graph;
-  /** The model that reads `tensors` in place of its weights or beside them, its graphs rewritten. */
-  open(tensors: ReadonlyMap<string, HostTensor>, rewrite?: (traced: Traced) => Traced): Promise<M>;
-}
 
 /** Options of load_adapter and PeftModel.from_pretrained. */
 export interface LoadAdapterOptions {
@@ -112,57 +87,66 @@ export function rewriteOf({ lora }: AdapterEffect): ((traced: Traced) => Traced)
   return (traced) => ({ ...traced, graph: adapt(traced.graph, lora) });
 }
 
+/** A graph that has all modules. */
+const graphOf = (opened: OpenedModel): Graph => opened.trace('forward').graph;
+
 /** The adapter that a model with adapters is made for. */
 export interface FirstAdapter {
   readonly config: LoraConfig;
   readonly file?: AdapterFile;
 }
 
-export abstract class AdaptedModel<M extends { dispose(): void }, S extends AdaptableModel<M> = AdaptableModel<M>> {
+/** What a model was made of, its checkpoint changed. */
+function changed<K extends KindName>(
+  { checkpoint, options }: OpenedModel<K>,
+  change: CheckpointChange,
+): OpenedModel<K> {
+  return modelOf(change(checkpoint), { ...options, dtype: null, torch_dtype: null }) as OpenedModel as OpenedModel<K>;
+}
+
+export abstract class AdaptedModel<K extends KindName, M extends Models[K]> {
   /** The adapters, for training and for tests. */
   readonly adapters: Adapters;
   /** What the model was made of. */
-  protected readonly source: S;
+  protected readonly opened: OpenedModel<K>;
   /** The model without adapters. */
   protected readonly base: M;
   #bound: { readonly version: number; readonly model: Promise<M> } | undefined;
 
   /**
-   * `sourceWith`: what the model was made of, or of its checkpoint changed. `first`: the configuration of the first
-   * adapter, which is then added, and its file, if it has one.
+   * `opened`: what the model was made of. `first`: the configuration of the first adapter, which is then added, and its
+   * file, if it has one.
    */
-  constructor(base: M, sourceWith: (change?: CheckpointChange) => S, { config, file }: FirstAdapter) {
+  constructor(base: M, opened: OpenedModel<K>, { config, file }: FirstAdapter) {
     const { layer_replication: ranges } = config;
-    const made = sourceWith();
-    if (ranges && !made.replicates) {
+    const { kind } = opened;
+    if (ranges && kind.name !== 'causal-lm') {
       throw new ModelcError('unsupported', 'layer_replication is served for causal language models only');
     }
-    const resize = file && resizing(file, modulesOf(made.graph(), made), made.vocabSize);
-    if ((ranges || resize) && isOverlaid(made.weights)) {
+    const resize = file && resizing(file, modulesOf(graphOf(opened), kind), opened.model.vocabSize);
+    if ((ranges || resize) && isOverlaid(opened.weights)) {
       throw new ModelcError(
         'unsupported',
         'layer_replication and resized vocabularies need a model as its folder has it, but this one was trained or changed; save it and load it again',
       );
     }
     this.base = base;
-    const resized = resize ? sourceWith(resize) : made;
-    this.source = ranges
-      ? sourceWith((checkpoint) => replicateLayers(resize?.(checkpoint) ?? checkpoint, ranges))
-      : resized;
-    const { modelType, vocabSize, loraTargets, weights } = this.source;
+    const resized = resize ? changed(opened, resize) : opened;
+    this.opened = ranges ? changed(resized, (checkpoint) => replicateLayers(checkpoint, ranges)) : resized;
+    const { model, weights } = this.opened;
     this.adapters = new Adapters({
-      modules: modulesOf(this.source.graph(), this.source),
-      modelType,
-      vocabSize,
-      loraTargets,
-      parameterCount: parameterCount(modulesOf(resized.graph())),
+      modules: modulesOf(graphOf(this.opened), kind),
+      modelType: model.modelType,
+      vocabSize: model.vocabSize,
+      loraTargets: model.loraTargets,
+      parameterCount: parameterCount(modulesOf(graphOf(resized))),
       read: (name) => weights.stored(name),
     });
   }
 
   /** config.json of the model. */
   get config(): Readonly<Record<string, unknown>> {
-    return this.source.checkpoint.config;
+    return this.opened.checkpoint.config;
   }
   /** The adapters' configurations by name. */
   get peft_config(): Readonly<Record<string, LoraConfig>> {
@@ -190,7 +174,7 @@ export abstract class AdaptedModel<M extends { dispose(): void }, S extends Adap
     this.#sameLayers(config);
     const heads = headsOf(config.task_type);
     const own = config.modules_to_save ?? [];
-    const { dir } = this.source.checkpoint;
+    const { dir } = this.opened.checkpoint;
     const complete = config.with({
       base_model_name_or_path: config.base_model_name_or_path ?? dir,
       ...(heads.length > 0 ? { modules_to_save: [...own, ...heads] } : {}),
@@ -340,12 +324,12 @@ export abstract class AdaptedModel<M extends { dispose(): void }, S extends Adap
   /** What a Trainer needs to train the active adapters; it throws where none of them is trainable. */
   get trainable(): TrainableModel {
     const { adapters } = this;
-    const { checkpoint, task, weights, target, device, maxPositions } = this.source;
+    const { kind, checkpoint, model, limits, weights, target, device } = this.opened;
     return {
-      ...adaptTask(task, weights, adapters),
+      ...adaptTask(model.task, weights, adapters),
       target,
       ...(device ? { device } : {}),
-      maxPositions,
+      maxPositions: kind.trainedPositions(model, limits),
       config: checkpoint.config,
       generationConfig: checkpoint.generationConfig,
       write: (folder) => adapters.save(folder, {}),
@@ -375,7 +359,7 @@ export abstract class AdaptedModel<M extends { dispose(): void }, S extends Adap
 
   async #open(): Promise<M> {
     const effect = await this.adapters.effect();
-    return this.source.open(effect.tensors, rewriteOf(effect));
+    return (await loadModel(rewritten(this.opened, effect.tensors, rewriteOf(effect)))) as M;
   }
 
   /** Frees the code and memory of this model; the model that it was made from stays. */

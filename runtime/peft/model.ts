@@ -1,11 +1,12 @@
 // Models with adapters, made of models without: by a new adapter, or by one of a folder.
+
+import type { KindName } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { CausalLanguageModel, type PreTrainedModel } from '../generation/model.ts';
-import { Seq2SeqLanguageModel, type Seq2SeqModel } from '../generation/seq2seq-model.ts';
-import { sourceOf } from '../models/models.ts';
-import { seq2seqSourceOf } from '../models/seq2seq-models.ts';
+import type { PreTrainedModel } from '../generation/model.ts';
+import type { Seq2SeqModel } from '../generation/seq2seq-model.ts';
+import type { Models } from '../models/bind.ts';
+import { type OpenedModel, sourceOf } from '../models/open.ts';
 import type { SequenceModel } from '../models/sequence-model.ts';
-import { taskSourceOf } from '../models/task-models.ts';
 import {
   checkLoading,
   checkMaking,
@@ -13,11 +14,9 @@ import {
   type LoadAdapterOptions,
   type NewAdapterOptions,
 } from './adapted-model.ts';
-import { PeftModelForCausalLM } from './causal-model.ts';
 import { checkConfig, type LoraConfig } from './config.ts';
 import { openAdapter } from './files.ts';
-import { PeftModelForSeq2SeqLM } from './seq2seq-model.ts';
-import { PeftModelForSequences } from './sequence-model.ts';
+import { PeftModelForCausalLM, PeftModelForSeq2SeqLM, PeftModelForSequences } from './models.ts';
 
 /** A model with low-rank adapters. */
 export type PeftModel = PeftModelForCausalLM | PeftModelForSeq2SeqLM | PeftModelForSequences<unknown>;
@@ -25,17 +24,21 @@ export type PeftModel = PeftModelForCausalLM | PeftModelForSeq2SeqLM | PeftModel
 /** A model that takes adapters. */
 type BaseModel = PreTrainedModel | Seq2SeqModel | SequenceModel<unknown>;
 
+type PeftClass<K extends KindName> = new (model: Models[K], opened: OpenedModel<K>, first: FirstAdapter) => PeftModel;
+
+/** The class of models with adapters, by kind. */
+const classes: { readonly [K in KindName]: PeftClass<K> } = {
+  'causal-lm': PeftModelForCausalLM,
+  'seq2seq-lm': PeftModelForSeq2SeqLM,
+  encoder: PeftModelForSequences<unknown>,
+};
+
 /** A model without adapters yet. */
-function wrap(model: BaseModel, first: FirstAdapter): PeftModel {
-  if (model instanceof CausalLanguageModel) {
-    const source = sourceOf(model);
-    if (source) return new PeftModelForCausalLM(model, source, first);
-  } else if (model instanceof Seq2SeqLanguageModel) {
-    const source = seq2seqSourceOf(model);
-    if (source) return new PeftModelForSeq2SeqLM(model, source, first);
-  } else {
-    const source = taskSourceOf(model);
-    if (source) return new PeftModelForSequences(model, source, first);
+function wrap<K extends KindName>(model: Models[K], first: FirstAdapter): PeftModel {
+  const opened: OpenedModel<K> | undefined = sourceOf(model);
+  if (opened) {
+    const Wrapped: PeftClass<K> = classes[opened.kind.name];
+    return new Wrapped(model, opened, first);
   }
   throw new ModelcError(
     'unsupported',

@@ -1,8 +1,10 @@
 // pipeline(task, checkpoint): model and tokenizer of a checkpoint behind one call.
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
+import { AutoModelForCausalLM } from '../auto/auto-models.ts';
 import { callable } from '../models/callable.ts';
-import { AutoModelForCausalLM, type LoadOptions, loadFields } from '../models/models.ts';
+import { kinds } from '../models/kinds.ts';
+import { commonLoadFields, type LoadOptions } from '../models/load-options.ts';
 import { AutoTokenizer } from '../tokenization/auto-tokenizer.ts';
 import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
 import { TextGeneration, type TextGenerator } from './text-generation.ts';
@@ -28,6 +30,9 @@ export interface PipelineOptions extends LoadOptions, Omit<TextGenerationOptions
   /** A tokenizer, or the folder that it is read from; default: the folder of the model. */
   tokenizer?: PreTrainedTokenizer | string | null;
 }
+
+/** Names of the options of loading. */
+const loadFields: readonly string[] = [...commonLoadFields, ...kinds['causal-lm'].options];
 
 /** What pipeline() of transformers or transformers.js takes besides, with what asks for nothing. */
 const unserved: Readonly<Record<string, unknown>> = {

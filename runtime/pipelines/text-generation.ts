@@ -5,7 +5,7 @@ import type { GenerateOptions } from '../generation/arguments.ts';
 import type { PreTrainedModel } from '../generation/model.ts';
 import { generationDefaults } from '../generation/parameters.ts';
 import { TextIteratorStreamer } from '../generation/streamers.ts';
-import type { PeftModelForCausalLM } from '../peft/causal-model.ts';
+import type { PeftModelForCausalLM } from '../peft/models.ts';
 import { Tensor } from '../tensors/tensor.ts';
 import type { Message } from '../tokenization/chat-template.ts';
 import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';

@@ -13,7 +13,7 @@ import { compilerBuild } from '../compiler/program-cache.ts';
 import { type DeviceName, devices } from '../execution/devices.ts';
 import { removeFolder, tidyFolder } from '../hub/write-folder.ts';
 import { type Compilation, compilation, definitionOf } from '../models/define-model.ts';
-import { architectureDigest, openModel } from '../models/models.ts';
+import { graphDigest, openModel } from '../models/open.ts';
 
 /** What a plugin's bundler made of the file: its default export, and the files that it was made from. */
 export interface Evaluated {
@@ -119,7 +119,8 @@ async function keyOf(
   target: ArtifactTarget,
   read: readonly FileState[],
 ): Promise<string> {
-  const architecture = architectureDigest(await openModel(folder, options), devices[target].entries);
+  const opened = await openModel(folder, { ...options, task: 'causal-lm' });
+  const architecture = graphDigest(opened, opened.kind.artifactEntries(devices[target].entries));
   const machine = target === 'webgpu' ? [] : [os.platform(), os.arch()];
   const key = { compilerBuild, target, machine, options: { ...options, architecture }, read };
   return createHash('sha256').update(JSON.stringify(key)).digest('hex').slice(0, 16);

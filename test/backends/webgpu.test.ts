@@ -19,7 +19,7 @@ import type { Program } from '../../ir/program.ts';
 import { compile } from '../../runtime/compiler/compile.ts';
 import { targetOf } from '../../runtime/execution/devices.ts';
 import { AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, type Tensor } from '../../runtime/index.ts';
-import { openModel } from '../../runtime/models/models.ts';
+import { openModel } from '../../runtime/models/open.ts';
 import { bytesOf, storeNumbers } from '../../runtime/tensors/host-tensor.ts';
 import { uniform } from '../support/cases/case.ts';
 import { difference } from '../support/compare.ts';

@@ -9,7 +9,7 @@ import { cudaProbes } from '../../bench/cuda-probe.ts';
 import { generateRows, type Measured, type RowPlan } from '../../bench/row.ts';
 import { shapeNames, shapes } from '../../bench/shapes.ts';
 import { Parameter } from '../../frontends/dsl/index.ts';
-import { modelOf } from '../../runtime/models/models.ts';
+import { modelOf } from '../../runtime/models/open.ts';
 import { modelc } from '../support/command.ts';
 
 const plan: RowPlan = {
@@ -65,8 +65,8 @@ test.each(shapeNames)(
   (name) => {
     const { tensors } = checkpoint(name, 'bf16');
     const model = modelOf(checkpoint(name, 'bf16')).model;
-    expect(model.config.vocabSize).toBe(shapes[name].vocab);
-    const params = [...model.model.named()].flatMap(([key, field]) => (field instanceof Parameter ? [key] : []));
+    expect(model.vocabSize).toBe(shapes[name].vocab);
+    const params = [...model.task.model.named()].flatMap(([key, field]) => (field instanceof Parameter ? [key] : []));
     expect([...tensors.keys()].sort()).toEqual(params.sort());
     const ends = [...tensors.values()].map(({ span }) => span.offset + span.bytes);
     expect(Math.max(...ends)).toBeLessThan(1.2 * 2 ** 30);

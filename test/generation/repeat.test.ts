@@ -13,7 +13,7 @@ import {
   StaticCache,
   type Tensor,
 } from '../../runtime/index.ts';
-import { loadModel, openModel } from '../../runtime/models/models.ts';
+import { loadModel, openModel } from '../../runtime/models/open.ts';
 import { openEmulated } from '../support/cuda-device.ts';
 import { chooseDriver } from '../support/webgpu-device.ts';
 
@@ -52,8 +52,8 @@ const drawn = (): Promise<number[][]> => {
 
 /** One row a target: how its model is opened, or why it is not. */
 const targets: readonly { readonly name: string; readonly missing?: string; open(): Promise<PreTrainedModel> }[] = [
-  { name: 'reference', open: async () => loadModel(await openModel(example, {}), 'reference') },
-  { name: 'cpu', open: async () => loadModel(await openModel(example, {}), 'cpu') },
+  { name: 'reference', open: async () => loadModel(await openModel<'causal-lm'>(example, { target: 'reference' })) },
+  { name: 'cpu', open: async () => loadModel(await openModel<'causal-lm'>(example)) },
   {
     name: 'cuda (emulated)',
     open: async () => (await openEmulated(example, {}, ['prefill', 'decode', 'decode_sample'])).model,
@@ -61,7 +61,7 @@ const targets: readonly { readonly name: string; readonly missing?: string; open
   {
     name: 'webgpu',
     ...(typeof gpu === 'string' ? { missing: gpu } : {}),
-    open: async () => loadModel(await openModel(example, {}), 'webgpu', gpu as WebGpuDevice),
+    open: async () => loadModel(await openModel<'causal-lm'>(example, { target: 'webgpu' }), gpu as WebGpuDevice),
   },
 ];
 

@@ -6,12 +6,12 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Parameter, pathsOf } from '../../frontends/dsl/index.ts';
 import {
-  describeTask,
+  describeModel,
+  fittedModel,
   openCheckpoint,
   readSafetensors,
   type TaskName,
   type TensorSource,
-  taskModel,
   writeSafetensors,
 } from '../../frontends/huggingface/index.ts';
 import type { JsonObject } from '../../frontends/huggingface/json.ts';
@@ -52,7 +52,7 @@ async function write(config: JsonObject, tensors: readonly TensorSource[]): Prom
 
 /** The new weights of a config for a task, as they would be saved. */
 async function weightsOf(config: JsonObject, task: TaskName): Promise<TensorSource[]> {
-  const described = describeTask(config, 'the config', task);
+  const described = describeModel(config, 'the config', task);
   const store = newWeights(described.task.model, 0.5, 3);
   return Promise.all(
     store.tensors.map(async ([name]) => {
@@ -123,7 +123,7 @@ describe('tied tables', () => {
     for (const { config, tasks } of smallConfigs) {
       for (const task of tasks.filter((name) => ['causal-lm', 'seq2seq-lm', 'masked-lm'].includes(name))) {
         const tied = { ...config, tie_word_embeddings: true };
-        const { model } = describeTask(tied, 'the config', task).task;
+        const { model } = describeModel(tied, 'the config', task).task;
         const shared = [...pathsOf(model).values()].filter((paths) => paths.length > 1);
         expect(
           shared.some(([first]) => model.named().get(first)!.constructor === Parameter),
@@ -131,7 +131,7 @@ describe('tied tables', () => {
         ).toBe(true);
         const weights = await weightsOf(tied, task);
         const open = async (tensors: readonly TensorSource[]) =>
-          taskModel(await openCheckpoint(await write(tied, tensors)), task);
+          fittedModel(await openCheckpoint(await write(tied, tensors)), task);
         for (const [first, ...others] of shared) {
           for (const name of others) {
             const { checkpoint } = await open(renamed(weights, (n) => (n === first ? name : n)));

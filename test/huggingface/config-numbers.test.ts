@@ -6,13 +6,11 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import {
   type Checkpoint,
-  causalLM,
-  describeTask,
+  describeModel,
+  fittedModel,
+  kindOf,
   openCheckpoint,
-  seq2seqGraph,
-  seq2seqLM,
   type TaskName,
-  taskModel,
   writeSafetensors,
 } from '../../frontends/huggingface/index.ts';
 import { isObject, type JsonObject } from '../../frontends/huggingface/json.ts';
@@ -35,16 +33,9 @@ const odd = [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 'x', null, [], {}
 /** Opens a model and, where sizes may be large, traces what compiling it traces. */
 function open(checkpoint: Checkpoint, task: TaskName, value: unknown): void {
   const traces = large.includes(value as number);
-  if (task === 'causal-lm') {
-    const model = causalLM(checkpoint);
-    if (traces) model.graph('decode', { maxBatch: 2, maxLength: 16, chunk: 4 });
-  } else if (task === 'seq2seq-lm') {
-    const model = seq2seqLM(checkpoint);
-    if (traces) seq2seqGraph(model, 'decode', { maxBatch: 2, maxSource: 8, maxLength: 8, chunk: 4 }, () => 'f32');
-  } else {
-    const model = taskModel(checkpoint, task);
-    if (traces) model.graph('forward', { batch: 2, seq: 8 });
-  }
+  const model = fittedModel(checkpoint, task);
+  const entry = kindOf(task) === 'encoder' ? 'forward' : 'decode';
+  if (traces) model.trace(entry, { batch: 2, length: 8, chunk: 4, source: 8 }, () => 'f32');
 }
 
 /** Every place of a config that holds a number, and what stands there. */
@@ -100,7 +91,7 @@ describe('with weights beside it', () => {
       )) {
         const config = { ...more, ...small };
         const folder = mkdtempSync(join(root, 'f-'));
-        const store = newWeights(describeTask(config, 'the config', task).task.model, 0.02);
+        const store = newWeights(describeModel(config, 'the config', task).task.model, 0.02);
         const tensors = store.tensors.map(async ([name]) => {
           const { dtype, shape, data } = await store.stored(name);
           return { name, dtype, shape, data: bytesOf(data) };

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { describeCausalLM, describeSeq2Seq, describeTask, readSafetensors } from '../../frontends/huggingface/index.ts';
+import { describeModel, readSafetensors } from '../../frontends/huggingface/index.ts';
 import { parseJson, readJsonIfPresent } from '../../frontends/huggingface/json.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { readTrainConfig } from '../../runtime/cli/train-config.ts';
@@ -85,7 +85,7 @@ test('sines are computed for so many positions as a model has, not for as many a
     decoder_attention_heads: 2,
   };
   const describe = (fields: object) =>
-    describeSeq2Seq({ ...config, ...fields, pad_token_id: 0, ...fields }, 'config.json');
+    describeModel({ ...config, ...fields, pad_token_id: 0, ...fields }, 'config.json', 'seq2seq-lm');
   expect(() => describe({ max_position_embeddings: 2 ** 31 - 1 })).toThrow(
     /max_position_embeddings must be at most 16384, found 2147483647/,
   );
@@ -95,8 +95,9 @@ test('sines are computed for so many positions as a model has, not for as many a
 test('layers of a config that do not fit together are refused by the name of the file', () => {
   const config = { vocab_size: 1, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 8 };
   const describe = () =>
-    describeTask({ ...config, model_type: 'roberta', pad_token_id: 1 }, 'here/config.json', 'masked-lm');
-  const deepseek = () => describeCausalLM({ model_type: 'deepseek_v3', n_group: 2, topk_group: 3 }, 'here/config.json');
+    describeModel({ ...config, model_type: 'roberta', pad_token_id: 1 }, 'here/config.json', 'masked-lm');
+  const deepseek = () =>
+    describeModel({ model_type: 'deepseek_v3', n_group: 2, topk_group: 3 }, 'here/config.json', 'causal-lm');
   expect(deepseek).toThrow(/^here\/config\.json: topk_group must be at most n_group 2, found 3/);
   expect(describe).toThrow(/^here\/config\.json describes layers that do not fit together: .*row 1 as padding/);
 });

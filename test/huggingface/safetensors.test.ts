@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import {
-  causalLM,
+  fittedModel,
   openCheckpoint,
   readSafetensors,
   readTensor,
@@ -252,7 +252,7 @@ describe('checkpoint folders', () => {
     writeFileSync(join(dir, 'config.json'), JSON.stringify({ ...config, ...change }));
     await writeSafetensors(join(dir, 'model.safetensors'), []);
     const checkpoint = await openCheckpoint(dir);
-    const error = await failure((async () => causalLM(checkpoint))());
+    const error = await failure((async () => fittedModel(checkpoint, 'causal-lm'))());
     expect(error.message).toMatch(message);
     expect(error.message).toContain(dir);
   });

@@ -3,8 +3,8 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { AdamW, causalTask, traceTraining } from '../../frontends/dsl/index.ts';
-import { causalLM, openCheckpoint, supportedModels, weightResolver } from '../../frontends/huggingface/index.ts';
+import { AdamW, traceTraining } from '../../frontends/dsl/index.ts';
+import { fittedModel, openCheckpoint, supportedTypes, weightResolver } from '../../frontends/huggingface/index.ts';
 import { evaluate } from '../../ir/eval.ts';
 import type { Graph } from '../../ir/graph.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
@@ -22,7 +22,9 @@ const cases = (hasMaterial ? readdirSync(folder) : []).flatMap((name) => {
   if (name.startsWith('_') || name.includes('.')) return [];
   const { kind, train } = readJson<Golden>(join(folder, name, 'golden.json'));
   const { model_type } = readJson<{ model_type: string }>(join(folder, name, 'config.json'));
-  return kind === 'causal-lm' && train && supportedModels.includes(model_type) ? [[name, train] as const] : [];
+  return kind === 'causal-lm' && train && supportedTypes('causal-lm').includes(model_type)
+    ? [[name, train] as const]
+    : [];
 });
 
 const dot = (x: NdArray, y: NdArray): number => x.data.reduce((sum, v, i) => sum + v * y.data[i], 0);
@@ -30,11 +32,11 @@ const dot = (x: NdArray, y: NdArray): number => x.data.reduce((sum, v, i) => sum
 describe.skipIf(!hasMaterial)(hasMaterial ? 'golden cases' : 'golden cases (skipped: no ../shared/data)', () => {
   test.each(cases)('%s', async (name, train) => {
     const checkpoint = await openCheckpoint(join(folder, name));
-    const { model } = causalLM(checkpoint);
+    const { task } = fittedModel(checkpoint, 'causal-lm');
     const ids = (await readArrays(join(folder, name, 'golden.safetensors'))).get('input_ids')!;
     const [batch, seq] = ids.shape;
     const options = { optimizer: AdamW(), dims: { batch, seq } };
-    const training = traceTraining(causalTask(model), ['accumulate'], options, weightResolver(checkpoint));
+    const training = traceTraining(task, ['accumulate'], options, weightResolver(checkpoint));
     const { graph, constants } = training.entries.accumulate!;
 
     const params = new Map(await readWeights(checkpoint));

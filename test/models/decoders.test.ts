@@ -2,11 +2,12 @@
 // whole sequences, of padded batches and of cached decoding, and greedy tokens.
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { initialValues, traceCausalLM } from '../../frontends/dsl/index.ts';
-import { causalLM, describeCausalLM, openCheckpoint } from '../../frontends/huggingface/index.ts';
+import { initialValues } from '../../frontends/dsl/index.ts';
+import { describeModel, fittedModel, openCheckpoint } from '../../frontends/huggingface/index.ts';
 import type { NdArray } from '../../ir/ndarray.ts';
 import { verify } from '../../ir/verify.ts';
 import {
+  graphOf,
   greedy,
   hasMaterial,
   Interpreted,
@@ -18,7 +19,7 @@ import {
 } from '../support/golden.ts';
 
 const tolerance = 1e-4;
-const limits = { maxBatch: 4, maxLength: 512, chunk: 256 };
+const limits = { batch: 4, length: 512, chunk: 256 };
 
 const rows = (a: NdArray): number[][] =>
   Array.from({ length: a.shape[0] }, (_, i) => [...a.data.slice(i * a.shape[1], (i + 1) * a.shape[1])]);
@@ -30,13 +31,13 @@ describe.skipIf(!hasMaterial)(hasMaterial ? 'golden cases' : 'golden cases (skip
   test.each(cases)('%s: whole sequences, padded, cached, greedy', async (name) => {
     const dir = join(material, 'hf-golden', name);
     const checkpoint = await openCheckpoint(dir);
-    const model = causalLM(checkpoint);
+    const model = fittedModel(checkpoint, 'causal-lm');
     const weights = await readWeights(checkpoint);
     const golden = await readArrays(join(dir, 'golden.safetensors'));
     const ids = rows(golden.get('input_ids')!);
     const mask = rows(golden.get('attention_mask')!);
-    const forward = model.graph('forward', limits);
-    for (const entry of ['prefill', 'decode', 'forward'] as const) verify(model.graph(entry, limits).graph);
+    const forward = graphOf(model, 'forward', limits);
+    for (const entry of ['prefill', 'decode', 'forward'] as const) verify(graphOf(model, entry, limits).graph);
 
     const whole = new Interpreted(weights, 16).run(forward, ids);
     const expectClose = (actual: ArrayLike<number>, expected: ArrayLike<number>): void =>
@@ -72,7 +73,7 @@ describe.skipIf(!hasMaterial)(hasMaterial ? 'golden cases' : 'golden cases (skip
     );
     const last = chunked
       .run(
-        model.graph('decode', limits),
+        graphOf(model, 'decode', limits),
         ids.map((row) => row.slice(10)),
       )
       .get('logits')!.data;
@@ -97,7 +98,9 @@ describe.skipIf(!hasMaterial)(hasMaterial ? 'golden cases' : 'golden cases (skip
       const expected = cases.find((c) => c.case === 'greedy_single')!.sequences[0];
       const [prompt] = inputs.single.input_ids;
       const weights = await readWeights(checkpoint);
-      expect(greedy(causalLM(checkpoint), weights, prompt, expected.length - prompt.length)).toEqual(expected);
+      expect(greedy(fittedModel(checkpoint, 'causal-lm'), weights, prompt, expected.length - prompt.length)).toEqual(
+        expected,
+      );
     },
   );
 
@@ -107,8 +110,8 @@ describe.skipIf(!hasMaterial)(hasMaterial ? 'golden cases' : 'golden cases (skip
     const weights = await readWeights(checkpoint);
     const partials = await readArrays(join(dir, 'partials.safetensors'));
     const ids = rows(partials.get('idx')!);
-    const model = causalLM(checkpoint);
-    const got = new Interpreted(weights, 16).run(model.graph('forward', limits), ids);
+    const model = fittedModel(checkpoint, 'causal-lm');
+    const got = new Interpreted(weights, 16).run(graphOf(model, 'forward', limits), ids);
     const names = { x: 'hidden_states.0', block0: 'hidden_states.1', block1: 'hidden_states.2', ln_f: 'hidden_states.3', lm_head: 'logits' }; // biome-ignore format: one table
     for (const [name, result] of Object.entries(names)) {
       expect(relativeError(got.get(result)!.data, partials.get(name)!.data)).toBeLessThan(1e-5);
@@ -119,13 +122,13 @@ describe.skipIf(!hasMaterial)(hasMaterial ? 'golden cases' : 'golden cases (skip
 
 describe('a new model', () => {
   const config = { model_type: 'gpt2', n_embd: 32, n_head: 4, n_layer: 8, n_positions: 64, vocab_size: 100, initializer_range: 0.05 }; // biome-ignore format: one row
-  const { model, config: described, loraTargets } = describeCausalLM(config, 'config.json');
+  const { task, initializerRange, loraTargets } = describeModel(config, 'config.json', 'causal-lm');
 
   test('begins as transformers lets it begin', () => {
     expect(loraTargets).toEqual(['c_attn']);
     let seed = 1;
     const uniform = (): number => (seed = (seed * 48271) % 2147483647) / 2147483647;
-    const values = initialValues(model, uniform, described.initializerRange);
+    const values = initialValues(task.model, uniform, initializerRange);
     const deviation = (name: string): number => {
       const all = values.get(`transformer.${name}`)!;
       return Math.sqrt(all.reduce((sum, v) => sum + v * v, 0) / all.length);
@@ -140,7 +143,7 @@ describe('a new model', () => {
   });
 
   test('configs that do not fit are errors', () => {
-    const describing = (changes: object) => () => describeCausalLM({ ...config, ...changes }, 'config.json');
+    const describing = (changes: object) => () => describeModel({ ...config, ...changes }, 'config.json', 'causal-lm');
     expect(describing({ n_head: 5 })).toThrow('config.json: n_embd must be a multiple of n_head 5, found 32');
     expect(describing({ activation_function: 'gelu_newer' })).toThrow('activation_function must be one of gelu,');
     expect(describing({ add_cross_attention: true })).toThrow('add_cross_attention true is not supported, only false');
@@ -150,8 +153,8 @@ describe('a new model', () => {
 test('MPT has the slopes of transformers, which does not read alibi_bias_max', () => {
   const slopes = (attn_config: object): number[] => {
     const sizes = { d_model: 8, n_heads: 2, n_layers: 1, vocab_size: 8 };
-    const { model } = describeCausalLM({ model_type: 'mpt', ...sizes, attn_config } as never, 'config.json');
-    return [...traceCausalLM(model, 'prefill', limits, () => 'f32').constants.values()].flatMap((data) => [...data]);
+    const model = describeModel({ model_type: 'mpt', ...sizes, attn_config } as never, 'config.json', 'causal-lm');
+    return [...model.trace('prefill', limits, () => 'f32').constants.values()].flatMap((data) => [...data]);
   };
   expect(slopes({})).toEqual([2 ** -4, 2 ** -8]);
   expect(slopes({ alibi_bias_max: 4 })).toEqual([2 ** -4, 2 ** -8]);

@@ -15,7 +15,7 @@ import {
   trace,
   traceTask,
 } from '../../frontends/dsl/index.ts';
-import { describeTask, writeSafetensors } from '../../frontends/huggingface/index.ts';
+import { describeModel, writeSafetensors } from '../../frontends/huggingface/index.ts';
 import { evaluate } from '../../ir/eval.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
 import {
@@ -106,7 +106,9 @@ describe('a small BERT', () => {
     let seed = 1;
     const uniform = (): number => (seed = (seed * 48271) % 2147483647) / 2147483647;
     const tasks = (['sequence-classification', 'masked-lm', 'question-answering'] as const).map(
-      (name) => describeTask(config, 'config.json', name).task.model,
+      (name) =>
+        describeModel(name === 'question-answering' ? { ...config, id2label: null } : config, 'config.json', name).task
+          .model,
     );
     const weights = new Map(tasks.flatMap((model) => [...initialValues(model, uniform, 0.5)]));
     const shapes = new Map(tasks.flatMap((model) => [...model.named()].map(([name, p]) => [name, p.shape] as const)));
@@ -151,7 +153,10 @@ describe('a small BERT', () => {
   });
 
   test('answers have two scores for every position', async () => {
-    const model = await AutoModelForQuestionAnswering.from_pretrained(folder, reference);
+    await expect(AutoModelForQuestionAnswering.from_pretrained(folder, reference)).rejects.toThrow(
+      /id2label must be 2 labels, the start and the end of an answer \(num_labels: 2 makes it so\), found \{"0":"no"/,
+    );
+    const model = await AutoModelForQuestionAnswering.from_pretrained(folder, { ...reference, num_labels: 2 });
     const ids = new Tensor('int64', BigInt64Array.of(4n, 5n, 6n, 7n), [1, 4]);
     const output = await model({ input_ids: ids, start_positions: [1], end_positions: [2] });
     expect([output.start_logits.dims, output.end_logits.dims]).toEqual([
@@ -177,10 +182,10 @@ describe('a small BERT', () => {
     await expect(AutoModelForMaskedLM.from_pretrained(folder, { max_length: 13 })).rejects.toThrow(
       'max_length is 13, but the model has positions for 12 tokens',
     );
-    expect(() => describeTask({ model_type: 'llama' }, 'config.json', 'masked-lm')).toThrow(
+    expect(() => describeModel({ model_type: 'llama' }, 'config.json', 'masked-lm')).toThrow(
       "config.json has model_type 'llama', which is not known for this task",
     );
-    expect(() => describeTask({ ...config, is_decoder: true }, 'config.json', 'masked-lm')).toThrow('is_decoder');
+    expect(() => describeModel({ ...config, is_decoder: true }, 'config.json', 'masked-lm')).toThrow('is_decoder');
   });
 });
 
@@ -238,7 +243,7 @@ test.each([
   ['electra', 'generator_lm_head', undefined],
 ])('%s: an output layer that is not tied is read in place of the embeddings', (model_type, layer, bias) => {
   const read = (tie_word_embeddings: boolean): string[] => {
-    const { task } = describeTask({ model_type, tie_word_embeddings }, 'config.json', 'masked-lm');
+    const { task } = describeModel({ model_type, tie_word_embeddings }, 'config.json', 'masked-lm');
     const { graph } = traceTask(task, 'forward', { batch: 2, seq: 8 }, () => 'f32');
     return graph.params.map((p) => p.attrs.name);
   };

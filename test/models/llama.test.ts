@@ -3,18 +3,27 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import type { Traced } from '../../frontends/dsl/index.ts';
-import { causalLM, openCheckpoint } from '../../frontends/huggingface/index.ts';
+import { fittedModel, openCheckpoint } from '../../frontends/huggingface/index.ts';
 import { AutoTokenizer } from '../../runtime/tokenization/index.ts';
-import { greedy, hasMaterial, Interpreted, material, readJson, readWeights, relativeError } from '../support/golden.ts';
+import {
+  graphOf,
+  greedy,
+  hasMaterial,
+  Interpreted,
+  material,
+  readJson,
+  readWeights,
+  relativeError,
+} from '../support/golden.ts';
 
-const limits = { maxBatch: 4, maxLength: 512, chunk: 256 };
+const limits = { batch: 4, length: 512, chunk: 256 };
 
 describe.skipIf(!hasMaterial)(hasMaterial ? 'golden cases' : 'golden cases (skipped: no ../shared/data)', () => {
   test('stories260K: the first tokens of the golden continuation', async () => {
     const dir = join(material, 'lm', 'stories260K');
     const checkpoint = await openCheckpoint(join(dir, 'hf'));
-    const model = causalLM(checkpoint);
-    expect(model.config).toMatchObject({ modelType: 'llama', vocabSize: 512, bosTokenId: 1, eosTokenId: 2 });
+    const model = fittedModel(checkpoint, 'causal-lm');
+    expect(model).toMatchObject({ modelType: 'llama', vocabSize: 512, bosTokenId: 1 });
     const golden = readJson<{ prompt_ids: number[]; ids: number[] }>(join(dir, 'greedy100.json'));
     const count = 12;
     const ids = greedy(model, await readWeights(checkpoint), golden.prompt_ids, count);
@@ -23,10 +32,10 @@ describe.skipIf(!hasMaterial)(hasMaterial ? 'golden cases' : 'golden cases (skip
 
   test('a left-padded batch gives what its rows give alone', async () => {
     const checkpoint = await openCheckpoint(join(material, 'hf-golden', 'llama'));
-    const model = causalLM(checkpoint);
+    const model = fittedModel(checkpoint, 'causal-lm');
     const weights = await readWeights(checkpoint);
-    const prefill: Traced = model.graph('prefill', limits);
-    const decode = model.graph('decode', limits);
+    const prefill: Traced = graphOf(model, 'prefill', limits);
+    const decode = graphOf(model, 'decode', limits);
     const [long, short] = [
       [5, 17, 99, 3, 42],
       [7, 100],
@@ -51,7 +60,7 @@ describe('the example checkpoint', () => {
     const checkpoint = await openCheckpoint(dir);
     const tokenizer = await AutoTokenizer.from_pretrained(dir);
     const prompt = tokenizer.encode('The birds');
-    const ids = greedy(causalLM(checkpoint), await readWeights(checkpoint), prompt, 30);
+    const ids = greedy(fittedModel(checkpoint, 'causal-lm'), await readWeights(checkpoint), prompt, 30);
     expect(tokenizer.decode(ids, { skip_special_tokens: true })).toContain('stopped to listen. "I can speak!"');
   });
 
@@ -65,7 +74,7 @@ describe('the example checkpoint', () => {
     const checkpoint = await openCheckpoint(dir);
     const build = (config: object, tensors = checkpoint.tensors): (() => void) => {
       const changed = { ...checkpoint, config: { ...checkpoint.config, ...config }, tensors };
-      return () => void causalLM(changed).graph('decode', limits);
+      return () => void graphOf(fittedModel(changed, 'causal-lm'), 'decode', limits);
     };
     expect(build({ num_hidden_layers: 3 })).toThrow(
       /lacks 9 weights \(model\.layers\.2\.self_attn\.q_proj\.weight, .*; its config\.json does not fit its weights/,
@@ -74,7 +83,7 @@ describe('the example checkpoint', () => {
       /weight model\.layers\.0\.mlp\.gate_proj\.weight in .*model\.safetensors has shape \[128,96\], but .*config\.json asks for \[64,96\] \(intermediate_size 64\)/,
     );
     const headless = new Map([...checkpoint.tensors].filter(([name]) => name !== 'lm_head.weight'));
-    expect(causalLM({ ...checkpoint, tensors: headless }).notes).toEqual([
+    expect(fittedModel({ ...checkpoint, tensors: headless }, 'causal-lm').notes).toEqual([
       expect.stringMatching(/lacks the weight lm_head\.weight: new values/),
     ]);
     expect(build({ tie_word_embeddings: true }, headless)).not.toThrow();

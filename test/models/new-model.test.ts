@@ -92,7 +92,7 @@ describe('a new encoder for a task', () => {
     expect((await tokens({ input_ids })).logits.dims).toEqual([1, 4, 3]);
     const masked = await AutoModelForMaskedLM.from_config(bert, options);
     expect((await masked({ input_ids })).logits.dims).toEqual([1, 4, 24]);
-    const span = await AutoModelForQuestionAnswering.from_config(bert, options);
+    const span = await AutoModelForQuestionAnswering.from_config(bert, { ...options, num_labels: 2 });
     expect((await span({ input_ids })).start_logits.dims).toEqual([1, 4]);
     const encoder = await AutoModel.from_config(bert, options);
     expect((await encoder({ input_ids })).last_hidden_state.dims).toEqual([1, 4, 16]);

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { describeCausalLM } from '../../frontends/huggingface/index.ts';
+import { describeModel } from '../../frontends/huggingface/index.ts';
 import { AutoModelForCausalLM, type PreTrainedModel, type Tensor } from '../../runtime/index.ts';
 import { openEmulated } from '../support/cuda-device.ts';
 
@@ -36,7 +36,7 @@ test('a new Mamba begins as its config says', async () => {
 });
 
 test('a config that contradicts itself is refused', () => {
-  const describeConfig = (fields: object) => () => describeCausalLM({ ...fields } as never, 'config.json');
+  const describeConfig = (fields: object) => () => describeModel({ ...fields } as never, 'config.json', 'causal-lm');
   expect(describeConfig({ ...configs.mamba, time_step_rank: 'all' })).toThrow(/config\.json: time_step_rank must be a positive integer, found "all"/); // biome-ignore format: one row
   expect(describeConfig({ ...configs.mamba, time_step_init_scheme: 'zero' })).toThrow(/'random' or 'constant'/);
   expect(describeConfig({ ...configs.lfm2, layer_types: ['conv'] })).toThrow(/layer_types must be .* for 2 layers/);

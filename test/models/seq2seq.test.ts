@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { webgpuTarget } from '../../backends/webgpu/target.ts';
 import { initialValues } from '../../frontends/dsl/index.ts';
-import { describeSeq2Seq, writeSafetensors } from '../../frontends/huggingface/index.ts';
+import { describeModel, writeSafetensors } from '../../frontends/huggingface/index.ts';
 import { arenaBytes } from '../../runtime/compiler/compile.ts';
 import {
   AutoModelForCausalLM,
@@ -22,7 +22,7 @@ import {
   TaskType,
   TextStreamer,
 } from '../../runtime/index.ts';
-import { fitRows, graphOf, seq2seqSourceOf } from '../../runtime/models/seq2seq-models.ts';
+import { fitted, sourceOf } from '../../runtime/models/open.ts';
 import { checkCase, readOracle, rowsOf, servedCases } from '../support/generation-oracle.ts';
 import { hasMaterial, material, readArrays, readJson, relativeError } from '../support/golden.ts';
 
@@ -129,7 +129,10 @@ async function checkpointOf(config: Readonly<Record<string, unknown>>, has: read
   let seed = 1;
   const uniform = (): number => (seed = (seed * 48271) % 2147483647) / 2147483647;
   const untied = has.includes('lm_head.weight');
-  const { model } = describeSeq2Seq(config, 'config.json', (name) => has.includes(name), { untied });
+  const { model } = describeModel(config, 'config.json', 'seq2seq-lm', {
+    has: (name) => has.includes(name),
+    beside: { untied },
+  }).task;
   const parameters = model.named();
   const tensors = [...initialValues(model, uniform, range)].map(([name, data]) => {
     const { shape } = parameters.get(name)!;
@@ -294,12 +297,12 @@ describe('a small T5', () => {
   });
 
   test('a target that binds little runs fewer rows at once', () => {
-    const opened = seq2seqSourceOf(interpreted)!;
+    const opened = sourceOf<'seq2seq-lm'>(interpreted)!;
     const target = webgpuTarget();
-    expect(fitRows(opened, 'forward', { ...target, bindingBytes: 2 ** 50 })).toBe(opened);
-    const bindingBytes = arenaBytes(graphOf(opened, 'forward'), target) - 1;
-    expect(fitRows(opened, 'forward', { ...target, bindingBytes }).limits.batch).toBe(4);
-    expect(fitRows(opened, 'forward', { ...target, bindingBytes: 4096 }).limits.batch).toBe(1);
+    expect(fitted(opened, 'forward', { ...target, bindingBytes: 2 ** 50 })).toBe(opened);
+    const bindingBytes = arenaBytes(opened.trace('forward'), target) - 1;
+    expect(fitted(opened, 'forward', { ...target, bindingBytes }).limits.batch).toBe(4);
+    expect(fitted(opened, 'forward', { ...target, bindingBytes: 4096 }).limits.batch).toBe(1);
   });
 
   test('misuse is named', async () => {
@@ -324,8 +327,10 @@ describe('a small T5', () => {
     await expect(AutoModelForSeq2SeqLM.from_pretrained(folder, { revision: 'x' } as never)).rejects.toThrow(/revision/);
     await expect(AutoModelForSeq2SeqLM.from_pretrained(folder, { max_length: 0 })).rejects.toThrow(/max_length/);
     await expect(AutoModelForCausalLM.from_pretrained(folder)).rejects.toThrow(/AutoModelForSeq2SeqLM/);
-    expect(() => describeSeq2Seq({ model_type: 'llama' }, 'config.json')).toThrow(/llama.*t5/);
-    expect(() => describeSeq2Seq({ ...config, feed_forward_proj: 'gated' }, 'c.json')).toThrow(/feed_forward_proj/);
+    expect(() => describeModel({ model_type: 'llama' }, 'config.json', 'seq2seq-lm')).toThrow(/llama.*t5/);
+    expect(() => describeModel({ ...config, feed_forward_proj: 'gated' }, 'c.json', 'seq2seq-lm')).toThrow(
+      /feed_forward_proj/,
+    );
   });
 });
 
@@ -402,7 +407,7 @@ describe('models of the kind of BART', () => {
 
   test('what cannot be read is named', async () => {
     const read = (more: Readonly<Record<string, unknown>>) => () =>
-      describeSeq2Seq({ ...small, model_type: 'marian', ...more }, 'config.json');
+      describeModel({ ...small, model_type: 'marian', ...more }, 'config.json', 'seq2seq-lm');
     expect(read({ share_encoder_decoder_embeddings: false })).toThrow(/share_encoder_decoder_embeddings/);
     expect(read({ d_model: 13 })).toThrow(/d_model/);
     const folder = await checkpointOf({ ...small, model_type: 'mbart', decoder_start_token_id: null });

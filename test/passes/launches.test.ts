@@ -5,12 +5,11 @@ import { hostTarget } from '../../backends/cpu/target.ts';
 import { cudaTarget } from '../../backends/cuda/target.ts';
 import { webgpuTarget } from '../../backends/webgpu/target.ts';
 import { checkpoint } from '../../bench/checkpoint.ts';
-import { traceCausalLM } from '../../frontends/dsl/index.ts';
-import { causalLM } from '../../frontends/huggingface/index.ts';
-import { describeCausalLM } from '../../frontends/huggingface/models.ts';
+import { describeModel, fittedModel } from '../../frontends/huggingface/index.ts';
 import type { Launch, Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import { compile } from '../../runtime/compiler/compile.ts';
+import { graphOf } from '../support/golden.ts';
 
 /** The decoding step of the smallest benchmark model with so many layers; `extra` changes its config. */
 function decoding(layers: number, target: Target, extra: Readonly<Record<string, unknown>>): Program {
@@ -24,8 +23,8 @@ function decoding(layers: number, target: Target, extra: Readonly<Record<string,
     first.map(([name, tensor]) => [name.replace('layers.0.', `layers.${i}.`), tensor] as const),
   );
   const config = { ...tiny.config, num_hidden_layers: layers, ...extra };
-  const model = causalLM({ ...tiny, config, tensors: new Map(all.flat()) });
-  return compile('tiny', { decode: model.graph('decode', { maxBatch: 8, maxLength: 512, chunk: 64 }) }, target);
+  const model = fittedModel({ ...tiny, config, tensors: new Map(all.flat()) }, 'causal-lm');
+  return compile('tiny', { decode: graphOf(model, 'decode', { batch: 8, length: 512, chunk: 64 }) }, target);
 }
 
 /** What a layer adds: the launches of four layers that those of three do not have. */
@@ -77,8 +76,8 @@ test.each([
   ['gpt_oss', 'num_hidden_layers'],
 ])('%s: more layers take no other kernels, and read no more arrays', (model_type, depth) => {
   const kernels = [4, 6].map((layers) => {
-    const { model } = describeCausalLM({ model_type, [depth]: layers }, 'config.json');
-    const decode = traceCausalLM(model, 'decode', { maxBatch: 2, maxLength: 256, chunk: 64 }, () => 'bf16');
+    const model = describeModel({ model_type, [depth]: layers }, 'config.json', 'causal-lm');
+    const decode = model.trace('decode', { batch: 2, length: 256, chunk: 64 }, () => 'bf16');
     return compile(model_type, { decode }, cudaTarget('sm_90a')).kernels;
   });
   expect(kernels[1].length).toBe(kernels[0].length);

@@ -9,8 +9,8 @@ import { layoutProgram } from '../../backends/webgpu/layout.ts';
 import { createNodeWebGpuDevice } from '../../backends/webgpu/node.ts';
 import { webgpuTarget } from '../../backends/webgpu/target.ts';
 import { checkpoint, writeWeights } from '../../bench/checkpoint.ts';
-import { causalTask, SGD, traceTraining } from '../../frontends/dsl/index.ts';
-import { describeCausalLM } from '../../frontends/huggingface/models.ts';
+import { SGD, traceTraining } from '../../frontends/dsl/index.ts';
+import { describeModel } from '../../frontends/huggingface/index.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import type { Program } from '../../ir/program.ts';
 import { recipeOf } from '../../passes/recipe.ts';
@@ -18,8 +18,10 @@ import { compile } from '../../runtime/compiler/compile.ts';
 import { evalShape } from '../../runtime/execution/plan-dims.ts';
 import { ProgramSession } from '../../runtime/execution/program-session.ts';
 import { GenerationConfig } from '../../runtime/generation/configuration.ts';
+import { createModel } from '../../runtime/generation/model.ts';
 import type { PreTrainedModel } from '../../runtime/index.ts';
-import { createModel, fitChunk, type LoadOptions, loadModel, modelOf } from '../../runtime/models/models.ts';
+import type { LoadOptions } from '../../runtime/models/load-options.ts';
+import { fitted, loadModel, modelOf } from '../../runtime/models/open.ts';
 import { weightSource } from '../../runtime/tensors/weight-store.ts';
 import { emulatedDevice } from '../support/cuda-device.ts';
 import { relativeError } from '../support/golden.ts';
@@ -37,7 +39,7 @@ const embeddings = 'model.embed_tokens.weight';
 
 async function compiled(bindingBytes: number, target = webgpuTarget(), options: LoadOptions = {}) {
   const limited = { ...target, bindingBytes };
-  const opened = fitChunk(modelOf(stored, options), limited);
+  const opened = fitted(modelOf<'causal-lm'>(stored, options), 'prefill', limited);
   const entries = Object.fromEntries(['prefill', 'decode'].map((e) => [e, opened.trace(e)]));
   return { opened, program: compile('tiny', entries, limited, { cache: opened.cache }) };
 }
@@ -83,7 +85,7 @@ describe.each([
   test('gives the tokens and logits of the whole one', { timeout: 240_000 }, async (context) => {
     const device = await open().catch((error: Error) => error);
     if (device instanceof Error) return context.skip(`${name} is not here: ${device.message}`);
-    const cpu = await loadModel(modelOf(stored), 'cpu');
+    const cpu = await loadModel(modelOf<'causal-lm'>(stored));
     const prompt = Array.from({ length: 21 }, (_, i) => 1 + ((i * 197) % 511));
     const model = await modelOn(device, 12_000);
     const settings = { input_ids: [prompt], max_new_tokens: 5, do_sample: false, return_dict_in_generate: true, output_logits: true } as const; // biome-ignore format: one row
@@ -110,7 +112,7 @@ test('what does not fit is refused, with what to lower', async () => {
 
 test('a parameter that is trained and larger than a binding is named', () => {
   const config = { model_type: 'gpt2', n_embd: 768, n_layer: 1, n_head: 12, n_positions: 32, vocab_size: 50257 };
-  const task = causalTask(describeCausalLM(config, 'config').model);
+  const task = describeModel(config, 'config', 'causal-lm').task;
   const { entries } = traceTraining(task, ['train'], { optimizer: SGD(), dims: { batch: 1, seq: 8 } }, () => 'f32');
   const target = { ...webgpuTarget(), bindingBytes: 2 ** 27 };
   expect(() => compile('training', { train: entries.train! }, target)).toThrow(

@@ -71,7 +71,11 @@ const loadAdapter = async (
   folder: string,
 ): Promise<{
   readonly plain: Runs;
-  readonly peft: AdaptedModel<Runs & { dispose(): void }> & Runs;
+  readonly peft: Pick<
+    AdaptedModel<'causal-lm', PreTrainedModel>,
+    'adapters' | 'get_nb_trainable_parameters' | 'save_pretrained' | 'merge_adapter'
+  > &
+    Runs & { merge_and_unload(): Promise<Runs> };
   again(f: string): Promise<Runs>;
 }> => {
   const options = { is_trainable: true };

@@ -13,7 +13,9 @@ import type { PlanTensor, Program } from '../../ir/program.ts';
 import { compile } from '../../runtime/compiler/compile.ts';
 import { ProgramSession } from '../../runtime/execution/program-session.ts';
 import { GenerationConfig } from '../../runtime/generation/configuration.ts';
-import { createModel, type LoadOptions, openModel, type PreTrainedModel } from '../../runtime/models/models.ts';
+import { createModel, type PreTrainedModel } from '../../runtime/generation/model.ts';
+import type { LoadOptions } from '../../runtime/models/load-options.ts';
+import { openModel } from '../../runtime/models/open.ts';
 import { weightSource } from '../../runtime/tensors/weight-store.ts';
 import { runCompiled } from './cpu-device.ts';
 import type { TestDevice } from './devices.ts';
@@ -62,10 +64,10 @@ export async function openEmulated(
   options: LoadOptions = {},
   entryNames: readonly CausalEntry[] = ['prefill', 'decode', 'forward'],
 ): Promise<{ model: PreTrainedModel; program: Program; session: ProgramSession }> {
-  const { checkpoint, info, model, cache, trace } = await openModel(directory, options);
+  const { checkpoint, info, model, cache, trace } = await openModel<'causal-lm'>(directory, options);
   const device = await emulatedDevice([]);
   const entries = Object.fromEntries(entryNames.map((entry) => [entry, trace(entry)]));
-  const program = compile(model.config.modelType, entries, device.target, { cache });
+  const program = compile(model.modelType, entries, device.target, { cache });
   const weight = (tensor: PlanTensor) => weightSource(checkpoint, tensor);
   const session = await ProgramSession.open({ program, device, weight });
   const { config, generationConfig } = checkpoint;

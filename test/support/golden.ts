@@ -2,7 +2,14 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Traced } from '../../frontends/dsl/index.ts';
-import { type CausalLM, type Checkpoint, readSafetensors, readTensor } from '../../frontends/huggingface/index.ts';
+import {
+  type Checkpoint,
+  type EntryLimits,
+  type FittedModel,
+  readSafetensors,
+  readTensor,
+  weightResolver,
+} from '../../frontends/huggingface/index.ts';
 import { dimEval } from '../../ir/dim.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { evaluate } from '../../ir/eval.ts';
@@ -92,19 +99,23 @@ export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<num
   return difference / largest;
 }
 
-const limits = { maxBatch: 4, maxLength: 512, chunk: 256 };
+/** The graph of an entry of a checkpoint's model. */
+export const graphOf = (model: FittedModel, entry: string, bounds: EntryLimits): Traced =>
+  model.trace(entry, bounds, weightResolver(model.checkpoint, model.fresh));
+
+const limits = { batch: 4, length: 512, chunk: 256 };
 
 /** Prefill, then decode, greedily; all on the interpreter. */
 export function greedy(
-  model: CausalLM,
+  model: FittedModel,
   weights: ReadonlyMap<string, NdArray>,
   prompt: readonly number[],
   count: number,
 ): number[] {
   const run = new Interpreted(weights, prompt.length + count);
-  const decode = model.graph('decode', limits);
+  const decode = graphOf(model, 'decode', limits);
   const ids = [...prompt];
-  let next = run.run(model.graph('prefill', limits), [prompt]).get('next_token')!;
+  let next = run.run(graphOf(model, 'prefill', limits), [prompt]).get('next_token')!;
   for (let i = 1; ; i++) {
     ids.push(next.data[0]);
     if (i === count) return ids;

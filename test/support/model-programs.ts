@@ -12,7 +12,6 @@ import {
   AdamW,
   type CausalEntry,
   causalEntries,
-  causalTask,
   Lion,
   Muon,
   RMSprop,
@@ -21,13 +20,14 @@ import {
   type TrainStepOptions,
   traceTraining,
 } from '../../frontends/dsl/index.ts';
-import { type Checkpoint, causalLM, openCheckpoint, supportedEncoders, supportedModels, type TaskName, taskModel, weightResolver } from '../../frontends/huggingface/index.ts'; // biome-ignore format: one row
+import { type Checkpoint, fittedModel, openCheckpoint, supportedTypes, type TaskName, weightResolver } from '../../frontends/huggingface/index.ts'; // biome-ignore format: one row
 import type { DType } from '../../ir/dtype.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import { compile } from '../../runtime/compiler/compile.ts';
 import { devices } from '../../runtime/execution/devices.ts';
-import { fitChunk, type LoadOptions, modelOf } from '../../runtime/models/models.ts';
+import type { LoadOptions } from '../../runtime/models/load-options.ts';
+import { fitting, modelOf } from '../../runtime/models/open.ts';
 import { material, readJson } from './golden.ts';
 import { smallTask } from './training-model.ts';
 
@@ -64,8 +64,9 @@ function generating(
   return {
     from,
     program(target) {
-      const { trace, cache } = fitChunk(opened, target);
-      return compile('test', Object.fromEntries(entries.map((e) => [e, trace(e)])), target, { cache });
+      const graph = fitting(opened, target);
+      const traced = Object.fromEntries(entries.map((e) => [e, graph(e)]));
+      return compile('test', traced, target, { cache: opened.cache });
     },
   };
 }
@@ -97,14 +98,15 @@ async function* goldenPrograms(): AsyncGenerator<NamedProgram> {
     const checkpoint = await openCheckpoint(folder);
     const type = String(checkpoint.config.model_type);
     const { kind } = readJson<{ kind: string }>(join(folder, 'golden.json'));
-    if (kind === 'causal-lm' && supportedModels.includes(type)) {
+    if (kind === 'causal-lm' && supportedTypes('causal-lm').includes(type)) {
       for (const dtype of ['f32', 'bf16'] as const) yield generating(`${name} ${dtype}`, retyped(checkpoint, dtype));
-      const { model, checkpoint: named } = causalLM(checkpoint);
-      yield training(`${name} in training`, causalTask(model), weightResolver(named));
-    } else if (Object.hasOwn(tasks, kind) && supportedEncoders.includes(type)) {
-      const model = taskModel(checkpoint, tasks[kind]);
-      const limits = { batch: 8, seq: 32 };
-      const entries = { forward: model.graph('forward', limits), evaluate: model.graph('evaluate', limits) };
+      const { task, checkpoint: named } = fittedModel(checkpoint, 'causal-lm');
+      yield training(`${name} in training`, task, weightResolver(named));
+    } else if (Object.hasOwn(tasks, kind) && supportedTypes('encoder').includes(type)) {
+      const model = fittedModel(checkpoint, tasks[kind]);
+      const limits = { batch: 8, length: 32, chunk: 32 };
+      const graph = (entry: string) => model.trace(entry, limits, weightResolver(model.checkpoint));
+      const entries = { forward: graph('forward'), evaluate: graph('evaluate') };
       yield { from: name, program: (target) => compile('test', entries, target) };
       yield training(`${name} in training`, model.task, weightResolver(model.checkpoint));
     }

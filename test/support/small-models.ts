@@ -1,13 +1,7 @@
 // The smallest config.json of every family that still has all its parts: two layers, heads that share keys where the family
 // has such, windows shorter than the sequences, experts that are not chosen, and dropout. And a batch for a task of any.
 import { encoderHeads, problemTypes, type SequenceInput, type SequenceTask } from '../../frontends/dsl/index.ts';
-import {
-  describeTask,
-  supportedEncoders,
-  supportedModels,
-  supportedSeq2Seq,
-  type TaskName,
-} from '../../frontends/huggingface/index.ts';
+import { describeModel, supportedTypes, type TaskName } from '../../frontends/huggingface/index.ts';
 import type { JsonObject } from '../../frontends/huggingface/json.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
 
@@ -78,6 +72,9 @@ const bert: JsonObject = {
   max_position_embeddings: 16, hidden_dropout_prob: 0.2, attention_probs_dropout_prob: 0.2, num_labels: 3,
 }; // biome-ignore format: one table
 
+/** Answers have a start and an end, and no other label. */
+const answers: JsonObject = { num_labels: 2 };
+
 const encoders: Readonly<Record<string, JsonObject>> = {
   albert: { ...bert, embedding_size: 4, classifier_dropout_prob: 0.2 },
   bert,
@@ -124,24 +121,28 @@ interface Kind {
 const smallTask = (family: string, config: JsonObject, task: TaskName, name = ''): SmallTask => ({
   family,
   name: name === '' ? family : `${family}, ${name}`,
-  task: describeTask({ ...config, model_type: family }, `the small ${family}`, task).task,
+  task: describeModel({ ...config, model_type: family }, `the small ${family}`, task).task,
 });
 
 const kinds: readonly Kind[] = [
-  { families: supportedModels, configs: causal, tasksOf: (family, config) => [smallTask(family, config, 'causal-lm')] },
   {
-    families: supportedSeq2Seq,
+    families: supportedTypes('causal-lm'),
+    configs: causal,
+    tasksOf: (family, config) => [smallTask(family, config, 'causal-lm')],
+  },
+  {
+    families: supportedTypes('seq2seq-lm'),
     configs: seq2seq,
     tasksOf: (family, config) => [smallTask(family, config, 'seq2seq-lm')],
   },
   {
-    families: supportedEncoders,
+    families: supportedTypes('encoder'),
     configs: encoders,
     tasksOf: (family, config) =>
       encoderHeads.flatMap((head) =>
         head === 'sequence-classification'
           ? problemTypes.map((problem_type) => smallTask(family, { ...config, problem_type }, head, problem_type))
-          : [smallTask(family, config, head, head)],
+          : [smallTask(family, head === 'question-answering' ? { ...config, ...answers } : config, head, head)],
       ),
   },
 ];
@@ -150,7 +151,9 @@ const kinds: readonly Kind[] = [
 export const smallConfigs = [
   ...Object.entries(causal).map(([family, config]) => smallConfig(family, config, ['causal-lm'])),
   ...Object.entries(seq2seq).map(([family, config]) => smallConfig(family, config, ['seq2seq-lm'])),
-  ...Object.entries(encoders).map(([family, config]) => smallConfig(family, config, ['encoder', ...encoderHeads])),
+  ...Object.entries(encoders).map(([family, config]) =>
+    smallConfig(family, { ...config, ...answers }, ['encoder', ...encoderHeads]),
+  ),
 ];
 
 function smallConfig(model_type: string, config: JsonObject, tasks: readonly TaskName[]) {

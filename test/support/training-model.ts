@@ -1,7 +1,6 @@
 // A small model to train in tests: a Llama of two layers with made weights, and batches for it.
 import {
   AdamW,
-  causalTask,
   Parameter,
   type SequenceTask,
   type TrainEntry,
@@ -9,7 +8,7 @@ import {
   type TrainStepOptions,
   traceTraining,
 } from '../../frontends/dsl/index.ts';
-import { describeCausalLM } from '../../frontends/huggingface/models.ts';
+import { describeModel } from '../../frontends/huggingface/index.ts';
 import { fromNdArray, type HostTensor } from '../../runtime/tensors/host-tensor.ts';
 import { memoryWeights } from '../../runtime/tensors/weight-store.ts';
 import { TrainingSession, type TrainingSessionOptions } from '../../runtime/trainer/training-session.ts';
@@ -21,7 +20,7 @@ const config = {
   num_key_value_heads: 2, vocab_size: vocab, max_position_embeddings: 64,
 }; // biome-ignore format: one row
 
-export const smallTask = (): SequenceTask => causalTask(describeCausalLM(config, 'config').model);
+export const smallTask = (): SequenceTask => describeModel(config, 'config', 'causal-lm').task;
 
 /** Weights around 0 for a model, those of its norms around 1. */
 export function madeWeights({ model }: SequenceTask): ReadonlyMap<string, HostTensor> {

@@ -2,17 +2,8 @@
 // written back, memory, recomputation, narrow types, dropout, and batches that are wrong.
 import { expect, test } from 'vitest';
 import { hostTarget } from '../../backends/cpu/target.ts';
-import {
-  causalTask,
-  dropout,
-  full,
-  type SequenceTask,
-  SGD,
-  tensorOf,
-  trace,
-  withDropout,
-} from '../../frontends/dsl/index.ts';
-import { describeCausalLM } from '../../frontends/huggingface/models.ts';
+import { dropout, full, type SequenceTask, SGD, tensorOf, trace, withDropout } from '../../frontends/dsl/index.ts';
+import { describeModel } from '../../frontends/huggingface/index.ts';
 import { evaluate } from '../../ir/eval.ts';
 import { ndarray } from '../../ir/ndarray.ts';
 import type { Checkpointing } from '../../passes/remat.ts';
@@ -294,7 +285,7 @@ test.each([
   ],
   ['OPT with rates of 0', { ...opt, ...none }, false],
 ])('the rates of config.json count in training alone: %s', async (_name, config, isDropping) => {
-  const task = causalTask(describeCausalLM(config, 'config').model);
+  const task = describeModel(config, 'config', 'causal-lm').task;
   const session = await openTraining({ task, entries: ['train', 'evaluate'] });
   const rows = batchOf(2, 16);
   const { loss } = await session.run('evaluate', columns(rows), { num_items: itemsOf(rows) });

@@ -3,11 +3,11 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Device } from '../../backends/device.ts';
-import { AdamW, causalTask, traceTraining } from '../../frontends/dsl/index.ts';
-import { causalLM, openCheckpoint } from '../../frontends/huggingface/index.ts';
+import { AdamW, traceTraining } from '../../frontends/dsl/index.ts';
+import { fittedModel, openCheckpoint } from '../../frontends/huggingface/index.ts';
 import { CaseReport } from '../../runtime/conformance/compare.ts';
-import { readTensors } from '../../runtime/conformance/subject.ts';
-import { causalTraining, checkTraining, type TrainGolden } from '../../runtime/conformance/train.ts';
+import { readTensors } from '../../runtime/conformance/golden.ts';
+import { checkTraining, type TrainGolden, trainedTask } from '../../runtime/conformance/train.ts';
 import type { TargetName } from '../../runtime/execution/devices.ts';
 import type { HostTensor } from '../../runtime/tensors/host-tensor.ts';
 import { checkpointWeights } from '../../runtime/tensors/weight-store.ts';
@@ -25,7 +25,7 @@ describe.skipIf(!hasMaterial)(hasMaterial ? 'golden steps' : 'golden steps (skip
     const { train } = readJson<{ train: TrainGolden }>(join(folder, 'golden.json'));
     const report = new CaseReport();
     const tensors = await readTensors(join(folder, 'golden.safetensors'));
-    await checkTraining(report, await causalTraining(folder, tensors), train, target);
+    await checkTraining(report, await trainedTask(folder, 'causal-lm', tensors), train, target);
     expect(report.failures).toEqual([]);
     expect(report.checks).toBe(train.losses.length + Object.keys(train.grad_norms_step0).length);
   };
@@ -54,10 +54,10 @@ describe.skipIf(!hasMaterial)(
       const { train } = readJson<{ train: readonly { input_ids: readonly number[] }[] }>(join(root, 'data.json'));
       const { log_history } = readJson<TrainerLog>(join(root, 'bf16/golden.json'));
       const steps = log_history.filter(({ loss }) => loss !== undefined);
-      const { model, checkpoint } = causalLM(await openCheckpoint(join(root, 'checkpoint')));
+      const { task, checkpoint } = fittedModel(await openCheckpoint(join(root, 'checkpoint')), 'causal-lm');
       const weights = checkpointWeights(checkpoint);
       const options = { optimizer: AdamW({ weight_decay: 0 }), dims: { batch: 4, seq: 64 }, maxGradNorm: 1 };
-      const training = traceTraining(causalTask(model), ['train'], { ...options, compute: 'bf16' }, weights.resolve);
+      const training = traceTraining(task, ['train'], { ...options, compute: 'bf16' }, weights.resolve);
       const session = await TrainingSession.open({ training, target: 'cpu', weights });
       for (const [i, want] of steps.entries()) {
         const first = 4 * (i % Math.ceil(train.length / 4));

@@ -2,7 +2,8 @@
 import { AlbertModel, albertPredictions } from '../../../models/albert.ts';
 import { pooledClassifier } from '../../../models/bert.ts';
 import { firstPosition } from '../../../models/encoder.ts';
-import { type EncoderDefaults, type EncoderFamily, headOf, readEncoderConfig } from './encoder-family.ts';
+import { type EncoderDefaults, headOf, readEncoderConfig } from './encoder-family.ts';
+import type { EncoderFamily } from './family.ts';
 
 const defaults: EncoderDefaults = {
   vocabSize: 30000,
@@ -17,7 +18,7 @@ const defaults: EncoderDefaults = {
 
 export const albert: EncoderFamily = {
   prefix: 'albert',
-  read(fields, task, labels) {
+  read(fields, { head: task, labels }) {
     const encoderConfig = readEncoderConfig(fields, labels, defaults);
     const classifier = fields.rate('classifier_dropout_prob', 0.1);
     const config = {

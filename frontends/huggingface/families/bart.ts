@@ -9,8 +9,7 @@ import {
 } from '../../../models/parts/absolute-positions.ts';
 import type { Fields } from '../fields.ts';
 import type { JsonObject } from '../json.ts';
-import { headSize, requireValue } from './family.ts';
-import type { Seq2SeqFamily } from './seq2seq-family.ts';
+import { headSize, requireValue, type Seq2SeqFamily } from './family.ts';
 
 /** What positions a family adds: a learned table whose first rows stand for nothing, sines, or sines of real tokens. */
 type PositionKind = { readonly offset: number } | 'sines' | 'sines of tokens';
@@ -55,7 +54,7 @@ const mostComputed = 2 ** 14;
 const family = ({ json = {}, positions, startsWithLast = false, loraTargets, ...norms }: Kind): Seq2SeqFamily => ({
   prefix: 'model',
   ...(loraTargets ? { loraTargets } : {}),
-  read(given, has) {
+  read(given, { has }) {
     const fields = given.withDefaults({ ...bartDefaults, ...json });
     requireValue(fields, 'share_encoder_decoder_embeddings', true);
     const hiddenSize = fields.size('d_model');

@@ -10,7 +10,8 @@ import {
 } from '../../../models/bert.ts';
 import { firstPosition } from '../../../models/encoder.ts';
 import type { Fields } from '../fields.ts';
-import { bertDefaults, type EncoderDefaults, type EncoderFamily, headOf, readEncoderConfig } from './encoder-family.ts';
+import { bertDefaults, type EncoderDefaults, headOf, readEncoderConfig } from './encoder-family.ts';
+import type { EncoderFamily } from './family.ts';
 
 const loraTargets = ['query', 'value'];
 
@@ -41,7 +42,7 @@ const positions = ({ maxPositions, countsTokens, padding = -1 }: BertConfig): nu
 const bert: EncoderFamily = {
   prefix: 'bert',
   loraTargets,
-  read(fields, task, labels) {
+  read(fields, { head: task, labels }) {
     const config = readBertConfig(fields, labels, {});
     const encoder = new BertModel(config, { pooler: task === undefined || task === 'sequence-classification' });
     const head = headOf(config, task, {
@@ -55,7 +56,7 @@ const bert: EncoderFamily = {
 const roberta = (defaults: EncoderDefaults): EncoderFamily => ({
   prefix: 'roberta',
   loraTargets,
-  read(fields, task, labels) {
+  read(fields, { head: task, labels }) {
     const config = readBertConfig(fields, labels, { defaults, countsTokens: true });
     const encoder = new BertModel(config, { pooler: task === undefined });
     const head = headOf(config, task, {
@@ -69,7 +70,7 @@ const roberta = (defaults: EncoderDefaults): EncoderFamily => ({
 const electra: EncoderFamily = {
   prefix: 'electra',
   loraTargets,
-  read(fields, task, labels) {
+  read(fields, { head: task, labels }) {
     const defaults = { ...bertDefaults, hiddenSize: 256, intermediateSize: 1024, heads: 4 };
     const config = readBertConfig(fields, labels, { defaults, embeddingSize: 128 });
     const encoder = new BertModel(config, { pooler: false });

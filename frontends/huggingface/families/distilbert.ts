@@ -1,6 +1,7 @@
 // DistilBERT from the fields of transformers' DistilBertConfig.
 import { DistilBertModel, distilBertClassifier, distilBertPredictions } from '../../../models/distilbert.ts';
-import { bertDefaults, type EncoderFamily, headOf, readEncoderConfig } from './encoder-family.ts';
+import { bertDefaults, headOf, readEncoderConfig } from './encoder-family.ts';
+import type { EncoderFamily } from './family.ts';
 
 const names = {
   hiddenSize: 'dim',
@@ -12,7 +13,7 @@ const names = {
 
 export const distilbert: EncoderFamily = {
   prefix: 'distilbert',
-  read(fields, task, labels) {
+  read(fields, { head: task, labels }) {
     const rate = fields.rate('dropout', 0.1);
     const config = {
       ...readEncoderConfig(fields, labels, { ...bertDefaults, layers: 6 }, names),

@@ -1,28 +1,10 @@
-// What a family of encoders is to the rest of the frontend, and the fields that their configs have in common.
+// The fields that the configs of encoders have in common, and the heads that all of them have alike.
 import { ModelcError } from '../../../ir/error.ts';
 import type { EncoderConfig, EncoderDropout } from '../../../models/encoder.ts';
-import type { ActivationName, Encoder, EncoderHead, EncoderHeadName } from '../../dsl/index.ts';
+import type { ActivationName, EncoderHead, EncoderHeadName } from '../../dsl/index.ts';
 import { dropout, Linear } from '../../dsl/index.ts';
 import type { Fields } from '../fields.ts';
 import { headSize } from './family.ts';
-
-/** An encoder, and what else its config says of it. */
-export interface DescribedEncoder {
-  readonly encoder: Encoder;
-  /** Of the task that was asked for. */
-  readonly head: EncoderHead | undefined;
-  readonly vocabSize: number;
-  readonly maxPositions: number;
-}
-
-export interface EncoderFamily {
-  /** The encoder with the head of a task, or alone. Throws ModelcError 'checkpoint' for an inconsistent config. */
-  read(config: Fields, task: EncoderHeadName | undefined, labels: number): DescribedEncoder;
-  /** The path of the encoder below its head: checkpoints of the encoder alone lack it in their names. */
-  readonly prefix: string;
-  /** The modules that LoRA adapts where nobody says which, as PEFT's table has them; without it they must be named. */
-  readonly loraTargets?: readonly string[];
-}
 
 /** The defaults of a config class. */
 export interface EncoderDefaults {

@@ -7,7 +7,7 @@ import { MixtureOfExperts, type RoutingConfig, SoftmaxRouter } from '../../../mo
 import { GatedMLP } from '../../../models/parts/mlp.ts';
 import type { Fields } from '../fields.ts';
 import { readRope } from '../rope.ts';
-import type { Family } from './family.ts';
+import type { CausalFamily } from './family.ts';
 import { decoderFamily, maxPositions, queryAndValue, readLlamaConfig, windows } from './llama.ts';
 
 /** `count`: the name of the field that says how many experts there are. */
@@ -52,7 +52,7 @@ function yarnScale(config: Fields): number {
   return all > 0 && factor > 1 ? 0.1 * all * Math.log(factor) + 1 : 1;
 }
 
-const deepseekV3: Family = {
+const deepseekV3: CausalFamily = {
   prefix: 'model',
   read(fields) {
     const config = fields.withDefaults(deepseekSizes);
@@ -88,7 +88,7 @@ const deepseekV3: Family = {
   },
 };
 
-export const expertFamilies: Readonly<Record<string, Family>> = {
+export const expertFamilies: Readonly<Record<string, CausalFamily>> = {
   mixtral: decoderFamily(
     {
       num_key_value_heads: 8,

@@ -10,7 +10,7 @@ import { OptForCausalLM } from '../../../models/opt.ts';
 import type { DecoderDropout } from '../../../models/parts/attention.ts';
 import { Fields } from '../fields.ts';
 import { readRope } from '../rope.ts';
-import { type Family, headSize, requireValue } from './family.ts';
+import { type CausalFamily, headSize, requireValue } from './family.ts';
 
 /** Rates of dropout under the names that a family has for them; what it has no name for is not dropped. */
 function readDropout(
@@ -48,7 +48,7 @@ function readGptj(config: Fields): GptjConfig & { readonly positions: number } {
   };
 }
 
-const gptj: Family = {
+const gptj: CausalFamily = {
   prefix: 'transformer',
   loraTargets: ['q_proj', 'v_proj'],
   read(config) {
@@ -57,7 +57,7 @@ const gptj: Family = {
   },
 };
 
-const codegen: Family = {
+const codegen: CausalFamily = {
   prefix: 'transformer',
   loraTargets: ['qkv_proj'],
   read(config) {
@@ -85,7 +85,7 @@ function localLayers(config: Fields, layers: number): boolean[] {
   return isLocal;
 }
 
-const gptNeo: Family = {
+const gptNeo: CausalFamily = {
   prefix: 'transformer',
   loraTargets: ['q_proj', 'v_proj'],
   read(config) {
@@ -114,7 +114,7 @@ const gptNeo: Family = {
   },
 };
 
-const gptNeox: Family = {
+const gptNeox: CausalFamily = {
   prefix: 'gpt_neox',
   loraTargets: ['query_key_value'],
   read(fields) {
@@ -147,7 +147,7 @@ const gptNeox: Family = {
 /** Positions of models whose biases have no end: what BLOOM was trained with. */
 const openPositions = 2048;
 
-const bloom: Family = {
+const bloom: CausalFamily = {
   prefix: 'transformer',
   loraTargets: ['query_key_value'],
   read(fields) {
@@ -170,7 +170,7 @@ const bloom: Family = {
   },
 };
 
-const mpt: Family = {
+const mpt: CausalFamily = {
   prefix: 'transformer',
   loraTargets: ['Wqkv'],
   read(config) {
@@ -194,7 +194,7 @@ const mpt: Family = {
   },
 };
 
-const falcon: Family = {
+const falcon: CausalFamily = {
   prefix: 'transformer',
   loraTargets: ['query_key_value'],
   read(config) {
@@ -230,7 +230,7 @@ const falcon: Family = {
   },
 };
 
-const opt: Family = {
+const opt: CausalFamily = {
   prefix: 'model',
   loraTargets: ['q_proj', 'v_proj'],
   read(config) {
@@ -260,7 +260,7 @@ const opt: Family = {
   },
 };
 
-export const gptFamilies: Readonly<Record<string, Family>> = {
+export const gptFamilies: Readonly<Record<string, CausalFamily>> = {
   bloom,
   codegen,
   falcon,

@@ -1,7 +1,7 @@
 // GPT-2 from the fields of transformers' GPT2Config.
 import { Gpt2LMHeadModel } from '../../../models/gpt2.ts';
 import type { Fields } from '../fields.ts';
-import { type Family, headSize, requireValue } from './family.ts';
+import { type CausalFamily, headSize, requireValue } from './family.ts';
 
 /** Factors of the scores by layer. */
 function attentionScales(config: Fields, layers: number, head: number): number[] {
@@ -10,7 +10,7 @@ function attentionScales(config: Fields, layers: number, head: number): number[]
   return Array.from({ length: layers }, (_, i) => (byLayer ? scale / (i + 1) : scale));
 }
 
-export const gpt2: Family = {
+export const gpt2: CausalFamily = {
   prefix: 'transformer',
   loraTargets: ['c_attn'],
   read(config) {

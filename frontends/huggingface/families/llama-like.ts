@@ -6,7 +6,7 @@ import { LlamaForCausalLM } from '../../../models/llama.ts';
 import { Olmo2ForCausalLM } from '../../../models/olmo2.ts';
 import { FusedGatedMLP } from '../../../models/parts/mlp.ts';
 import { Starcoder2ForCausalLM } from '../../../models/starcoder2.ts';
-import { type Family, requireValue } from './family.ts';
+import { type CausalFamily, requireValue } from './family.ts';
 import { decoderFamily, queryAndValue, windows } from './llama.ts';
 
 const cohereSizes = { vocab_size: 256000, hidden_size: 8192, intermediate_size: 22528, num_hidden_layers: 40, num_attention_heads: 64, max_position_embeddings: 8192 }; // biome-ignore format: one row
@@ -14,7 +14,7 @@ const gemma2Sizes = { vocab_size: 256000, hidden_size: 2304, intermediate_size: 
 const glmSizes = { vocab_size: 151552, intermediate_size: 13696, num_hidden_layers: 40, num_key_value_heads: 2, head_dim: 128, max_position_embeddings: 131072 }; // biome-ignore format: one row
 const starcoder2Sizes = { vocab_size: 49152, hidden_size: 3072, intermediate_size: 12288, num_hidden_layers: 30, num_attention_heads: 24, num_key_value_heads: 2, max_position_embeddings: 4096 }; // biome-ignore format: one row
 
-export const llamaLikeFamilies: Readonly<Record<string, Family>> = {
+export const llamaLikeFamilies: Readonly<Record<string, CausalFamily>> = {
   cohere: decoderFamily({ ...cohereSizes, rope_theta: 500000, tie_word_embeddings: true }, (config, llama) => {
     return new CohereForCausalLM({
       ...llama,

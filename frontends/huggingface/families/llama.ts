@@ -5,7 +5,7 @@ import type { CausalModel } from '../../dsl/index.ts';
 import type { Fields } from '../fields.ts';
 import type { JsonObject } from '../json.ts';
 import { readRope } from '../rope.ts';
-import type { Family } from './family.ts';
+import type { CausalFamily } from './family.ts';
 
 /** What a config of a decoder with rotary positions says, under the names that Llama gave its fields. */
 export function readLlamaConfig(config: Fields): LlamaConfig {
@@ -79,7 +79,7 @@ export function decoderFamily(
   defaults: JsonObject,
   model: (config: Fields, llama: LlamaConfig) => CausalModel,
   loraTargets?: readonly string[],
-): Family {
+): CausalFamily {
   return {
     prefix: 'model',
     ...(loraTargets ? { loraTargets } : {}),
@@ -102,7 +102,7 @@ function gemmaActivation({ beside, where }: Fields, { activation }: LlamaConfig)
 const member = (
   defaults: JsonObject,
   options: (config: Fields, llama: LlamaConfig) => Partial<LlamaConfig> = () => ({}),
-): Family =>
+): CausalFamily =>
   decoderFamily(
     defaults,
     (config, llama) => new LlamaForCausalLM({ ...llama, ...options(config, llama) }),
@@ -113,7 +113,7 @@ const qwenSizes = { num_key_value_heads: 32, vocab_size: 151936, intermediate_si
 const gemmaSizes = { hidden_size: 3072, num_hidden_layers: 28, num_attention_heads: 16, head_dim: 256, num_key_value_heads: 16, vocab_size: 256000, intermediate_size: 24576, max_position_embeddings: 8192 }; // biome-ignore format: one row
 const heliumSizes = { hidden_size: 2560, num_hidden_layers: 24, num_attention_heads: 20, head_dim: 128, vocab_size: 48000, intermediate_size: 7040, max_position_embeddings: 4096 }; // biome-ignore format: one row
 
-export const llamaFamilies: Readonly<Record<string, Family>> = {
+export const llamaFamilies: Readonly<Record<string, CausalFamily>> = {
   llama: member({}),
   mistral: member(
     { num_key_value_heads: 8, intermediate_size: 14336, max_position_embeddings: 4096 * 32, sliding_window: 4096 },

@@ -1,11 +1,12 @@
 // MPNet from the fields of transformers' MPNetConfig.
 import { denseClassifier, robertaPredictions } from '../../../models/bert.ts';
 import { MPNetModel, mpnetPad } from '../../../models/mpnet.ts';
-import { bertDefaults, type EncoderFamily, headOf, readEncoderConfig } from './encoder-family.ts';
+import { bertDefaults, headOf, readEncoderConfig } from './encoder-family.ts';
+import type { EncoderFamily } from './family.ts';
 
 export const mpnet: EncoderFamily = {
   prefix: 'mpnet',
-  read(fields, task, labels) {
+  read(fields, { head: task, labels }) {
     const config = {
       ...readEncoderConfig(fields, labels, { ...bertDefaults, vocabSize: 30527 }),
       padding: mpnetPad,

@@ -3,7 +3,7 @@
 import { Lfm2ForCausalLM } from '../../../models/lfm2.ts';
 import { type MambaConfig, MambaForCausalLM } from '../../../models/mamba.ts';
 import type { Fields } from '../fields.ts';
-import { type Family, requireValue } from './family.ts';
+import { type CausalFamily, requireValue } from './family.ts';
 import { decoderFamily } from './llama.ts';
 
 /** Positions of a model without positions: what its cache can count to. */
@@ -38,7 +38,7 @@ function readMamba(config: Fields): MambaConfig {
   };
 }
 
-const mambaFamily = (options: (config: Fields) => Partial<MambaConfig> = () => ({})): Family => ({
+const mambaFamily = (options: (config: Fields) => Partial<MambaConfig> = () => ({})): CausalFamily => ({
   prefix: 'backbone',
   read(config) {
     const mamba = { ...readMamba(config), ...options(config) };
@@ -73,7 +73,7 @@ function adjusted(config: Fields, size: number): number {
   return multiple * Math.ceil(scaled / multiple);
 }
 
-export const recurrentFamilies: Readonly<Record<string, Family>> = {
+export const recurrentFamilies: Readonly<Record<string, CausalFamily>> = {
   falcon_mamba: mambaFamily((config) => ({ parameterNormEps: config.positive('mixer_rms_eps', 1e-6) })),
   lfm2: decoderFamily({ ...lfm2Sizes, rope_theta: 1e6, tie_word_embeddings: true }, (config, llama) => {
     requireValue(config, 'attention_bias', false);

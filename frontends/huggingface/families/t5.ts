@@ -3,7 +3,7 @@ import { T5ForConditionalGeneration } from '../../../models/t5.ts';
 import { type ActivationName, activationNames, isActivation } from '../../dsl/index.ts';
 import type { Fields } from '../fields.ts';
 import type { JsonObject } from '../json.ts';
-import type { Seq2SeqFamily } from './seq2seq-family.ts';
+import type { Seq2SeqFamily } from './family.ts';
 
 /** 'relu', or 'gated-' before the name of an activation; gated-gelu means the form with tanh. */
 function feedForwardOf(config: Fields): { activation: ActivationName; isGated: boolean } {

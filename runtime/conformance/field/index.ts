@@ -7,7 +7,7 @@ import { ModelcError } from '../../../ir/error.ts';
 import { AutoTokenizer, type Message } from '../../index.ts';
 import { readJson } from '../cases.ts';
 import { CaseReport } from '../compare.ts';
-import type { SubjectOptions } from '../subject.ts';
+import type { CaseOptions } from '../golden.ts';
 import { checkModel, hasModel, type ModelCase } from './models.ts';
 import { checkOption, type OptionCase, scopeOf } from './options.ts';
 import { checkText, type TextCase } from './texts.ts';
@@ -31,7 +31,7 @@ const knownOfCases: readonly string[] = [
 const folderWith = (folder: string, names: readonly string[], file: string): string | undefined =>
   names.map((name) => join(folder, name)).find((path) => existsSync(join(path, file)));
 
-export async function checkField(folder: string, options: SubjectOptions): Promise<CaseReport> {
+export async function checkField(folder: string, options: CaseOptions): Promise<CaseReport> {
   const report = new CaseReport();
   const expected = readJson<Expected>(join(folder, 'expected.json'));
   for (const name of Object.keys(expected)) if (!known.includes(name)) report.leaveOut(name);

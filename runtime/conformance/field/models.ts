@@ -6,21 +6,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { supportedEncoders, supportedSeq2Seq } from '../../../frontends/huggingface/index.ts';
+import { type TaskName, taskOf } from '../../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../../ir/error.ts';
 import type { Model } from '../../artifact/api.ts';
 import { builtFile } from '../../artifact/package-files.ts';
-import {
-  AutoModelForCausalLM,
-  AutoModelForSeq2SeqLM,
-  AutoTokenizer,
-  PeftModel,
-  type PreTrainedModel,
-  Tensor,
-} from '../../index.ts';
+import { autoModels } from '../../auto/auto-models.ts';
+import { AutoTokenizer, PeftModel, type PreTrainedModel, Tensor } from '../../index.ts';
 import { type CaseReport, relativeError } from '../compare.ts';
-import type { SubjectOptions } from '../subject.ts';
-import { taskLoaders } from '../task-checks.ts';
+import type { CaseOptions } from '../golden.ts';
+import type { Runnable } from '../model-checks.ts';
 
 type Nested = number | readonly Nested[];
 type Rows = readonly (readonly number[])[];
@@ -56,48 +50,25 @@ export interface ModelFolders {
 /** Relative to the largest entry: f32 in another order of summation, and the six digits that are written. */
 const [lastTolerance, tolerance] = [2e-5, 1e-4];
 
-/** What models of every kind have. */
-interface Runnable {
-  forward(inputs: object): Promise<object>;
-  generate?(inputs: object): Promise<unknown>;
-  dispose(): void;
-}
-
 const numbersOf = (value: Nested): number[] => (typeof value === 'number' ? [value] : value.flatMap(numbersOf));
 const flat = (value: Nested): Float32Array => Float32Array.from(numbersOf(value));
 
-interface Loader {
-  readonly isCausal: boolean;
-  load(folder: string, options: object): Promise<unknown>;
-}
-
-/** The class that a user would load a folder with. */
-export function loaderOf(folder: string): Loader {
-  const { model_type = '', architectures } = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as {
-    model_type?: string;
-    architectures?: readonly string[];
-  };
-  if (supportedSeq2Seq.includes(model_type)) {
-    return { isCausal: false, load: (...args) => AutoModelForSeq2SeqLM.from_pretrained(...args) };
-  }
-  if (!supportedEncoders.includes(model_type)) {
-    return { isCausal: true, load: (...args) => AutoModelForCausalLM.from_pretrained(...args) };
-  }
-  const name = architectures?.[0] ?? '';
-  const { load } = Object.values(taskLoaders).find(({ ending }) => name.endsWith(ending)) ?? taskLoaders.seqcls;
-  return { isCausal: false, load };
+/** What a folder's model is for: the class that a user would load it with. */
+export function taskOfFolder(folder: string): TaskName {
+  const task = taskOf(JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>);
+  return task === 'encoder' ? 'sequence-classification' : task;
 }
 
 export async function checkModel(
   report: CaseReport,
   { model: folder, adapter }: ModelFolders,
   expected: ModelCase,
-  { target, cache }: SubjectOptions,
+  { target, cache }: CaseOptions,
 ): Promise<void> {
-  const loader = loaderOf(folder);
-  const base = await loader.load(folder, { target });
+  const task = taskOfFolder(folder);
+  const base = await autoModels[task].from_pretrained(folder, { target });
   const adapted = adapter === undefined ? base : await PeftModel.from_pretrained(base as PreTrainedModel, adapter);
-  const model = adapted as Runnable;
+  const model: Runnable & { generate?(inputs: object): Promise<unknown> } = adapted;
   try {
     const inputs = await inputsOf(report, folder, expected);
     await checkLogits(report, model, inputs, expected);
@@ -109,7 +80,7 @@ export async function checkModel(
   } finally {
     model.dispose();
   }
-  if (expected.greedy && loader.isCausal && adapter === undefined && target === 'cpu')
+  if (expected.greedy && task === 'causal-lm' && adapter === undefined && target === 'cpu')
     await checkArtifact(report, folder, expected, cache);
 }
 
@@ -173,7 +144,7 @@ async function checkArtifact(
   report: CaseReport,
   folder: string,
   { input_ids, greedy, greedy_max_new_tokens }: ModelCase,
-  cache: SubjectOptions['cache'],
+  cache: CaseOptions['cache'],
 ): Promise<void> {
   const rows = (typeof greedy?.[0] === 'number' ? [greedy] : greedy) as Rows;
   const scratch = mkdtempSync(join(tmpdir(), 'modelc-artifact-'));

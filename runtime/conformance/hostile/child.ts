@@ -1,7 +1,8 @@
 // A process that opens one hostile input, says what came of it and how much processor time and memory it took, and ends.
 import { ModelcError } from '../../../ir/error.ts';
+import { autoModels } from '../../auto/auto-models.ts';
 import { AutoTokenizer, createTokenizer, load_dataset, train_tokenizer } from '../../index.ts';
-import { loaderOf } from '../field/models.ts';
+import { taskOfFolder } from '../field/models.ts';
 import type { HostileInput } from './inputs.ts';
 
 export interface Outcome {
@@ -14,7 +15,7 @@ export interface Outcome {
 async function open(input: HostileInput['open']): Promise<unknown> {
   switch (input.what) {
     case 'checkpoint':
-      return loaderOf(input.path).load(input.path, {});
+      return autoModels[taskOfFolder(input.path)].from_pretrained(input.path);
     case 'parquet':
       return load_dataset('parquet', { data_files: input.path });
     case 'template': {

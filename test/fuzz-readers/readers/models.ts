@@ -4,35 +4,29 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   decodeElements,
-  describeTask,
+  describeModel,
   openCheckpoint,
   readSafetensors,
   readSpan,
-  seq2seqGraph,
-  seq2seqLM,
   type TaskName,
-  taskModel,
-  weightResolver,
   writeSafetensors,
 } from '../../../frontends/huggingface/index.ts';
 import { isDType } from '../../../ir/dtype.ts';
 import { AutoModelForCausalLM, GenerationConfig, ModelcError } from '../../../runtime/index.ts';
-import { openModel } from '../../../runtime/models/models.ts';
 import { newWeights } from '../../../runtime/models/new-model.ts';
+import { openModel } from '../../../runtime/models/open.ts';
 import { savePretrained } from '../../../runtime/trainer/save-model.ts';
 import { smallConfigs } from '../../support/small-models.ts';
 import { mutateSafetensors } from '../bytes.ts';
 import { mutateJson } from '../json.ts';
 import type { Prepare } from '../reader.ts';
 
-const bounds = { maxBatch: 2, maxLength: 8, chunk: 4, maxSource: 8 };
-
 type SmallConfig = (typeof smallConfigs)[number];
 const families = smallConfigs.map(({ config }) => config.model_type);
 
 /** The weights of a small model, drawn and written. */
 async function saveSmall({ config, tasks }: SmallConfig, folder: string): Promise<void> {
-  const { task, initializerRange } = describeTask(config, 'a small config', tasks[tasks.length - 1]);
+  const { task, initializerRange } = describeModel(config, 'a small config', tasks[tasks.length - 1]);
   await savePretrained(folder, { config, generationConfig: {}, weights: newWeights(task.model, initializerRange) });
 }
 
@@ -45,11 +39,8 @@ export async function smallCheckpoint(family: string, folder: string): Promise<s
 
 /** Opens a folder for a task, and traces what would be compiled. */
 async function openFor(task: TaskName, folder: string): Promise<unknown> {
-  if (task === 'causal-lm') return (await openModel(folder, { max_batch: 2, chunk: 4 })).graph('decode', bounds);
-  const checkpoint = await openCheckpoint(folder);
-  if (task !== 'seq2seq-lm') return taskModel(checkpoint, task).graph('forward', { batch: 2, seq: 8 });
-  const model = seq2seqLM(checkpoint);
-  return seq2seqGraph(model, 'decode', bounds, weightResolver(model.checkpoint));
+  const opened = await openModel(folder, { task, max_batch: 2 });
+  return opened.trace(opened.kind.generates ? 'decode' : 'forward');
 }
 
 export const config: Prepare = async (folder) => {

@@ -11,7 +11,7 @@ import { type AnyManifest, formatName, formatVersion, manifestFile, parseManifes
 import { readGraph } from '../../../runtime/cli/source.ts';
 import { compile } from '../../../runtime/compiler/compile.ts';
 import { withoutBodies } from '../../../runtime/compiler/program-cache.ts';
-import { openModel } from '../../../runtime/models/models.ts';
+import { openModel } from '../../../runtime/models/open.ts';
 import { randomGraph } from '../../support/random-graph.ts';
 import { mutateJson, mutateText } from '../json.ts';
 import type { Prepare } from '../reader.ts';
