@@ -2,7 +2,7 @@
 // makes code for it. Both are in the repository only.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { compileNative } from '../backends/cpu/toolchain.ts';
+import { compileNative } from '../backends/c/toolchain.ts';
 import { ModelcError } from '../ir/error.ts';
 import { scratch } from './checkpoint.ts';
 import { repositoryFile } from './repository.ts';

@@ -57,3 +57,29 @@ export interface Program {
   /** Read and written by every entry; all zero at first. Shapes may name dims that the runtime chooses (capacity). */
   readonly states: readonly PlanTensor[];
 }
+
+/** Names of all dims of a program, in the order in which a run passes their values. */
+export function dimNames(program: Program): string[] {
+  const names = new Set<string>();
+  for (const plan of Object.values(program.entries)) for (const d of plan.dims) names.add(d.name);
+  for (const kernel of program.kernels) for (const name of kernel.dims) names.add(name);
+  return [...names].sort();
+}
+
+const overlap = (a: Slot, b: Slot): boolean =>
+  a.space === 'arena' && b.space === 'arena'
+    ? a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes
+    : a.space !== 'arena' && b.space !== 'arena' && a.space === b.space && a.index === b.index;
+
+/** Kernels that some launch gives the same memory twice: their pointers cannot be declared distinct. */
+export function aliasedKernels(program: Program): Set<number> {
+  const found = new Set<number>();
+  for (const plan of Object.values(program.entries)) {
+    for (const step of plan.steps) {
+      for (const { kernel, args } of step.parts) {
+        if (args.some((a, i) => args.some((b, j) => j < i && overlap(a, b)))) found.add(kernel);
+      }
+    }
+  }
+  return found;
+}

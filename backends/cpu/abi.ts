@@ -1,5 +1,6 @@
 // The C declarations that a generated program and the native runtime share: what a compiled Program looks like in
 // memory. A program is constant tables and kernels; it has no state, knows nothing of Node, and is loaded with dlopen.
+import { typedefs } from '../c/types.ts';
 
 /** Raised whenever the structures below change, so that a stale binary is refused instead of misread. */
 export const abiVersion = 1;
@@ -7,16 +8,7 @@ export const abiVersion = 1;
 /** The one symbol that a program exports. */
 export const programSymbol = 'modelc_program';
 
-export const abi = `
-typedef float f32;
-typedef signed char i8;
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef int i32;
-typedef unsigned int u32;
-typedef long long i64;
-typedef unsigned long long u64;
-typedef i64 ix;
+export const abi = `${typedefs}typedef i64 ix;
 
 // Address 0 of an entry is the arena; then come weights, constants, states, inputs and results, in the program's order.
 struct slot { u32 address; u64 offset; };

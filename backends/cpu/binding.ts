@@ -1,7 +1,7 @@
 // The native runtime, as C text: memory, loading of programs, and runs, exposed to JavaScript through Node-API. It is
 // compiled once per machine and cached; generated programs carry no binding of their own. Only device.ts calls it.
 // Arguments are checked for type and range here; that addresses belong to live buffers is checked in device.ts.
-import { nodeApiHelpers } from '../node-api.ts';
+import { nodeApiHelpers } from '../c/node-api.ts';
 import { abi, abiVersion, programSymbol } from './abi.ts';
 import { memory, memoryFunctions } from './memory.ts';
 import { pool } from './pool.ts';

@@ -1,9 +1,9 @@
 // The two binaries of the CPU backend: the native runtime, the same for every program, and a program's kernels.
 import type { Program } from '../../ir/program.ts';
+import { compileNative } from '../c/toolchain.ts';
 import { runtimeSource } from './binding.ts';
 import { printProgram } from './print.ts';
 import { isaOf } from './target.ts';
-import { compileNative } from './toolchain.ts';
 
 /** The path of the native runtime. */
 export const buildRuntime = (): Promise<string> => compileNative(runtimeSource, { flags: [], nodeApi: true });

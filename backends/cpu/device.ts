@@ -4,12 +4,11 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { Plan, PlanDim, PlanTensor, Program } from '../../ir/program.ts';
+import { dimNames, type Plan, type PlanDim, type PlanTensor, type Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from '../device.ts';
 import type { NativeRuntime } from './binding.ts';
 import { buildProgram, buildRuntime } from './build.ts';
-import { dimNames } from './print.ts';
 import { hostIsas, hostTarget, isaOf } from './target.ts';
 
 /** Binaries that were built elsewhere, so that no compiler is needed here. */

@@ -4,8 +4,9 @@
 import type { DType } from '../../ir/dtype.ts';
 import { dtypeInfo, isDType } from '../../ir/dtype.ts';
 import type { Expr, Kernel, ScalarType, Stmt } from '../../ir/loop.ts';
-import { castLoadText, castText, isHalf, memoryType, valueBytes, valueType } from './prelude.ts';
-import { aluArity, arithmetic, compare, compares, constantText, integer, malformed } from './scalar.ts';
+import { aluArity, arithmetic, compare, compares, constantText } from '../c/scalar.ts';
+import { castLoadText, castText, isHalf, memoryType, valueBytes, valueType } from '../c/types.ts';
+import { integer, malformed } from '../malformed.ts';
 import type { Isa } from './target.ts';
 import { type Fragment, printTile, type TileContext } from './tiles.ts';
 

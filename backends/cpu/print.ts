@@ -2,11 +2,12 @@
 // compiled as it is, or in parallel as several translation units: with -DUNIT=k only the k-th group of kernels is
 // compiled, and the tables with group 0.
 import type { Kernel } from '../../ir/loop.ts';
-import type { Plan, Program, Slot } from '../../ir/program.ts';
+import { aliasedKernels, dimNames, type Plan, type Program, type Slot } from '../../ir/program.ts';
+import { memoryType } from '../c/types.ts';
+import { integer, malformed } from '../malformed.ts';
 import { abi, abiVersion, programSymbol } from './abi.ts';
 import { BodyPrinter } from './expr.ts';
-import { memoryType, prelude } from './prelude.ts';
-import { integer, malformed } from './scalar.ts';
+import { prelude } from './prelude.ts';
 import { type Isa, isaOf } from './target.ts';
 import { withMatrices } from './tiles.ts';
 
@@ -14,14 +15,6 @@ export interface PrintedProgram {
   readonly source: string;
   /** Number of translation units that the file can be split into. */
   readonly units: number;
-}
-
-/** Names of all dims of a program, in the order in which a run passes their values. */
-export function dimNames(program: Program): string[] {
-  const names = new Set<string>();
-  for (const plan of Object.values(program.entries)) for (const d of plan.dims) names.add(d.name);
-  for (const kernel of program.kernels) for (const name of kernel.dims) names.add(name);
-  return [...names].sort();
 }
 
 /** Prints a program for the instruction set that its target names. Throws ModelcError 'type' on a malformed program. */
@@ -111,24 +104,6 @@ function groupBySize(texts: readonly string[]): number[][] {
     smallest.members.push(i);
   }
   return groups.map((g) => g.members.sort((a, b) => a - b));
-}
-
-const overlap = (a: Slot, b: Slot): boolean =>
-  a.space === 'arena' && b.space === 'arena'
-    ? a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes
-    : a.space !== 'arena' && b.space !== 'arena' && a.space === b.space && a.index === b.index;
-
-/** Kernels that some launch gives the same memory twice: their pointers cannot be declared distinct. */
-export function aliasedKernels(program: Program): Set<number> {
-  const found = new Set<number>();
-  for (const plan of Object.values(program.entries)) {
-    for (const step of plan.steps) {
-      for (const { kernel, args } of step.parts) {
-        if (args.some((a, i) => args.some((b, j) => j < i && overlap(a, b)))) found.add(kernel);
-      }
-    }
-  }
-  return found;
 }
 
 function printTables(program: Program, dims: number, scratchBytes: number): string[] {

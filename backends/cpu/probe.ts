@@ -2,11 +2,11 @@
 // and how many floating-point operations they do from registers. The two loops are written in C by hand and run as a
 // program, so they meet the same thread pool and the same compiler as generated kernels.
 import type { Program } from '../../ir/program.ts';
+import { compileNative } from '../c/toolchain.ts';
 import type { Buffer } from '../device.ts';
 import { abi, abiVersion, programSymbol } from './abi.ts';
 import type { CpuDevice } from './device.ts';
 import { type Isa, isaOf } from './target.ts';
-import { compileNative } from './toolchain.ts';
 
 export interface Probe {
   readonly readBytesPerSecond: number;

@@ -4,7 +4,7 @@
 import type { Expr } from '../../ir/loop.ts';
 import type { Tile } from '../../ir/target.ts';
 import type { FragmentRole, TileStmt } from '../../ir/tile.ts';
-import { integer, malformed } from './scalar.ts';
+import { integer, malformed } from '../malformed.ts';
 
 export interface Fragment {
   readonly tile: Tile;

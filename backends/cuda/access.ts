@@ -2,7 +2,7 @@
 // can have follows from what divides its index: buffers, arena slots and shared arrays start at multiples of 16 bytes.
 import type { DType } from '../../ir/dtype.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
-import { memoryType } from '../cpu/prelude.ts';
+import { memoryType } from '../c/types.ts';
 
 const wordNames = ['x', 'y', 'z', 'w'];
 const wordType = (bytes: number): string => (bytes === 4 ? 'u32' : `uint${bytes / 4}`);

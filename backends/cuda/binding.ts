@@ -1,8 +1,9 @@
 // The native side of the CUDA device, as C text: the driver API, found at run time and never linked, behind Node-API. It
 // declares the few functions and structures of the driver that it uses itself, so no toolkit is needed to build it. Only
 // device.ts calls it. Arguments are checked for type and range here; that addresses are live is checked in device.ts.
-import { abi } from '../cpu/abi.ts';
-import { nodeApiHelpers } from '../node-api.ts';
+
+import { nodeApiHelpers } from '../c/node-api.ts';
+import { typedefs } from '../c/types.ts';
 import { recordings } from './recordings.ts';
 import { runs } from './runs.ts';
 import { transfers } from './transfers.ts';
@@ -132,7 +133,7 @@ static int driver_open(napi_env env, struct driver *d, int ordinal) {
       !ok(env, d, d->cuDevicePrimaryCtxRetain(&d->context, d->device), what) ||
       !ok(env, d, d->cuCtxSetCurrent(d->context), what) ||
       !ok(env, d, d->cuStreamCreate(&d->stream, 1), what) ||
-      !ok(env, d, d->cuMemAlloc_v2(&d->dims_address, MAX_DIMS * sizeof(ix)), what)) return 0;
+      !ok(env, d, d->cuMemAlloc_v2(&d->dims_address, MAX_DIMS * sizeof(i64)), what)) return 0;
   for (int i = 0; i < 2; i++) {
     if (!ok(env, d, d->cuMemAllocHost_v2((void **)&d->staging[i], STAGING), what) ||
         !ok(env, d, d->cuEventCreate(&d->copied[i], 2), what)) return 0;
@@ -212,7 +213,7 @@ NAPI_MODULE_INIT() {
 export const bindingSource = `// The CUDA binding of modelc.
 #define _GNU_SOURCE
 #define NAPI_VERSION 8
-${abi}
+${typedefs}
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

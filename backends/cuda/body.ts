@@ -2,9 +2,9 @@
 // reductions that all threads come to, and tiles.
 import { type DType, dtypeInfo, isDType } from '../../ir/dtype.ts';
 import type { Expr, Kernel, Stmt } from '../../ir/loop.ts';
-import { castText, isHalf, memoryType } from '../cpu/prelude.ts';
-import { integer, malformed } from '../cpu/scalar.ts';
+import { castText, isHalf, memoryType } from '../c/types.ts';
 import { factorOf } from '../kernel/alignment.ts';
+import { integer, malformed } from '../malformed.ts';
 import { storeLines } from './access.ts';
 import { ExprPrinter, type IndexType, laneName, type Memory, type Scope } from './expr.ts';
 import { type ReduceType, reduceTypes, runWidths } from './prelude.ts';

@@ -4,11 +4,10 @@
 // in the order of the calls, and nothing but reading results waits for it.
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { Program } from '../../ir/program.ts';
+import { dimNames, type Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
+import { compileNative } from '../c/toolchain.ts';
 import { CheckedBindings } from '../checked-bindings.ts';
-import { dimNames } from '../cpu/print.ts';
-import { compileNative } from '../cpu/toolchain.ts';
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram, Repeats } from '../device.ts';
 import { bindingSource, type CudaBinding } from './binding.ts';
 import { type Bound, bindAll, checkDims } from './check.ts';

@@ -4,9 +4,10 @@
 // reaches the code: variables and buffers get generated names, numbers and types are checked on the way.
 import { type DType, dtypeInfo, isDType } from '../../ir/dtype.ts';
 import type { Expr, Kernel, ScalarType } from '../../ir/loop.ts';
-import { castText, isHalf, memoryType, valueBytes, valueType } from '../cpu/prelude.ts';
-import { aluArity, arithmetic, compare, compares, constantText, malformed } from '../cpu/scalar.ts';
+import { aluArity, arithmetic, compare, compares, constantText } from '../c/scalar.ts';
+import { castText, isHalf, memoryType, valueBytes, valueType } from '../c/types.ts';
 import { accessBytes, type Factors, factorOf } from '../kernel/alignment.ts';
+import { malformed } from '../malformed.ts';
 import { loadLanes } from './access.ts';
 import type { Fragment } from './tiles.ts';
 

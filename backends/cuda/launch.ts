@@ -1,7 +1,7 @@
 // The launches of a run as numbers for the binding: which function, how many blocks, which addresses.
 import type { Expr } from '../../ir/loop.ts';
 import type { Plan, Program, Slot } from '../../ir/program.ts';
-import { malformed } from '../cpu/scalar.ts';
+import { malformed } from '../malformed.ts';
 import type { Bound } from './check.ts';
 import { isGrouped } from './print.ts';
 

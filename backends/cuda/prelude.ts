@@ -1,7 +1,8 @@
 // The functions that printed CUDA C calls, for scalars only: a vector is printed lane by lane. The names are those that
-// the C backend's scalar operations have (cpu/scalar.ts), so one table says which operation is an operator and which a
+// the C backend's scalar operations have (c/scalar.ts), so one table says which operation is an operator and which a
 // function. A program gets the functions that it mentions. What only PTX can say comes under __CUDACC__; the emulation
 // in the tests gives those few names their meaning in C. The text is C and C++ alike.
+import { typedefs } from '../c/types.ts';
 import { tileFunctions, tileInstructions } from './tiles.ts';
 
 /** A named piece of C, kept if something that is kept mentions its name. */
@@ -9,17 +10,6 @@ interface Item {
   readonly name: string;
   readonly text: string;
 }
-
-const types = `
-typedef float f32;
-typedef signed char i8;
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef int i32;
-typedef unsigned int u32;
-typedef long long i64;
-typedef unsigned long long u64;
-`;
 
 // Instructions that the language has no expression for; kernels use these names and no other asm.
 const instructions = `
@@ -172,5 +162,5 @@ export function prelude(text: string, groupThreads: number): string {
     for (const word of item.text.match(/\w+/g) ?? []) mentioned.add(word);
     kept.push(item.text);
   }
-  return `${types}${instructions}${kept.reverse().join('\n')}\n`;
+  return `${typedefs}${instructions}${kept.reverse().join('\n')}\n`;
 }

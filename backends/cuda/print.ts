@@ -3,10 +3,9 @@
 // thread each, and a block runs groupThreads of them. Kernels read the dims of a run from memory and stride over the tasks
 // by the grid, so a launch is right for every run that passes its dims, whatever grid it was recorded with.
 import type { Expr, Kernel, Stmt } from '../../ir/loop.ts';
-import type { Program } from '../../ir/program.ts';
-import { memoryType } from '../cpu/prelude.ts';
-import { aliasedKernels, dimNames } from '../cpu/print.ts';
-import { integer, malformed } from '../cpu/scalar.ts';
+import { aliasedKernels, dimNames, type Program } from '../../ir/program.ts';
+import { memoryType } from '../c/types.ts';
+import { integer, malformed } from '../malformed.ts';
 import { BodyPrinter } from './body.ts';
 import { prelude } from './prelude.ts';
 import { fits32 } from './range.ts';

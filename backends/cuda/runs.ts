@@ -112,9 +112,9 @@ static napi_value js_launch(napi_env env, napi_callback_info info) {
       dims > MAX_DIMS) return fail(env, "dims must be a BigInt64Array of at most 512");
   struct driver *d = s->driver;
   char *sent;
-  if (!slot_take(env, s, dims * sizeof(ix), &sent) || !slot_take(env, s, bytes, &s->fetched)) return 0;
-  if (dims) memcpy(sent, data, dims * sizeof(ix));
-  CUresult result = dims ? d->cuMemcpyHtoDAsync_v2(d->dims_address, sent, dims * sizeof(ix), d->stream) : 0;
+  if (!slot_take(env, s, dims * sizeof(i64), &sent) || !slot_take(env, s, bytes, &s->fetched)) return 0;
+  if (dims) memcpy(sent, data, dims * sizeof(i64));
+  CUresult result = dims ? d->cuMemcpyHtoDAsync_v2(d->dims_address, sent, dims * sizeof(i64), d->stream) : 0;
   if (!result) result = d->cuGraphLaunch(g->exec, d->stream);
   if (!result && bytes) result = d->cuMemcpyDtoHAsync_v2(s->fetched, (CUdeviceptr)from, bytes, d->stream);
   if (!result) result = d->cuEventRecord(s->done, d->stream);

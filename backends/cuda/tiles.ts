@@ -5,8 +5,8 @@ import { dtypeInfo } from '../../ir/dtype.ts';
 import type { Expr } from '../../ir/loop.ts';
 import type { Tile } from '../../ir/target.ts';
 import { type FragmentRole, panelPieceBytes, panelRowBytes, type TileStmt } from '../../ir/tile.ts';
-import { memoryType } from '../cpu/prelude.ts';
-import { integer, malformed } from '../cpu/scalar.ts';
+import { memoryType } from '../c/types.ts';
+import { integer, malformed } from '../malformed.ts';
 import type { Memory } from './expr.ts';
 
 /** Two instructions m16n8k16 side by side: then both operands are four 8 x 8 matrices, which one ldmatrix loads. */

@@ -5,8 +5,8 @@
 import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import type { Expr, Kernel, Stmt } from '../../ir/loop.ts';
 import { accessBytes, type Factors, factorOf } from '../kernel/alignment.ts';
+import { malformed } from '../malformed.ts';
 import type { Module } from './layout.ts';
-import { malformed } from './malformed.ts';
 import { functionName, wgslType } from './prelude.ts';
 import { typeOf } from './scalar.ts';
 import { valueTypes, wordBytes } from './storage.ts';

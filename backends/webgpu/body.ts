@@ -3,8 +3,8 @@
 // how elements lie in them is storage.ts's choice, how they are loaded access.ts's.
 import { type DType, isDType } from '../../ir/dtype.ts';
 import type { Expr, Kernel, ReduceOp, ScalarType, Stmt } from '../../ir/loop.ts';
+import { integer, malformed } from '../malformed.ts';
 import { type Bound, loadText, type Place, storeText, type Widths } from './access.ts';
-import { integer, malformed } from './malformed.ts';
 import { aluArity, aluText, bitcastText, castText, constantText, isScalarType, subgroupText, typeOf } from './scalar.ts'; // biome-ignore format: one row
 import { type Feature, groupThreads } from './target.ts';
 

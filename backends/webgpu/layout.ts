@@ -6,7 +6,7 @@
 // uniform buffer, so that launches share modules.
 import type { Expr, Kernel } from '../../ir/loop.ts';
 import type { Plan, Program, Slot } from '../../ir/program.ts';
-import { integer, malformed } from './malformed.ts';
+import { integer, malformed } from '../malformed.ts';
 import { wordBytes } from './storage.ts';
 
 export interface Module {

@@ -1,9 +1,9 @@
 // The modules of a Program as WGSL text, one per kernel and way of sharing memory (layout.ts).
 import type { Program } from '../../ir/program.ts';
+import { malformed } from '../malformed.ts';
 import { bindingElements, type Place } from './access.ts';
 import { BodyPrinter } from './body.ts';
 import { headWords, layoutProgram, type Module } from './layout.ts';
-import { malformed } from './malformed.ts';
 import { prelude, wgslType } from './prelude.ts';
 import { type Feature, groupThreads, isFeature } from './target.ts';
 

@@ -3,7 +3,7 @@
 import { castValue, type DType, dtypeInfo, roundTo } from '../../ir/dtype.ts';
 import type { ModelcError } from '../../ir/error.ts';
 import { type AluOp, binaryAlu, compareAlu, type ScalarType, unaryAlu } from '../../ir/loop.ts';
-import { malformed } from './malformed.ts';
+import { malformed } from '../malformed.ts';
 import { functionName, wgslType } from './prelude.ts';
 import { valueTypes } from './storage.ts';
 

@@ -1,10 +1,10 @@
 // Products by AMX, whose registers few machines have: the printed C is assembled as it is, and runs with its tile
 // instructions replaced by functions that do what Intel's manual says. Everything else is the code that such a machine runs.
 import { describe, expect, test } from 'vitest';
+import { compileNative } from '../../backends/c/toolchain.ts';
 import { createCpuDevice } from '../../backends/cpu/device.ts';
 import { printProgram } from '../../backends/cpu/print.ts';
 import { hostIsas, hostTarget, isaOf } from '../../backends/cpu/target.ts';
-import { compileNative } from '../../backends/cpu/toolchain.ts';
 import { evaluate } from '../../ir/eval.ts';
 import type { Program } from '../../ir/program.ts';
 import { difference } from '../support/compare.ts';

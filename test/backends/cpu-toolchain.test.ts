@@ -6,7 +6,8 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { cacheFolder, compileNative } from '../../backends/cpu/toolchain.ts';
+import { cacheFolder } from '../../backends/build-cache.ts';
+import { compileNative } from '../../backends/c/toolchain.ts';
 
 const before = { ...process.env };
 let folder = '';
@@ -154,7 +155,7 @@ test('a kill during a build leaves nothing that is loaded, and the next build re
   const bundle = path.join(folder, 'compile.mjs');
   await build({
     stdin: {
-      contents: `import { compileNative } from './backends/cpu/toolchain.ts';\nawait compileNative(${JSON.stringify(source(5))}, { flags: [] });`,
+      contents: `import { compileNative } from './backends/c/toolchain.ts';\nawait compileNative(${JSON.stringify(source(5))}, { flags: [] });`,
       resolveDir: path.resolve(import.meta.dirname, '../..'),
       loader: 'ts',
     },

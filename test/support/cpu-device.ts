@@ -1,10 +1,10 @@
 // The CPU backend as a test device: graphs go through the passes, fusion, kernels, the C compiler and the native runtime.
 // Memory that a run writes is filled with a pattern first, and followed by a margin of it: an element that no kernel
 // writes, and a write beyond the end, do not go unnoticed.
+import { compileNative } from '../../backends/c/toolchain.ts';
 import { createCpuDevice } from '../../backends/cpu/device.ts';
 import { printProgram } from '../../backends/cpu/print.ts';
 import { isaOf } from '../../backends/cpu/target.ts';
-import { compileNative } from '../../backends/cpu/toolchain.ts';
 import type { Buffer, Device, LoadedProgram } from '../../backends/device.ts';
 import { plan } from '../../backends/kernel/plan.ts';
 import { type DType, dtypeInfo } from '../../ir/dtype.ts';

@@ -3,7 +3,7 @@
 // also compiled for real, for every architecture, warnings being errors.
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { compileNative } from '../../backends/cpu/toolchain.ts';
+import { compileNative } from '../../backends/c/toolchain.ts';
 import { type CudaDevice, createCudaDevice } from '../../backends/cuda/device.ts';
 import { printProgram } from '../../backends/cuda/print.ts';
 import { type Architecture, architectures } from '../../backends/cuda/target.ts';

@@ -7,8 +7,6 @@ import { ModelcError } from '../../ir/error.ts';
 import { type Command, cachedBuild, checkBuild, findCommand, inParallel, runCommand } from '../build-cache.ts';
 import { reportBuild } from '../build-progress.ts';
 
-export { cacheFolder } from '../build-cache.ts';
-
 export interface CompileOptions {
   /** Flags beyond those that every build gets. */
   readonly flags: readonly string[];

@@ -1,19 +1,10 @@
 // Operations and constants of the loop IR as C text, by scalar type: which are C operators and which are functions of
-// the prelude. Numbers of the program are checked here before they are printed.
+// the prelude.
 import { castValue, f32ToBf16Bits, f32ToF16Bits } from '../../ir/dtype.ts';
-import { ModelcError } from '../../ir/error.ts';
+import type { ModelcError } from '../../ir/error.ts';
 import { type AluOp, binaryAlu, type ScalarType, unaryAlu } from '../../ir/loop.ts';
-import { memoryType, valueBytes, valueType } from './prelude.ts';
-
-export function malformed(problem: string): ModelcError {
-  return new ModelcError('type', `malformed program: ${problem.slice(0, 200)}`);
-}
-
-/** Checks a number of the program before it is printed as a C integer. */
-export function integer(value: number, what: string): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value)) throw malformed(`${what} must be an integer`);
-  return value;
-}
+import { malformed } from '../malformed.ts';
+import { memoryType, valueBytes, valueType } from './types.ts';
 
 export const compares = new Map<AluOp, string>([
   ['eq', '=='],
