@@ -2,6 +2,7 @@
 // Plain JSON, except that dims are stored as polynomials (see `PlanDim`).
 import type { DType } from './dtype.ts';
 import type { Kernel } from './loop.ts';
+import type { StateRole } from './ops/attrs.ts';
 
 /** A dim as data: monomial ('seq*batch', '' for the constant) to coefficient. */
 export type PlanDim = Readonly<Record<string, number>>;
@@ -12,13 +13,15 @@ export interface PlanTensor {
   readonly shape: readonly PlanDim[];
 }
 
+/** A state, and what it is for. */
+export interface PlanState extends PlanTensor {
+  readonly role?: StateRole | undefined;
+}
+
 /** A place in memory. Arena offsets are byte offsets at the maxima of the dims; the others index the binding lists. */
 export type Slot =
   | { readonly space: 'arena'; readonly offset: number; readonly bytes: number }
   | { readonly space: 'weight' | 'constant' | 'state' | 'input' | 'result'; readonly index: number };
-
-/** How the names of states begin that hold no positions: what one run leaves to the next, which cannot be taken back. */
-export const carriedPrefix = 'carried.';
 
 /** Kernels that run side by side as one parallel region: their grids are laid end to end. */
 export interface Launch {
@@ -55,7 +58,7 @@ export interface Program {
   /** Tables made by the model, read only. */
   readonly constants: readonly (PlanTensor & { readonly data: readonly number[] })[];
   /** Read and written by every entry; all zero at first. Shapes may name dims that the runtime chooses (capacity). */
-  readonly states: readonly PlanTensor[];
+  readonly states: readonly PlanState[];
 }
 
 /** Names of all dims of a program, in the order in which a run passes their values. */

@@ -8,7 +8,7 @@ import type { Graph } from './graph.ts';
 import { dimVars, roots, topologicalOrder } from './graph.ts';
 import type { Node } from './node.ts';
 import { originOf, typeText } from './node.ts';
-import { nameText, nodeNames, numberText, quote } from './text/names.ts';
+import { nameText, nodeNames, numberText, quote, roleText } from './text/names.ts';
 import type { AttrKind } from './text/schema.ts';
 import { attrKinds } from './text/schema.ts';
 
@@ -68,7 +68,8 @@ export function printGraph(graph: Graph, options: PrintOptions = {}): string {
   const nameOf = (node: Node): string => names.get(node) ?? '%?'; // only an ill-formed graph prints '%?'
   const params = graph.params.map((p) => {
     const label = nameOf(p) === `%${p.attrs.name}` ? '' : ` ${quote(p.attrs.name)}`;
-    return `  ${nameOf(p)}${label}: ${p.attrs.kind} ${typeText(p.type)}`;
+    const role = p.attrs.role ? `${roleText(p.attrs.role)} ` : '';
+    return `  ${nameOf(p)}${label}: ${p.attrs.kind} ${role}${typeText(p.type)}`;
   });
   const dims = [...dimVars(graph).values()]
     .sort((a, b) => (a.name < b.name ? -1 : 1))

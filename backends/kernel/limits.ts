@@ -22,7 +22,7 @@ export function checkLimits(program: Program, target: Target): void {
   const all = Object.values(program.entries).flatMap(({ dims }) => dims);
   for (const c of program.constants) require(bytesOf(c, []), `the table ${c.name} takes`, 'max_cache_len');
   // Caches are of generation, where options name what makes arrays smaller; other states are of training
-  const isTraining = program.states.length > 0 && !program.states.some((s) => s.name.startsWith('cache.'));
+  const isTraining = program.states.some((s) => s.role?.kind === 'train');
   const size = isTraining ? 'the batch or the length of its rows, or train on the target cpu' : 'chunk or max_batch';
   for (const s of program.states) {
     if (isTraining)

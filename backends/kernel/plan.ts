@@ -5,7 +5,7 @@ import { ModelcError } from '../../ir/error.ts';
 import { dimVars } from '../../ir/graph.ts';
 import type { Kernel } from '../../ir/loop.ts';
 import { type Node, originOf, typeText } from '../../ir/node.ts';
-import type { Plan, PlanDim, PlanTensor, Program, Slot, Step } from '../../ir/program.ts';
+import type { Plan, PlanDim, PlanState, PlanTensor, Program, Slot, Step } from '../../ir/program.ts';
 import { type Region, type RegionGraph, readsInPlace } from '../../ir/region.ts';
 import type { Target } from '../../ir/target.ts';
 import { KernelTable } from './lower.ts';
@@ -23,11 +23,11 @@ const planTensor = (name: string, n: Node): PlanTensor => ({
 class Bindings {
   readonly weights = new Map<string, PlanTensor>();
   readonly constants = new Map<string, PlanTensor>();
-  readonly states = new Map<string, PlanTensor>();
+  readonly states = new Map<string, PlanState>();
 
-  add(table: Map<string, PlanTensor>, param: Node<'param'>): number {
-    const { name } = param.attrs;
-    const tensor = planTensor(name, param);
+  add(table: Map<string, PlanState>, param: Node<'param'>): number {
+    const { name, role } = param.attrs;
+    const tensor = { ...planTensor(name, param), ...(role && { role }) };
     const known = table.get(name);
     if (known && JSON.stringify(known) !== JSON.stringify(tensor)) {
       throw new ModelcError(

@@ -4,7 +4,7 @@
 // sequences: in training and evaluation.
 import type { Dim, DimLike } from '../../ir/dim.ts';
 import { dimAdd } from '../../ir/dim.ts';
-import { carriedPrefix } from '../../ir/program.ts';
+import type { StateRole } from '../../ir/ops/attrs.ts';
 import { op, sizeOf, type Tensor } from './tensor.ts';
 import type { Tracer } from './trace.ts';
 
@@ -36,6 +36,8 @@ export interface Carried {
   keep(after: Tensor): void;
 }
 
+type CacheRole = Extract<StateRole, { positions: number }>;
+
 /** Nothing came before: keys and values are those of this run. */
 export class NoCache implements Cache {
   constructor(readonly length: Dim) {}
@@ -64,10 +66,11 @@ export class KVCache implements Cache {
     this.length = dimAdd(dims.past, dims.seq);
   }
 
-  /** Appends to state `cache.{name}`, whose positions lie along `axis`; gives all positions so far. */
-  #append(name: string, values: Tensor, axis: number): Tensor {
+  /** Appends to state `cache.{name}`; gives all positions so far. */
+  #append(name: string, values: Tensor, role: CacheRole): Tensor {
+    const axis = role.positions;
     const shape = values.shape.map((d, i) => (i === axis ? this.#dims.capacity : d));
-    const state = this.#tracer.state(`cache.${name}`, values.dtype, shape);
+    const state = this.#tracer.state(`cache.${name}`, values.dtype, shape, role);
     const updated = op('cache_update', [state, values, sizeOf(this.#dims.past)], { axis });
     this.#tracer.update(state, updated);
     return op('cache_read', [updated], { axis, length: this.length });
@@ -75,15 +78,16 @@ export class KVCache implements Cache {
 
   /** Appends which of the new tokens are real, bool [batch, seq]; gives the mask of all keys, [batch, length]. */
   mask(attentionMask: Tensor): Tensor {
-    return this.#append('mask', attentionMask, 1);
+    return this.#append('mask', attentionMask, { kind: 'mask', rows: 0, positions: 1 });
   }
 
   update(layer: number, key: Tensor, value: Tensor): [key: Tensor, value: Tensor] {
-    return [this.#append(`${layer}.key`, key, 2), this.#append(`${layer}.value`, value, 2)];
+    const role: CacheRole = { kind: 'kv', layer, rows: 0, positions: 2 };
+    return [this.#append(`${layer}.key`, key, role), this.#append(`${layer}.value`, value, role)];
   }
 
   carry(layer: number, name: string, shape: readonly DimLike[]): Carried {
-    const before = this.#tracer.state(`${carriedPrefix}${layer}.${name}`, 'f32', shape);
+    const before = this.#tracer.state(`carried.${layer}.${name}`, 'f32', shape, { kind: 'carried', layer, rows: 0 });
     return { before, keep: (after) => this.#tracer.update(before, after) };
   }
 }

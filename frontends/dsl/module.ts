@@ -51,7 +51,7 @@ export class Parameter {
     const shape = this.shape.map((d: DimLike) => dim(d));
     const dtype = resolve(name, this.shape);
     return isTrained
-      ? op('param', [], { name, kind: 'state', dtype: 'f32', shape })
+      ? op('param', [], { name, kind: 'state', dtype: 'f32', shape, role: { kind: 'train', of: name } })
       : op('param', [], { name, kind: 'weight', dtype, shape });
   }
 

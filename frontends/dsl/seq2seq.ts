@@ -112,10 +112,11 @@ export interface Seq2SeqLimits {
 
 /** The states that hold the memory: one for the mask, and two for every layer. */
 function memoryStates(t: Tracer, shapes: readonly KeyAndValue[], batch: Dim, source: Dim): Memory {
-  const like = (name: string, { dtype, shape }: Tensor): Tensor => t.state(`cross.${name}`, dtype, shape);
+  const like = (layer: number, name: string, { dtype, shape }: Tensor): Tensor =>
+    t.state(`cross.${layer}.${name}`, dtype, shape, { kind: 'cross', layer, rows: 0, positions: 2 });
   return {
-    layers: shapes.map(([key, value], i) => [like(`${i}.key`, key), like(`${i}.value`, value)]),
-    mask: t.state('cross.mask', 'bool', [batch, source]),
+    layers: shapes.map(([key, value], i) => [like(i, 'key', key), like(i, 'value', value)]),
+    mask: t.state('cross.mask', 'bool', [batch, source], { kind: 'cross', rows: 0, positions: 1 }),
   };
 }
 

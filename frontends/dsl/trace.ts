@@ -8,6 +8,7 @@ import type { Graph } from '../../ir/graph.ts';
 import { roots, topologicalOrder } from '../../ir/graph.ts';
 import type { Node } from '../../ir/node.ts';
 import { isOp } from '../../ir/node.ts';
+import type { Attrs, StateRole } from '../../ir/ops/attrs.ts';
 import { Constant, type Module, type WeightResolver } from './module.ts';
 import { op, type Tensor } from './tensor.ts';
 
@@ -26,7 +27,7 @@ export interface Tracer {
   /** Declares what every run must be given. */
   input(name: string, dtype: DType, shape: readonly DimLike[]): Tensor;
   /** Declares what persists from run to run, all zero at first. */
-  state(name: string, dtype: DType, shape: readonly DimLike[]): Tensor;
+  state(name: string, dtype: DType, shape: readonly DimLike[], role: StateRole): Tensor;
   /** Names a tensor that every run returns. */
   result(name: string, tensor: Tensor): void;
   /** The value that `state` has after the run. */
@@ -51,10 +52,14 @@ export function trace(
   const updates = new Map<Node<'param'>, Node>();
   const fields = model.named();
 
-  const param = (kind: 'input' | 'state', param: string, dtype: DType, shape: readonly DimLike[]): Tensor => {
+  const param = (
+    param: string,
+    attrs: Pick<Attrs['param'], 'kind' | 'dtype' | 'role'>,
+    shape: readonly DimLike[],
+  ): Tensor => {
     if (declared.has(param) || fields.has(param))
       throw new ModelcError('input', `graph ${name} declares ${param} twice`);
-    const tensor = op('param', [], { name: param, kind, dtype, shape: shape.map(dim) });
+    const tensor = op('param', [], { ...attrs, name: param, shape: shape.map(dim) });
     declared.set(param, tensor.node as Node<'param'>);
     return tensor;
   };
@@ -65,8 +70,8 @@ export function trace(
       dims.set(variable, declaredDim);
       return declaredDim;
     },
-    input: (inputName, dtype, shape) => param('input', inputName, dtype, shape),
-    state: (stateName, dtype, shape) => param('state', stateName, dtype, shape),
+    input: (inputName, dtype, shape) => param(inputName, { kind: 'input', dtype }, shape),
+    state: (stateName, dtype, shape, role) => param(stateName, { kind: 'state', dtype, role }, shape),
     result(resultName, tensor) {
       if (results.has(resultName)) throw new ModelcError('input', `graph ${name} returns ${resultName} twice`);
       results.set(resultName, tensor.node);

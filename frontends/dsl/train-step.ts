@@ -176,9 +176,9 @@ function traceTrainStep(
           return step(t, options, parameters, { loss, gradients: fresh }, scaler);
         case 'accumulate':
         case 'train_accumulated': {
-          const count = t.state(trainStates.accumulated, 'i32', []);
+          const count = counter(t, trainStates.accumulated);
           const totals = parameters.map(({ name, tensor }, i) => {
-            const sum = t.state(trainStates.gradient(name), 'f32', tensor.shape);
+            const sum = t.state(trainStates.gradient(name), 'f32', tensor.shape, { kind: 'train', of: name });
             // what an earlier window left there does not count
             const total = where(count.gt(0).broadcastTo(sum.shape), sum, 0).add(fresh[i]);
             t.update(sum, total);
@@ -195,9 +195,12 @@ function traceTrainStep(
   );
 }
 
+/** A number of steps that training counts. */
+const counter = (t: Tracer, name: string): Tensor => t.state(name, 'i32', [], { kind: 'train', of: name });
+
 /** The key of a run's random bits: the seed, and how many runs there were. */
 function randomKey(t: Tracer): Tensor {
-  const key = t.state(trainStates.random, 'u32', [2]);
+  const key = t.state(trainStates.random, 'u32', [2], { kind: 'train', of: trainStates.random });
   t.update(key, key.add(arange(2, 'u32')));
   return key;
 }
@@ -309,19 +312,19 @@ function step(
   /** A state's new value, or the old one where the step is left out. */
   const update = (state: Tensor, value: Tensor): void => t.update(state, where(isTaken, value, state));
   const skipped = isTaken.not().cast('i32');
-  const left = t.state(trainStates.skipped, 'i32', []);
+  const left = counter(t, trainStates.skipped);
   t.result('skipped', skipped);
   t.update(left, left.add(skipped));
   scaler?.update(isTaken);
   const scale = scalar(maxGradNorm).div(norm.add(1e-6)).minimum(1);
   const learningRate = t.input('learning_rate', 'f32', []);
-  const steps = t.state(trainStates.step, 'i32', []);
+  const steps = counter(t, trainStates.step);
   const next = steps.add(1);
   update(steps, next);
   parameters.forEach(({ name, tensor }, i) => {
     const states: Record<string, Tensor> = {};
     for (const [moment, { shape }] of Object.entries(optimizer.state({ name, shape: tensor.shape }))) {
-      states[moment] = t.state(trainStates.moment(moment, name), 'f32', shape);
+      states[moment] = t.state(trainStates.moment(moment, name), 'f32', shape, { kind: 'train', of: name });
     }
     const gradient = maxGradNorm > 0 ? raw[i].mul(scale) : raw[i];
     const after = optimizer.update({ name, parameter: tensor, gradient, states, learningRate, step: next.cast('f32') });
@@ -343,12 +346,12 @@ class LossScaler {
 
   constructor(tracer: Tracer) {
     this.#tracer = tracer;
-    this.scale = tracer.state(trainStates.lossScale, 'f32', []);
+    this.scale = tracer.state(trainStates.lossScale, 'f32', [], { kind: 'train', of: trainStates.lossScale });
   }
 
   update(isTaken: Tensor): void {
     const t = this.#tracer;
-    const growth = t.state(trainStates.growth, 'i32', []);
+    const growth = counter(t, trainStates.growth);
     const isDue = growth.add(1).ge(growthInterval);
     const grown = this.scale.mul(2).minimum(largestLossScale);
     t.update(this.scale, where(isTaken, where(isDue, grown, this.scale), this.scale.mul(0.5)));

@@ -5,6 +5,7 @@ import { dim, dimAdd, dimMul } from '../../ir/dim.ts';
 import { dtypes, isDType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { OpName } from '../../ir/node.ts';
+import type { StateRole } from '../../ir/ops/attrs.ts';
 import type { AttrKind } from '../../ir/text/schema.ts';
 import { attrKinds } from '../../ir/text/schema.ts';
 import type { Fields, Sum, Value } from './grammar.ts';
@@ -35,6 +36,11 @@ export class AttrReader {
   /** All attributes of an op; `op` is where a missing one is reported. */
   attrs(name: OpName, fields: Fields | undefined, op: IToken): Record<string, unknown> {
     return this.fields(attrKinds(name), fields?.entries ?? [], op, name);
+  }
+
+  /** The role of a state. */
+  role(fields: Fields): StateRole {
+    return this.value(attrKinds('param').role, fields, 'role') as StateRole;
   }
 
   /** `2*batch*seq + past - 1` over declared variables. */

@@ -31,6 +31,7 @@ export interface GraphSyntax {
     readonly value: IToken;
     readonly label: IToken | undefined;
     readonly kind: IToken;
+    readonly role: Fields | undefined;
     readonly type: TypeSyntax;
   }[];
   readonly dims: readonly { readonly name: IToken; readonly min: IToken; readonly max: IToken }[];
@@ -85,7 +86,8 @@ class GraphParser extends EmbeddedActionsParser {
         const label = this.OPTION(() => this.CONSUME(T.Text));
         this.CONSUME(T.Colon);
         const kind = this.CONSUME(T.Identifier);
-        params.push({ value, label, kind, type: this.SUBRULE(this.type) });
+        const role = this.OPTION4(() => this.SUBRULE2(this.fields));
+        params.push({ value, label, kind, role, type: this.SUBRULE(this.type) });
       },
     });
     this.CONSUME(T.Close);

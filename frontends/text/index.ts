@@ -89,7 +89,8 @@ export function parseGraph(text: string, file = 'text'): Graph {
       : fail(p.kind, `expected a kind of param (${paramKinds.join(', ')}), found '${excerpt(p.kind.image)}'`);
     const name = p.label ? reader.text(p.label) : p.value.image.slice(1);
     const { dtype, shape } = readType(p.type);
-    return located(p.value, () => make('param', [], { name, kind, dtype, shape }));
+    const role = p.role && reader.role(p.role);
+    return located(p.value, () => make('param', [], { name, kind, dtype, shape, ...(role && { role }) }));
   }
 
   function readNode(s: GraphSyntax['statements'][number]): Node {

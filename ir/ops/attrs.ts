@@ -5,6 +5,23 @@ import type { DType } from '../dtype.ts';
 /** Ops without attributes. */
 export type None = Readonly<Record<string, never>>;
 
+/**
+ * What a state is for. `rows` and `positions` are axes of the state: along them lie the rows of the batch, and the positions
+ * of each row. States that belong to all layers (masks) name no layer.
+ */
+export type StateRole =
+  /** Keys and values of a layer; which positions may be attended to; both of an encoder's output, written once. */
+  | {
+      readonly kind: 'kv' | 'mask' | 'cross';
+      readonly layer?: number | undefined;
+      readonly rows: number;
+      readonly positions: number;
+    }
+  /** What a recurrent layer leaves to the next run: a run overwrites it, so a run cannot be undone. */
+  | { readonly kind: 'carried'; readonly layer: number; readonly rows: number }
+  /** Of training: the parameter with that name, what an optimizer keeps of it, or a counter. */
+  | { readonly kind: 'train'; readonly of: string };
+
 export interface LeafAttrs {
   /** 'constant' params carry data made by the model (tables such as rotary frequencies); see Program.constants. */
   param: {
@@ -12,6 +29,8 @@ export interface LeafAttrs {
     readonly kind: 'input' | 'weight' | 'state' | 'constant';
     readonly dtype: DType;
     readonly shape: readonly Dim[];
+    /** Of states only; a state without one is kept from run to run, and nothing else is known of it. */
+    readonly role?: StateRole | undefined;
   };
   /** A scalar, shape []. Arrays are params. */
   const: { readonly value: number; readonly dtype: DType };

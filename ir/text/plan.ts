@@ -6,7 +6,7 @@ import { typeText } from '../node.ts';
 import type { Plan, PlanDim, PlanTensor, Program, Slot } from '../program.ts';
 import type { RegionGraph } from '../region.ts';
 import { printKernel } from './loop.ts';
-import { nameText, nodeNames, quote } from './names.ts';
+import { nameText, nodeNames, quote, roleText } from './names.ts';
 
 /** One line a launch: its regions, each with kind, operands, anchors and the number of ops inside. */
 export function printRegions(regions: RegionGraph): string {
@@ -72,7 +72,7 @@ export function printProgram(program: Program, options: { readonly kernels?: boo
     `program ${nameText(program.name)} for ${[language, ...features].join(' ')} {`,
     ...list('weight', program.weights),
     ...list('constant', program.constants),
-    ...list('state', program.states),
+    ...program.states.map((s) => `  state ${s.role ? `${roleText(s.role)} ` : ''}${tensorText(s)}`),
     '}',
     ...Object.entries(program.entries).flatMap(([name, plan]) => ['', ...planText(name, plan, program)]),
     ...(options.kernels ? program.kernels.flatMap((k) => ['', printKernel(k).trimEnd()]) : []),

@@ -53,6 +53,17 @@ const quantSpec = {
   },
 } as const;
 
+/** A role's fields in one list: which of them a kind has is checked with the param (C5). */
+const stateRole = {
+  fields: {
+    kind: { oneOf: ['kv', 'mask', 'cross', 'carried', 'train'] },
+    layer: { optional: 'integer' },
+    rows: { optional: 'integer' },
+    positions: { optional: 'integer' },
+    of: { optional: 'string' },
+  },
+} as const;
+
 const attention = {
   scale: 'number',
   causal: 'boolean',
@@ -62,7 +73,13 @@ const attention = {
 } as const;
 
 export const schema: { readonly [O in OpName]: OpSchema<O> } = {
-  param: { name: 'string', kind: { oneOf: ['input', 'weight', 'state', 'constant'] }, dtype: 'dtype', shape: dims },
+  param: {
+    name: 'string',
+    kind: { oneOf: ['input', 'weight', 'state', 'constant'] },
+    dtype: 'dtype',
+    shape: dims,
+    role: { optional: stateRole },
+  },
   const: { value: 'number', dtype: 'dtype' },
   iota: { shape: dims, axis: 'integer', dtype: 'dtype' },
   dim: { dim: 'dim' },

@@ -5,7 +5,7 @@
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from '../../backends/device.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { carriedPrefix, type Plan, type PlanTensor, type Program } from '../../ir/program.ts';
+import type { Plan, PlanTensor, Program } from '../../ir/program.ts';
 import { bytesOf, type HostTensor, storeNumbers, viewOf } from '../tensors/host-tensor.ts';
 import { checkOpen, checkRoom, checkState } from './cache-errors.ts';
 import { evalDim, evalShape, solveDims } from './plan-dims.ts';
@@ -154,7 +154,7 @@ export class ProgramSession implements Session {
   ): AsyncGenerator<HostTensor, void, undefined> {
     const { loaded } = await this.enqueue(() => this.part(entry));
     // What is carried over cannot be taken back.
-    const isSpoilt = options.keepsState && this.program.states.some(({ name }) => name.startsWith(carriedPrefix));
+    const isSpoilt = options.keepsState && this.program.states.some(({ role }) => role?.kind === 'carried');
     if (!loaded.repeat || isSpoilt) return yield* repeatByHost(this, entry, inputs, state, options);
     const buffers = this.idle.pop() ?? new RunBuffers(this.device);
     try {
@@ -275,19 +275,20 @@ function inputOf(entry: string, input: PlanTensor, inputs: Readonly<Record<strin
   return tensor;
 }
 
-/** The bounds of a program's dims; a program without a dim `capacity` has caches of one size. */
+/** The bounds of a program's dims; caches whose positions are a number, not a dim, have one size. */
 function limitsOf(program: Program): SessionLimits {
   const bounds = Object.values(program.entries).flatMap((plan) => plan.dims);
   const max = (name: string): number | undefined => {
     const all = bounds.filter((d) => d.name === name).map((d) => d.max);
     return all.length > 0 ? Math.max(...all) : undefined;
   };
-  const mask = program.states.find((s) => s.name === 'cache.mask');
-  const fixed = mask && !('capacity' in mask.shape[1]) ? evalDim(mask.shape[1], {}) : undefined;
+  const rooms = program.states.flatMap(({ shape, role }) => (role?.kind === 'mask' ? [shape[role.positions]] : []));
+  const fixed = rooms.find((room) => Object.keys(room).every((monomial) => monomial === ''));
+  const length = fixed && evalDim(fixed, {});
   return {
     batch: max('batch') ?? 1,
     chunk: max('seq') ?? 1,
-    length: fixed ?? max('capacity') ?? max('past') ?? 1,
-    fixedLength: fixed !== undefined,
+    length: length ?? max('capacity') ?? max('past') ?? 1,
+    fixedLength: length !== undefined,
   };
 }

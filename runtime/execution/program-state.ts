@@ -4,7 +4,7 @@
 import type { Buffer, Device } from '../../backends/device.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { PlanTensor } from '../../ir/program.ts';
+import type { PlanState, PlanTensor } from '../../ir/program.ts';
 import { checkRows } from './cache-errors.ts';
 import { evalShape } from './plan-dims.ts';
 import type { State } from './session.ts';
@@ -21,7 +21,7 @@ export class ProgramState implements State {
 
   constructor(
     private readonly device: Device,
-    private readonly tensors: readonly PlanTensor[],
+    private readonly tensors: readonly PlanState[],
     dims: ProgramState['dims'],
   ) {
     this.dims = dims;
@@ -33,7 +33,7 @@ export class ProgramState implements State {
   }
 
   /** The buffers of a program's states; it must have the states that this was made for, in any order. */
-  inOrderOf(states: readonly PlanTensor[]): Buffer[] {
+  inOrderOf(states: readonly PlanState[]): Buffer[] {
     return states.map(({ name }) => {
       const i = this.tensors.findIndex((t) => t.name === name);
       if (i < 0) throw new ModelcError('input', `the state has no part ${name}: it belongs to another program`);
@@ -46,8 +46,9 @@ export class ProgramState implements State {
     if (capacity <= old) return;
     this.dims = { ...this.dims, capacity };
     this.buffers = this.tensors.map((tensor, i) => {
-      const axis = tensor.shape.findIndex((d) => 'capacity' in d);
-      if (axis < 0) return this.buffers[i];
+      const { role } = tensor;
+      if (role?.kind !== 'kv' && role?.kind !== 'mask') return this.buffers[i];
+      const axis = role.positions;
       const shape = evalShape(tensor.shape, this.dims);
       const position = shape.slice(axis + 1).reduce((n, d) => n * d, dtypeInfo[tensor.dtype].bytes);
       const rows = shape.slice(0, axis).reduce((n, d) => n * d, 1);
@@ -74,7 +75,7 @@ export class ProgramState implements State {
     this.pending.source = undefined;
     this.pending.target = undefined;
     for (const [i, tensor] of this.tensors.entries()) {
-      const rows = tensor.shape.some((d) => 'source' in d) ? source : target;
+      const rows = tensor.role?.kind === 'cross' ? source : target;
       if (!rows) continue;
       const size = this.bytes(tensor) / this.dims.batch;
       const buffer = this.device.alloc(this.bytes(tensor), tensor.dtype);

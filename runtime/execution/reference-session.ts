@@ -1,6 +1,6 @@
 // A session that runs graphs in the reference interpreter: slow, and right by definition. Weights are read whole into
 // arrays of doubles. Graphs come from `trace`, one per entry, at first use.
-import { type Dim, dimEval } from '../../ir/dim.ts';
+import { dimEval } from '../../ir/dim.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { type EvalOutput, evaluate } from '../../ir/eval.ts';
@@ -166,8 +166,6 @@ function evaluateOn(
   return output;
 }
 
-const isCapacity = (d: Dim): boolean => d.vars.has('capacity');
-
 class ReferenceState implements State {
   dims: StateDims;
   length = 0;
@@ -188,8 +186,9 @@ class ReferenceState implements State {
     if (capacity <= this.dims.capacity) return;
     this.dims = { ...this.dims, capacity };
     for (const param of this.params) {
-      const axis = param.type.shape.findIndex(isCapacity);
-      if (axis < 0) continue;
+      const { role } = param.attrs;
+      if (role?.kind !== 'kv' && role?.kind !== 'mask') continue;
+      const axis = role.positions;
       const old = this.arrays.get(param.attrs.name)!;
       const grown = ndarray(param.attrs.dtype, this.shape(param));
       const inner = sizeOf(old.shape.slice(axis));
@@ -204,7 +203,7 @@ class ReferenceState implements State {
   reorder(rows: readonly number[], keepsSource = false): void {
     checkRows(rows, this.dims.batch);
     for (const param of this.params) {
-      if (keepsSource && param.type.shape.some((d) => d.vars.has('source'))) continue;
+      if (keepsSource && param.attrs.role?.kind === 'cross') continue;
       const { name } = param.attrs;
       const old = this.arrays.get(name)!;
       const size = old.data.length / this.dims.batch;

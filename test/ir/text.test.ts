@@ -50,7 +50,7 @@ graph every(
   %y: input f32[batch, seq, 64], %i: input i32[batch, seq], %j: input i32[batch, seq],
   %s: input i32[], %b: input bool[batch, seq], %row: weight f32[64],
   %w "model.embed_tokens.weight": weight f32[512, 64], %key: input u32[2],
-  %kv "cache.0.key": state f32[batch, 2, capacity, 32], %k: input f32[batch, 2, seq, 32],
+  %kv "cache.0.key": state {kind: kv, layer: 0, rows: 0, positions: 2} f32[batch, 2, capacity, 32], %k: input f32[batch, 2, seq, 32],
   %q: input f32[batch, 4, seq, 32], %cos: constant f32[batch, seq, 16],
   %image: input f32[batch, 8, 8, 3], %filter: weight f32[3, 3, 3, 4],
   %experts: weight f32[4, 64, 16], %counts: input i32[4], %tokens: input f32[10, 64],
@@ -270,6 +270,26 @@ describe('errors carry file, line, column and what was expected', () => {
   const cases: [name: string, text: string, message: string][] = [
     ['empty', '', "ir.txt:1:1: expected 'graph', found the end of the text"],
     ['not a graph', 'hello', "ir.txt:1:1: expected 'graph', found 'hello'"],
+    [
+      'role of an input',
+      'graph g(%x: input {kind: train, of: "x"} f32[4]) { return y = %x }',
+      'ir.txt:1:9: param (C5): only states have a role, but x is of kind input',
+    ],
+    [
+      'role without an axis',
+      'graph g(%x: state {kind: kv, layer: 0, rows: 0} f32[4, 4]) { return y = %x }',
+      'ir.txt:1:9: param (C5): a role of kind kv needs positions',
+    ],
+    [
+      'role along no axis',
+      'graph g(%x: state {kind: mask, rows: 0, positions: 2} bool[4, 4]) { return y = %x }',
+      'ir.txt:1:9: param (C5): positions 2 is outside 0..1',
+    ],
+    [
+      'role with a field of another',
+      'graph g(%x: state {kind: carried, layer: 0, rows: 0, positions: 1} f32[4, 4]) { return y = %x }',
+      'ir.txt:1:9: param (C5): a role of kind carried has no positions',
+    ],
     ['truncated', 'graph g(', "ir.txt:1:9: expected ')', found the end of the text"],
     ['bad character', 'graph g() {\n  $', "ir.txt:2:3: expected a name, a number, a string or a sign, found '$'"],
     ['open string', 'graph "g', 'ir.txt:1:7: this string is not closed on its line'],
