@@ -3,15 +3,15 @@
 // uses have arrived; they are added up in the order of the walk, and its rule (ir/ops/vjp/) passes the sum on to those
 // arguments that lead to something asked for. A loss that is computed from gradients waits until those are in place, so
 // gradients of gradients need nothing more.
+import { add, filled } from './build.ts';
 import { shapeText } from './dim.ts';
 import { isFloat } from './dtype.ts';
 import { ModelcError } from './error.ts';
 import type { Graph } from './graph.ts';
 import { roots, topologicalOrder } from './graph.ts';
-import { make } from './make.ts';
 import type { Node } from './node.ts';
 import { isOp, originOf } from './node.ts';
-import { opOf } from './ops/index.ts';
+import { decompositionOf } from './ops/decompose/index.ts';
 import { vjpOf } from './ops/vjp/index.ts';
 import { substitute } from './rewrite.ts';
 
@@ -29,17 +29,13 @@ export function expandGradients(graph: Graph): Graph {
 
     const wanted = new Map<Node, Set<Node>>();
     for (const { args: [loss, x] } of ready) wanted.set(loss, (wanted.get(loss) ?? new Set()).add(x)); // biome-ignore format: one row
-    const found = new Map([...wanted].map(([loss, xs]) => [loss, cotangents(loss, one(loss), xs)]));
+    const found = new Map([...wanted].map(([loss, xs]) => [loss, cotangents(loss, filled(1, loss), xs)]));
     expanded = substitute(
       expanded,
-      new Map(ready.map((n) => [n as Node, found.get(n.args[0])!.get(n.args[1]) ?? zeros(n.args[1])])),
+      new Map(ready.map((n) => [n as Node, found.get(n.args[0])!.get(n.args[1]) ?? filled(0, n.args[1])])),
     );
   }
 }
-
-const one = (loss: Node): Node => make('const', [], { value: 1, dtype: loss.type.dtype });
-const zeros = (x: Node): Node =>
-  make('broadcast', [make('const', [], { value: 0, dtype: x.type.dtype })], { shape: x.type.shape, axes: [] });
 
 const none: ReadonlySet<Node> = new Set();
 
@@ -68,7 +64,7 @@ function cotangents(
       const arg = node.args[i];
       if (!share || !leading.has(arg) || !isFloat(arg.type.dtype)) continue;
       const known = sums.get(arg);
-      sums.set(arg, known ? make('add', [known, share], {}) : share);
+      sums.set(arg, known ? add(known, share) : share);
     }
   }
   return new Map([...wanted].flatMap((x) => (sums.has(x) ? [[x, sums.get(x)!]] : [])));
@@ -79,7 +75,7 @@ function passedOn(node: Node, cotangent: Node): readonly (Node | null | undefine
   const rule = vjpOf(node.op);
   if (rule === 'decompose') {
     const args = new Set(node.args);
-    const found = cotangents(opOf(node.op).decompose!(node), cotangent, args, args);
+    const found = cotangents(decompositionOf(node.op)!(node), cotangent, args, args);
     // an argument that is given twice has its whole cotangent at its first place
     return node.args.map((a, i) => (node.args.indexOf(a) === i ? found.get(a) : null));
   }

@@ -6,24 +6,13 @@
 // The norm passes no gradient. Rows of a table can be replaced by trained ones, and a use can read another param in place of
 // its weight. Runs before every other pass, for weights are recognised as models write them: as they are stored, cast or
 // transposed. Contributions are added in the order of the terms.
+import { add, castTo, compare, div, filled, mul, reduce, select, sliceAxis, spread } from '../ir/build.ts';
 import { dim, dimConst } from '../ir/dim.ts';
 import type { DType } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import type { Graph } from '../ir/graph.ts';
 import { make } from '../ir/make.ts';
 import { isOp, type Node } from '../ir/node.ts';
-import {
-  add,
-  castTo,
-  compare,
-  div,
-  filled,
-  mul,
-  reduce,
-  select,
-  sliceAxis,
-  spread,
-} from '../ir/ops/composite/build.ts';
 import { transform, withArgs } from '../ir/rewrite.ts';
 
 export type WeightUse = 'product' | 'lookup';

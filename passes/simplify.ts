@@ -1,7 +1,7 @@
 // Algebra that holds for every input, bit for bit: identities, views of views, conversions that lose nothing, constants.
 // Floats keep their IEEE meaning: x * 0 stays (NaN, -0, infinities), x + 0 stays (-0 + 0 is +0; only x + -0 is x), nothing
 // is reassociated. Constants fold through `eval`, so what is folded here equals what would have been computed.
-import type { Dim } from '../ir/dim.ts';
+import { constant, filled, mul, neg, spread } from '../ir/build.ts';
 import { dim, dimConst, dimEquals, shapeEquals } from '../ir/dim.ts';
 import type { DType } from '../ir/dtype.ts';
 import { dtypeInfo, isFloat, roundTo } from '../ir/dtype.ts';
@@ -27,12 +27,6 @@ function constantOf(node: Node): Node<'const'> | undefined {
 }
 const scalarOf = (node: Node): number | undefined => constantOf(node)?.attrs.value;
 
-/** A tensor of one constant. */
-const filled = (shape: readonly Dim[], constant: Node): Node =>
-  shape.length === 0 ? constant : make('broadcast', [constant], { shape, axes: [] });
-
-const scalar = (value: number, dtype: DType): Node => make('const', [], { value: roundTo(dtype, value), dtype });
-
 /** An elementwise op on constants, computed. */
 function folded(node: Node): Node | undefined {
   const constants: Node<'const'>[] = [];
@@ -44,14 +38,14 @@ function folded(node: Node): Node | undefined {
   const one = make(node.op, constants, node.attrs);
   const inputs = constants.map((c) => ndarray(c.attrs.dtype, [], [c.attrs.value]));
   const [value] = opOf(node.op).eval(one, inputs, {}).data;
-  return filled(node.type.shape, make('const', [], { value, dtype: node.type.dtype }));
+  return filled(value, node);
 }
 
 /** A view of a constant is a broadcast of that constant. */
 function viewOfConstant(node: Node): Node | undefined {
   const constant = constantOf(node);
   if (!constant) return undefined;
-  const result = filled(node.type.shape, constant);
+  const result = spread(constant, node.type.shape, []);
   return result === node ? undefined : result;
 }
 
@@ -98,13 +92,13 @@ function reassociated(node: Node): Node | undefined {
 /** Division by a power of two is multiplication by its inverse, when the inverse is a normal number of the type. */
 function byReciprocal(node: Node): Node | undefined {
   const [x, divisor] = node.args;
-  const { dtype, shape } = node.type;
+  const { dtype } = node.type;
   const value = scalarOf(divisor);
   if (value === undefined || !isFloat(dtype) || !Number.isInteger(Math.log2(Math.abs(value)))) return undefined;
   const inverse = 1 / value;
   const smallestNormal = dtype === 'f16' ? 2 ** -14 : 2 ** -126;
   if (Math.abs(inverse) < smallestNormal || Math.abs(inverse) > dtypeInfo[dtype].max) return undefined;
-  return make('mul', [x, filled(shape, scalar(inverse, dtype))], {});
+  return mul(x, filled(roundTo(dtype, inverse), x));
 }
 
 // ---- conversions ----
@@ -184,14 +178,14 @@ const identities: Rules = {
   neg: ({ args: [x] }) => (isOp(x, 'neg') ? x.args[0] : undefined),
   add: (n) => neutral(n, isNeutralZero) ?? reassociated(n),
   mul: (n) => {
-    if (neutral(n, (v) => v === -1)) return make('neg', [neutral(n, (v) => v === -1)!], {});
+    if (neutral(n, (v) => v === -1)) return neg(neutral(n, (v) => v === -1)!);
     return neutral(n, isOne) ?? absorbing(n, isIntegerZero) ?? reassociated(n);
   },
   div: (n) => right(n, isOne) ?? byReciprocal(n),
   pow: (n) => {
     const [x, exponent] = n.args;
     if (!isFloat(n.type.dtype)) return undefined;
-    return right(n, isOne) ?? (scalarOf(exponent) === 2 ? make('mul', [x, x], {}) : undefined);
+    return right(n, isOne) ?? (scalarOf(exponent) === 2 ? mul(x, x) : undefined);
   },
   max: ({ args: [a, b] }) => (a === b ? a : undefined),
   min: ({ args: [a, b] }) => (a === b ? a : undefined),
@@ -228,7 +222,7 @@ const rules: Rules = {
   concat: (n) => (n.args.length === 1 ? n.args[0] : undefined),
   dim: (n) => {
     const value = dimConst(n.attrs.dim);
-    return value === undefined ? undefined : scalar(value, 'i32');
+    return value === undefined ? undefined : constant(value, 'i32');
   },
 };
 

@@ -4,7 +4,7 @@ import { type Dim, dim, dimConst, dimDivExact, dimText } from '../../ir/dim.ts';
 import { roundTo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Node } from '../../ir/node.ts';
-import { attentionOver } from '../../ir/ops/composite/attention-over.ts';
+import { attentionOver } from '../../ir/ops/decompose/attention.ts';
 import { dropout, isDropping } from './dropout.ts';
 import { filled, type Initializer, normal, ones, zeroRow, zeros } from './initializers.ts';
 import { Module, Parameter } from './module.ts';

@@ -1,5 +1,5 @@
 // Composites: ops that models are written in and that have fast kernels of their own, each equivalent to a graph of
-// simpler ops (`decompose`), but for the two halves of a split attention, which only a pass makes. Their `eval` is written
+// simpler ops (decompose/), but for the two halves of a split attention, which only a pass makes. Their `eval` is written
 // directly, not through the decomposition, so that the two can be checked against each other.
 import type { CompositeAttrs } from './attrs.ts';
 import { attention } from './composite/attention.ts';

@@ -51,8 +51,9 @@ export interface Op<O extends OpName> {
   eval(node: Node<O>, args: readonly NdArray[], env: DimEnv): NdArray;
   /** One element of the result as scalar loop code; absent for ops that have no cheap per-element form. */
   element?(node: Node<O>, at: readonly Expr[], context: ElementContext): Expr;
-  /** An equivalent graph of simpler ops (composites only). */
-  decompose?(node: Node<O>): Node;
 }
+
+/** A graph of simpler ops that is equivalent to a node (ops/decompose/). */
+export type Decomposition<O extends OpName> = (node: Node<O>) => Node;
 
 export type OpTable<Family> = { readonly [O in keyof Family & OpName]: Op<O> };

@@ -8,7 +8,7 @@ import type { Graph } from '../../ir/graph.ts';
 import { make } from '../../ir/make.ts';
 import type { NdArray } from '../../ir/ndarray.ts';
 import { isOp, type Node } from '../../ir/node.ts';
-import { opOf } from '../../ir/ops/index.ts';
+import { decompositionOf } from '../../ir/ops/decompose/index.ts';
 import { updateIsInPlace, verify } from '../../ir/verify.ts';
 import { type Case, f32, i32, uniform } from '../support/cases/case.ts';
 import { cases as compositeCases } from '../support/cases/composite.ts';
@@ -25,10 +25,10 @@ const bind = (values: Readonly<Record<string, NdArray>>) => ({ params: new Map(O
 describe('composites equal their decompositions', () => {
   const types = ['f32', 'bf16', 'f16'] as const;
   // the two halves of a split attention have no simpler form: test/passes/split-attention.test.ts compares them with attention
-  const decomposed = compositeCases.filter((c) => opOf(c.op).decompose);
+  const decomposed = compositeCases.filter((c) => decompositionOf(c.op));
   const rows = decomposed.flatMap((c) => types.map((dtype) => [c.op, c.name, dtype, c] as const));
   test('all but the halves of a split attention have a decomposition', () => {
-    const without = new Set(compositeCases.filter((c) => !opOf(c.op).decompose).map((c) => c.op));
+    const without = new Set(compositeCases.filter((c) => !decompositionOf(c.op)).map((c) => c.op));
     expect([...without].sort()).toEqual(['attention_merge', 'attention_split']);
   });
   test.each(rows)('%s: %s, %s', (_op, _name, dtype, c) => {
@@ -37,7 +37,7 @@ describe('composites equal their decompositions', () => {
       return { ...x, dtype, data: x.data.map((v) => roundTo(dtype, v)) };
     });
     const node = applied(c, args);
-    const simpler = opOf(node.op).decompose!(node);
+    const simpler = decompositionOf(node.op)!(node);
     expect(simpler.op).not.toBe(node.op);
     const params = node.args.filter((a): a is Param => isOp(a, 'param'));
     const graph = graphOf(params, { whole: node, parts: simpler });

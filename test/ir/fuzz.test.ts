@@ -9,8 +9,8 @@ import { type DType, isFloat } from '../../ir/dtype.ts';
 import { evaluate } from '../../ir/eval.ts';
 import { type Graph, roots, topologicalOrder } from '../../ir/graph.ts';
 import type { NdArray } from '../../ir/ndarray.ts';
-import { isOp, type Node } from '../../ir/node.ts';
-import { opNames, opOf } from '../../ir/ops/index.ts';
+import { isOp } from '../../ir/node.ts';
+import { decomposable, decompositionOf } from '../../ir/ops/decompose/index.ts';
 import { rewrite } from '../../ir/rewrite.ts';
 import { printGraph } from '../../ir/text.ts';
 import { verify } from '../../ir/verify.ts';
@@ -21,9 +21,7 @@ import { type RandomGraph, randomGraph } from '../support/random-graph.ts';
 const seconds = Number(process.env.FUZZ_SECONDS ?? (process.env.CI === 'true' ? 60 : 10));
 const firstSeed = Number(process.env.FUZZ_SEED ?? 1);
 
-const decomposing = Object.fromEntries(
-  opNames.filter((op) => opOf(op).decompose).map((op) => [op, (node: Node) => opOf(op).decompose!(node)]),
-);
+const decomposing = Object.fromEntries(decomposable.map((op) => [op, decompositionOf(op)]));
 
 /** A graph that is run, and what must come out. */
 interface Subject {

@@ -1,8 +1,7 @@
 // The productions of random graphs that models are made of: indexing, caches, contractions, quantization, composites.
 // As in random-productions.ts, undefined means that the drawn values do not suit.
 import { dim, dimAdd, dimConst } from '../../ir/dim.ts';
-import { ops } from '../../ir/ops/index.ts';
-import type { Value } from './random-graph.ts';
+import { decompositionOf } from '../../ir/ops/decompose/index.ts';
 import { chooseRanked, dtypeOf, last, type Production, shapeOf } from './random-helpers.ts';
 
 // ---- indexing and state ----
@@ -223,7 +222,7 @@ const crossEntropy: Production = (b) => {
 const decomposed: Production = (b) => {
   const v = b.pick([softmax, norm, rope, attention])(b);
   if (!v) return undefined;
-  const { decompose } = ops[v.node.op] as { decompose?: (node: Value['node']) => Value['node'] };
+  const decompose = decompositionOf(v.node.op);
   return decompose ? { ...v, node: decompose(v.node) } : v;
 };
 

@@ -4,25 +4,13 @@
 import { dimAdd } from '../../dim.ts';
 import type { DType } from '../../dtype.ts';
 import { roundTo } from '../../dtype.ts';
-import { make } from '../../make.ts';
 import type { NdArray } from '../../ndarray.ts';
 import { ndarray } from '../../ndarray.ts';
-import type { Node, TensorType } from '../../node.ts';
+import type { TensorType } from '../../node.ts';
 import type { Attrs } from '../attrs.ts';
 import { fail, isOne, requireType, shapeOf } from '../common.ts';
 import type { Op } from '../op.ts';
-import {
-  attention,
-  attentionAxes,
-  biasOffset,
-  exponentials,
-  forEachQuery,
-  groupHeads,
-  operandsOf,
-  pairs,
-  scoresOf,
-} from './attention.ts';
-import { add, along, castTo, exp, filled, mul, select, sub } from './build.ts';
+import { attention, attentionAxes, biasOffset, forEachQuery, operandsOf } from './attention.ts';
 
 /**
  * The logarithm of the sum of exponentials of every query.
@@ -46,18 +34,12 @@ export const attentionLse: Op<'attention_lse'> = {
     });
     return out;
   },
-
-  decompose(node) {
-    const { max, sum, isEmpty } = exponentials(node);
-    const lse = select(isEmpty, filled(0, sum), add(max, make('log', [sum], {})));
-    return make('reshape', [lse], { shape: node.type.shape });
-  },
 };
 
-type BackwardOp = 'attention_backward_q' | 'attention_backward_kv' | 'attention_backward_bias';
+export type BackwardOp = 'attention_backward_q' | 'attention_backward_kv' | 'attention_backward_bias';
 
 /** The arguments behind those of attention. */
-function given<T>(attrs: Attrs['attention'], args: readonly T[]): { cotangent: T; lse: T; delta: T } {
+export function given<T>(attrs: Attrs['attention'], args: readonly T[]): { cotangent: T; lse: T; delta: T } {
   const [cotangent, lse, delta] = args.slice(3 + attrs.operands.length);
   return { cotangent, lse, delta };
 }
@@ -104,22 +86,6 @@ function forEachScore(
 
 const rounded = (dtype: DType, data: Float64Array): Float64Array => data.map((x) => roundTo(dtype, x));
 
-/** p, ds and dr as nodes f32 [B, G, H/G, S, T], and the cotangent f32 [B, G, H/G, S, E]. */
-function scoreCotangents(node: Node<BackwardOp>): { p: Node; ds: Node; dr: Node; cotangent: Node } {
-  const { scale } = node.attrs;
-  const { scores, tanh } = scoresOf(node);
-  const { lse, delta, cotangent: c } = given(node.attrs, node.args);
-  const cotangent = castTo(groupHeads(c, node), 'f32');
-  // a score that does not count is the lowest number, and its exponential 0 whatever lse is
-  const p = exp(sub(scores, along(groupHeads(lse, node), scores, 4)));
-  const v = castTo(node.args[2], 'f32');
-  const dp = make('dot_general', [cotangent, v], { batch: pairs, contract: [[4], [3]], acc: 'f32' });
-  const ds = mul(p, sub(dp, along(groupHeads(delta, node), dp, 4)));
-  const scaled = mul(ds, filled(scale, ds));
-  const dr = tanh ? mul(scaled, sub(filled(1, tanh), mul(tanh, tanh))) : scaled;
-  return { p, ds, dr, cotangent };
-}
-
 /** The cotangent of q. C6: see requireBackward. */
 export const attentionBackwardQ: Op<'attention_backward_q'> = {
   infer(args, attrs) {
@@ -140,13 +106,6 @@ export const attentionBackwardQ: Op<'attention_backward_q'> = {
       for (let i = 0; i < d; i++) data[row * d + i] += dr * k.data[key * d + i];
     });
     return { dtype, shape, data: rounded(dtype, data) };
-  },
-
-  decompose(node) {
-    const { dr } = scoreCotangents(node);
-    const k = castTo(node.args[1], 'f32');
-    const sum = make('dot_general', [dr, k], { batch: pairs, contract: [[4], [2]], acc: 'f32' });
-    return make('reshape', [castTo(sum, node.type.dtype)], { shape: node.type.shape });
   },
 };
 
@@ -176,14 +135,6 @@ export const attentionBackwardKV: Op<'attention_backward_kv'> = {
     });
     return { ...out, data: rounded(out.dtype, out.data) };
   },
-
-  decompose(node) {
-    const { p, dr, cotangent } = scoreCotangents(node);
-    const q = castTo(groupHeads(node.args[0], node), 'f32');
-    const overQueries = (weights: Node, x: Node): Node =>
-      make('dot_general', [weights, x], { batch: pairs, contract: [[2, 3], [2, 3]], acc: 'f32' }); // biome-ignore format: one row
-    return castTo(make('concat', [overQueries(dr, q), overQueries(p, cotangent)], { axis: 3 }), node.type.dtype);
-  },
 };
 
 /** The cotangent of the bias. C6: see requireBackward. C7: there is a bias. */
@@ -209,13 +160,5 @@ export const attentionBackwardBias: Op<'attention_backward_bias'> = {
       out.data[bias] += ds;
     });
     return { ...out, data: rounded(out.dtype, out.data) };
-  },
-
-  decompose(node) {
-    const { ds } = scoreCotangents(node);
-    const [batches, heads] = node.type.shape;
-    const axes = [...(isOne(batches) ? [0] : []), ...(isOne(heads) ? [1, 2] : [])];
-    const sum = axes.length === 0 ? ds : make('reduce', [ds], { op: 'add', axes, acc: 'f32' });
-    return make('reshape', [castTo(sum, node.type.dtype)], { shape: node.type.shape });
   },
 };

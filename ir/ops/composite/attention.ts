@@ -1,9 +1,8 @@
 // Scaled dot-product attention with grouped heads, and everything that models add to it. The interpreter evaluates it
-// row by row; the decomposition spells it out in dot_general, masks made from iota, and an f32 softmax.
+// row by row.
 import type { Dim } from '../../dim.ts';
-import { dim, dimDivExact, dimEquals, dimSub, dimText, shapeText } from '../../dim.ts';
+import { dimDivExact, dimEquals, dimText, shapeText } from '../../dim.ts';
 import { dtypeInfo, roundTo } from '../../dtype.ts';
-import { make } from '../../make.ts';
 import type { NdArray } from '../../ndarray.ts';
 import { ndarray } from '../../ndarray.ts';
 import type { Node, TensorType } from '../../node.ts';
@@ -23,8 +22,6 @@ import {
   shapeOf,
 } from '../common.ts';
 import type { AxisRule, Op } from '../op.ts';
-import { attentionOver } from './attention-over.ts';
-import { add, along, castTo, compare, div, exp, filled, maximum, mul, reduce, select, spread, sub } from './build.ts';
 
 type Operand = Attrs['attention']['operands'][number];
 const operandNames: readonly Operand[] = ['mask', 'bias', 'sinks'];
@@ -120,63 +117,7 @@ export const attention: Op<'attention'> = {
     });
     return out;
   },
-
-  decompose: (node) => attentionOver(node, (p) => p),
 };
-
-/** The batch axes of scores [B, G, H/G, S, T] and of keys and values [B, G, T, ..]. */
-export const pairs = [[0, 1], [0, 1]] as const; // biome-ignore format: one row
-
-/** A tensor [B, H, S, ..] as [B, G, H/G, S, ..]. */
-export function groupHeads(x: Node, node: Node<AttentionOp>): Node {
-  const g = node.args[1].type.shape[1];
-  const [b, h, ...rest] = x.type.shape;
-  return make('reshape', [x], { shape: [b, g, dimDivExact(h, g)!, ...rest] });
-}
-
-/** The scores f32 [B, G, H/G, S, T], `lowest` where a key may not be attended to, and the tanh of soft capping. */
-export function scoresOf(node: Node<AttentionOp>): { scores: Node; tanh: Node | undefined } {
-  const { scale, softcap } = node.attrs;
-  const [q, k] = node.args;
-  const { bias } = operandsOf(node.attrs, node.args);
-  const [, g, t] = k.type.shape;
-  const product = make('dot_general', [groupHeads(q, node), k], { batch: pairs, contract: [[4], [3]], acc: 'f32' });
-  const { shape } = product.type;
-  let x: Node = mul(product, filled(scale, product));
-  const tanh = softcap > 0 ? make('tanh', [div(x, filled(softcap, x))], {}) : undefined;
-  if (tanh) x = mul(tanh, filled(softcap, x));
-  if (bias) {
-    const [bb, bh] = bias.type.shape;
-    const [members, s] = shape.slice(2);
-    const split = isOne(bh) ? [bb, dim(1), dim(1), s, t] : [bb, g, members, s, t];
-    const parts = make('reshape', [castTo(bias, 'f32')], { shape: split });
-    x = add(x, spread(parts, shape, [0, 1, 2, 3, 4]));
-  }
-  const allowed = allowedKeys(node, shape);
-  return { scores: allowed ? select(allowed, x, filled(lowest, x)) : x, tanh };
-}
-
-/**
- * exp(score - max) of every key, with max over the keys and the sink, and their sum, at least that of no key: 1. All f32,
- * [B, G, H/G, S, T] and [B, G, H/G, S].
- */
-export function exponentials(node: Node<AttentionOp>): { e: Node; max: Node; sum: Node; isEmpty: Node } {
-  const { scores } = scoresOf(node);
-  const { sinks } = operandsOf(node.attrs, node.args);
-  const { shape } = scores.type;
-  let max = reduce('max', scores, 4);
-  max = maximum(max, filled(lowest, max));
-  const sink =
-    sinks && spread(make('reshape', [castTo(sinks, 'f32')], { shape: shape.slice(1, 3) }), max.type.shape, [1, 2]);
-  if (sink) max = maximum(max, sink);
-  let e = exp(sub(scores, along(max, scores, 4)));
-  const allowed = allowedKeys(node, shape);
-  if (allowed) e = select(allowed, e, filled(0, e));
-  let sum = reduce('add', e, 4);
-  if (sink) sum = add(sum, exp(sub(sink, max)));
-  const isEmpty = compare('eq', sum, filled(0, sum));
-  return { e, max, sum: select(isEmpty, filled(1, sum), sum), isEmpty };
-}
 
 /**
  * The factors of q, k, v and the operands, and those that results are made of. `width` is the kind of the width of values;
@@ -306,24 +247,4 @@ export function weighValues(
 /** Where row [b, h, s] of the bias starts; axes of size 1 repeat. */
 export function biasOffset({ shape: [batch, heads, queries, keys] }: NdArray, b: number, h: number, s: number): number {
   return (((batch === 1 ? 0 : b) * heads + (heads === 1 ? 0 : h)) * queries + s) * keys;
-}
-
-/** bool [B, G, H/G, S, T]: whether a query may attend to a key; undefined where it always may. */
-function allowedKeys(node: Node<AttentionOp>, shape: readonly Dim[]): Node | undefined {
-  const { causal, window } = node.attrs;
-  const conditions: Node[] = [];
-  const { mask } = operandsOf(node.attrs, node.args);
-  if (mask) conditions.push(spread(mask, shape, [0, 4]));
-  if (causal || window > 0) {
-    const square = shape.slice(3);
-    const key = make('iota', [], { shape: square, axis: 1, dtype: 'i32' });
-    const query = make('iota', [], { shape: square, axis: 0, dtype: 'i32' });
-    const position = add(query, spread(make('dim', [], { dim: dimSub(square[1], square[0]) }), square, []));
-    if (causal) conditions.push(spread(compare('le', key, position), shape, [3, 4]));
-    if (window > 0) {
-      const oldest = add(position, filled(-window, position));
-      conditions.push(spread(compare('gt', key, oldest), shape, [3, 4]));
-    }
-  }
-  return conditions.length === 0 ? undefined : conditions.reduce((x, y) => make('and', [x, y], {}));
 }

@@ -1,22 +1,9 @@
 // Rotary position embedding (Su et al. 2021), applied to the heads of a query or key.
-import { dim, dimConst, dimMul, dimText } from '../../dim.ts';
+import { dimConst, dimMul, dimText } from '../../dim.ts';
 import { roundTo } from '../../dtype.ts';
-import {
-  add as addIndex,
-  alu,
-  floorDiv,
-  index,
-  lessThan,
-  modulo,
-  mul as mulIndex,
-  select,
-  sub as subIndex,
-} from '../../loop.ts';
-import { make } from '../../make.ts';
-import type { Node } from '../../node.ts';
+import { add, alu, floorDiv, index, lessThan, modulo, mul, select, sub } from '../../loop.ts';
 import { Factors, fail, requireArity, requireClass, requireOneOf, requireRank, requireType } from '../common.ts';
 import type { Op } from '../op.ts';
-import { add, mul, sliceAxis, spread, sub } from './build.ts';
 
 /**
  * Rotates pairs of the first R elements of each head: (a, b) becomes (a * cos - b * sin, b * cos + a * sin). Pairs are
@@ -92,28 +79,11 @@ export const rope: Op<'rope'> = {
     const gap = isHalf ? pairs : index(1);
     const x = context.read(0, [b, h, s, d]);
     const rotated = () => {
-      const other = context.read(0, [b, h, s, select(first, addIndex(d, gap), subIndex(d, gap))]);
-      const sine = mulIndex(other, context.read(2, [b, s, pair]));
-      return alu('add', mulIndex(x, context.read(1, [b, s, pair])), select(first, alu('neg', sine), sine));
+      const other = context.read(0, [b, h, s, select(first, add(d, gap), sub(d, gap))]);
+      const sine = mul(other, context.read(2, [b, s, pair]));
+      return alu('add', mul(x, context.read(1, [b, s, pair])), select(first, alu('neg', sine), sine));
     };
     const [width, rotary] = [dimConst(node.type.shape[3]), dimConst(dimMul(node.args[1].type.shape[2], 2))!];
     return width === rotary ? rotated() : context.guard(lessThan(d, index(rotary)), rotated, x);
-  },
-
-  decompose(node) {
-    const [x, cosine, sine] = node.args;
-    const pairs = dimConst(cosine.type.shape[2])!;
-    const width = dimConst(x.type.shape[3])!;
-    const isHalf = node.attrs.style === 'half';
-    const first = isHalf ? sliceAxis(x, 3, 0, pairs) : sliceAxis(x, 3, 0, pairs, 2);
-    const second = isHalf ? sliceAxis(x, 3, pairs, pairs) : sliceAxis(x, 3, 1, pairs, 2);
-    const [cos, sin] = [cosine, sine].map((t) => spread(t, first.type.shape, [0, 2, 3]));
-    const turned = [sub(mul(first, cos), mul(second, sin)), add(mul(second, cos), mul(first, sin))];
-    const rest = 2 * pairs === width ? [] : [sliceAxis(x, 3, 2 * pairs, width - 2 * pairs)];
-    if (isHalf) return make('concat', [...turned, ...rest], { axis: 3 });
-    const [b, h, s] = x.type.shape;
-    const columns = turned.map((t): Node => make('reshape', [t], { shape: [...t.type.shape, dim(1)] }));
-    const merged = make('reshape', [make('concat', columns, { axis: 4 })], { shape: [b, h, s, dim(2 * pairs)] });
-    return rest.length === 0 ? merged : make('concat', [merged, ...rest], { axis: 3 });
   },
 };

@@ -1,8 +1,6 @@
 // Composites over one row: softmax, norm and cross entropy. All compute in f32 (the interpreter in doubles) whatever the
 // dtype of the argument, and cast back, as the Python library does.
 import { roundTo } from '../../dtype.ts';
-import { make } from '../../make.ts';
-import type { Node } from '../../node.ts';
 import {
   fail,
   forEachRow,
@@ -16,7 +14,6 @@ import {
   shapeOf,
 } from '../common.ts';
 import type { Op } from '../op.ts';
-import { add, along, castTo, compare, div, exp, filled, mean, mul, reduce, select, spread, sub } from './build.ts';
 
 /** The softmax of a row in place: exp(x - max) / sum. */
 export function softmaxRow(row: Float64Array): void {
@@ -49,13 +46,6 @@ export const softmax: Op<'softmax'> = {
       for (let i = 0; i < row.length; i++) data[offset + i * step] = roundTo(x.dtype, row[i]);
     });
     return { dtype: x.dtype, shape: x.shape, data };
-  },
-
-  decompose(node) {
-    const { axis } = node.attrs;
-    const x = castTo(node.args[0], 'f32');
-    const e = exp(sub(x, along(reduce('max', x, axis), x, axis)));
-    return castTo(div(e, along(reduce('add', e, axis), e, axis)), node.type.dtype);
   },
 };
 
@@ -116,40 +106,7 @@ export const norm: Op<'norm'> = {
     }
     return { dtype, shape, data };
   },
-
-  decompose(node) {
-    const { kind, scaleOffset } = node.attrs;
-    const [, scale, bias] = node.args;
-    const { dtype, shape } = node.type;
-    const axis = shape.length - 1;
-    const { n } = normalised(node);
-    const inner = kind === 'rms' && scaleOffset === 0 ? dtype : 'f32';
-    let y = castTo(n, inner);
-    if (scale) {
-      const s = castTo(scale, inner);
-      y = mul(y, spread(scaleOffset === 0 ? s : add(s, filled(scaleOffset, s)), shape, [axis]));
-    }
-    if (bias) y = add(y, spread(castTo(bias, inner), shape, [axis]));
-    return castTo(y, dtype);
-  },
 };
-
-/** The rows of a norm before scale and bias, and 1 over the standard deviation (rms: the root mean square) of each; f32. */
-export function normalised(node: Node<'norm'>): { n: Node; rstd: Node } {
-  const { kind, eps } = node.attrs;
-  const x = castTo(node.args[0], 'f32');
-  const axis = x.type.shape.length - 1;
-  const centered = kind === 'layer' ? sub(x, along(mean(x, axis), x, axis)) : x;
-  const variance = mean(mul(centered, centered), axis);
-  const rstd = make('rsqrt', [add(variance, filled(eps, variance))], {});
-  return { n: mul(centered, along(rstd, x, axis)), rstd };
-}
-
-/** log(sum(exp(x))) along `axis`, which goes away. */
-export function logSumExp(x: Node, axis: number): Node {
-  const max = reduce('max', x, axis);
-  return add(max, make('log', [reduce('add', exp(sub(x, along(max, x, axis))), axis)], {}));
-}
 
 /**
  * Loss of each position: logsumexp(x) - (1 - smoothing) * x[label] - smoothing * mean(x) over the last axis, in f32;
@@ -191,17 +148,5 @@ export const crossEntropy: Op<'cross_entropy'> = {
       return roundTo('f32', max + Math.log(sum) - (1 - smoothing) * picked - smooth);
     });
     return { dtype: 'f32', shape: shapeOf(node, env), data };
-  },
-
-  decompose(node) {
-    const { ignore, smoothing } = node.attrs;
-    const [logits, labels] = node.args;
-    const axis = logits.type.shape.length - 1;
-    const x = castTo(logits, 'f32');
-    const total = logSumExp(x, axis);
-    const picked = make('gather', [x, labels], { axis, batch: axis });
-    let loss = sub(total, smoothing === 0 ? picked : mul(picked, filled(1 - smoothing, picked)));
-    if (smoothing !== 0) loss = sub(loss, mul(mean(x, axis), filled(smoothing, loss)));
-    return select(compare('eq', labels, filled(ignore, labels)), filled(0, loss), loss);
   },
 };

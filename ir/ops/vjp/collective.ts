@@ -1,10 +1,10 @@
 // Reverse-mode rules of collectives. What is differentiated is the sum of the losses of all ranks, so each rule is the
 // transpose of the exchange: what went to many ranks comes back summed.
+import { compare, div, indicator, where } from '../../build.ts';
 import { make } from '../../make.ts';
 import type { CollectiveAttrs } from '../attrs.ts';
-import { compare, div } from '../composite/build.ts';
 import type { VjpTable } from './rule.ts';
-import { discrete, indicator, where } from './rule.ts';
+import { discrete } from './rule.ts';
 
 export const collective: VjpTable<CollectiveAttrs> = {
   all_gather: ({ attrs }, c) => [make('reduce_scatter', [c], { ...attrs, op: 'add' })],

@@ -1,26 +1,33 @@
 // Reverse-mode rules of composites. They keep what rows were reduced to (a maximum, a sum, a mean) and compute elements
 // anew from the arguments: no softmax, normalised row or probability outlives the forward pass. All is f32, cast last.
-import { dimConst } from '../../dim.ts';
-import { make } from '../../make.ts';
-import type { Node } from '../../node.ts';
-import type { CompositeAttrs } from '../attrs.ts';
 import {
   add,
   along,
   castTo,
+  clamped,
   compare,
+  constant,
   exp,
   filled,
+  indicator,
   mean,
   mul,
+  neg,
   reduce,
+  scaled,
   sliceAxis,
   spread,
   sub,
-} from '../composite/build.ts';
-import { logSumExp, normalised } from '../composite/row.ts';
+  sumBut,
+  sumOver,
+  where,
+} from '../../build.ts';
+import { dimConst } from '../../dim.ts';
+import { make } from '../../make.ts';
+import type { Node } from '../../node.ts';
+import type { CompositeAttrs } from '../attrs.ts';
+import { logSumExp, normalised } from '../decompose/row.ts';
 import type { Vjp, VjpTable } from './rule.ts';
-import { clamped, indicator, neg, scaled, sumBut, sumOver, where } from './rule.ts';
 
 /** y * (c - sum of c * y). */
 const softmax: Vjp<'softmax'> = (node, c) => {
@@ -80,10 +87,7 @@ const crossEntropy: Vjp<'cross_entropy'> = (node, c) => {
   let slope = sub(p, smoothing === 0 ? indicator(hit, x) : scaled(indicator(hit, x), 1 - smoothing));
   if (smoothing !== 0) {
     const classes = castTo(make('dim', [], { dim: shape[axis] }), 'f32');
-    slope = sub(
-      slope,
-      spread(make('div', [make('const', [], { value: smoothing, dtype: 'f32' }), classes], {}), shape, []),
-    );
+    slope = sub(slope, spread(make('div', [constant(smoothing, 'f32'), classes], {}), shape, []));
   }
   const counted = where(compare('ne', labels, filled(ignore, labels)), c);
   return [castTo(mul(slope, along(counted, x, axis)), logits.type.dtype), null];
@@ -125,7 +129,7 @@ const attention: Vjp<'attention'> = (node, c) =>
 /** The probabilities are its derivatives: no values, and a delta that is the cotangent. */
 const attentionLse: Vjp<'attention_lse'> = (node, c) => {
   const [q, , v] = node.args;
-  const zero = make('const', [], { value: 0, dtype: q.type.dtype });
+  const zero = constant(0, q.type.dtype);
   const shape = [...c.type.shape, v.type.shape[3]];
   return attentionArgs(node, spread(zero, shape, []), neg(c));
 };

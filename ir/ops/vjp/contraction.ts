@@ -1,5 +1,19 @@
 // Reverse-mode rules of contractions. Products of the backward pass take their arguments in the dtype of the forward's,
 // and accumulate as it does: narrow models train on narrow products.
+import {
+  axesOf,
+  castTo,
+  compare,
+  indicator,
+  invert,
+  mul,
+  range,
+  reshaped,
+  spread,
+  sub,
+  transposed,
+  unslice,
+} from '../../build.ts';
 import type { Dim } from '../../dim.ts';
 import { dim, dimAdd, dimConst, dimDivExact, dimMul, dimSub, dimText } from '../../dim.ts';
 import { ModelcError } from '../../error.ts';
@@ -7,9 +21,7 @@ import { make } from '../../make.ts';
 import type { Node } from '../../node.ts';
 import type { ContractionAttrs } from '../attrs.ts';
 import { forEachIndex } from '../common.ts';
-import { castTo, compare, mul, spread, sub } from '../composite/build.ts';
 import type { Vjp, VjpTable } from './rule.ts';
-import { axesOf, indicator, invert, range, reshaped, transposed, unslice } from './rule.ts';
 
 /**
  * Of an argument: the cotangent times the other argument, contracted over the other's free axes. What comes out has the

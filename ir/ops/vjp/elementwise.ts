@@ -1,12 +1,12 @@
 // Reverse-mode rules of elementwise ops: the cotangent times the partial derivatives, which are spelled with the result
 // where that saves a function. Ties of max and min share the cotangent, so that abs has derivative 0 at 0.
+import { castTo, compare, div, exp, filled, mul, neg, scaled, select, sub, where } from '../../build.ts';
 import { isFloat } from '../../dtype.ts';
 import { make } from '../../make.ts';
 import type { Node } from '../../node.ts';
 import type { ElementwiseAttrs } from '../attrs.ts';
-import { castTo, compare, div, exp, filled, mul, select, sub } from '../composite/build.ts';
 import type { Vjp, VjpTable } from './rule.ts';
-import { discrete, neg, scaled, where } from './rule.ts';
+import { discrete } from './rule.ts';
 
 /** Of max (wins: gt) or min (wins: lt). */
 const extreme =

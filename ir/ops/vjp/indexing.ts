@@ -1,11 +1,23 @@
 // Reverse-mode rules of reading and writing at positions that are values: what was read adds up where it came from, what
 // was written is read back. Sums over equal positions are f32.
+import {
+  add,
+  axesOf,
+  castTo,
+  clamped,
+  compare,
+  div,
+  filled,
+  indicator,
+  inside,
+  mul,
+  spread,
+  where,
+} from '../../build.ts';
 import { make } from '../../make.ts';
 import type { Node } from '../../node.ts';
 import type { IndexingAttrs } from '../attrs.ts';
-import { add, castTo, compare, div, filled, mul, spread } from '../composite/build.ts';
 import type { Vjp, VjpTable } from './rule.ts';
-import { axesOf, clamped, indicator, inside, where } from './rule.ts';
 
 const gather: Vjp<'gather'> = (node, c) => {
   const [x, idx] = node.args;

@@ -1,5 +1,22 @@
 // Reverse-mode rules of reductions, windows and running folds. Where several elements attain a maximum they share its
 // cotangent, as in PyTorch's amax; a running maximum goes to the last of them, as in its cummax.
+import {
+  add,
+  axesOf,
+  compare,
+  constant,
+  div,
+  filled,
+  indicator,
+  invert,
+  mul,
+  reshaped,
+  spread,
+  sumOver,
+  transposed,
+  unslice,
+  where,
+} from '../../build.ts';
 import type { Dim } from '../../dim.ts';
 import { dim, dimAdd, dimProduct } from '../../dim.ts';
 import { isFloat } from '../../dtype.ts';
@@ -7,21 +24,9 @@ import { make } from '../../make.ts';
 import type { Node } from '../../node.ts';
 import type { ReductionAttrs } from '../attrs.ts';
 import { forEachIndex } from '../common.ts';
-import { add, compare, div, filled, mul, spread } from '../composite/build.ts';
 import { identityOf } from '../scalar.ts';
 import type { Vjp, VjpTable } from './rule.ts';
-import {
-  axesOf,
-  constant,
-  discrete,
-  indicator,
-  invert,
-  reshaped,
-  sumOver,
-  transposed,
-  unslice,
-  where,
-} from './rule.ts';
+import { discrete } from './rule.ts';
 
 /** The product of all elements of each row along the last axis but the one at each place. */
 function productOfOthers(x: Node): Node {
@@ -83,7 +88,7 @@ function windowExtreme(node: Node<'reduce_window'>, c: Node): Node {
   const [x] = node.args;
   const low = padding.map(([before]) => dim(before));
   const high = padding.map(([, after]) => dim(after));
-  const surrounded = make('pad', [x, constant(identityOf(op, x.type.dtype), x)], { low, high });
+  const surrounded = make('pad', [x, constant(identityOf(op, x.type.dtype), x.type.dtype)], { low, high });
   const positions: { starts: readonly Dim[]; attains: Node }[] = [];
   forEachIndex(window, (at) => {
     const starts = at.map((k) => dim(k));

@@ -1,11 +1,21 @@
 // Reverse-mode rules of shape ops: each moves the cotangent back to where the elements came from.
+import {
+  axesOf,
+  constant,
+  filled,
+  invert,
+  mul,
+  reshaped,
+  sliceAxis,
+  sumOver,
+  transposed,
+  unslice,
+} from '../../build.ts';
 import { dim, dimAdd } from '../../dim.ts';
 import { make } from '../../make.ts';
 import type { ShapeAttrs } from '../attrs.ts';
 import { isOne } from '../common.ts';
-import { filled, mul, sliceAxis } from '../composite/build.ts';
 import type { VjpTable } from './rule.ts';
-import { axesOf, constant, invert, reshaped, sumOver, transposed, unslice } from './rule.ts';
 
 export const shape: VjpTable<ShapeAttrs> = {
   reshape: ({ args: [x] }, c) => [reshaped(c, x.type.shape)],
@@ -26,7 +36,7 @@ export const shape: VjpTable<ShapeAttrs> = {
   pad({ args: [x], attrs: { low, high } }, c) {
     const strides = low.map(() => 1);
     const inner = make('slice', [c], { starts: low, sizes: x.type.shape, strides });
-    const border = make('pad', [filled(0, x), constant(1, x)], { low, high });
+    const border = make('pad', [filled(0, x), constant(1, x.type.dtype)], { low, high });
     return [inner, sumOver(mul(c, border), axesOf(c))];
   },
   concat({ args, attrs: { axis } }, c) {

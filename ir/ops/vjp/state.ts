@@ -1,9 +1,8 @@
 // Reverse-mode rules of caches.
+import { add, constant, filled, inside, spread, where } from '../../build.ts';
 import { make } from '../../make.ts';
 import type { StateAttrs } from '../attrs.ts';
-import { add, filled, spread } from '../composite/build.ts';
 import type { VjpTable } from './rule.ts';
-import { inside, where } from './rule.ts';
 
 export const state: VjpTable<StateAttrs> = {
   /** The positions written take the cotangent from what was there; those outside the state take none. */
@@ -16,7 +15,7 @@ export const state: VjpTable<StateAttrs> = {
     return [rest, where(counts, written), null];
   },
   cache_read({ args: [cache], attrs: { axis } }, c) {
-    const start = make('const', [], { value: 0, dtype: 'i32' });
+    const start = constant(0, 'i32');
     return [make('cache_update', [filled(0, cache), c, start], { axis })];
   },
 };
