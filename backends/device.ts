@@ -8,6 +8,13 @@ export interface Buffer {
   readonly bytes: number;
 }
 
+/** A side of a strided copy: where its first run lies in a buffer, and how far each is from the one before. */
+export interface Strided {
+  readonly buffer: Buffer;
+  readonly offset: number;
+  readonly step: number;
+}
+
 /** A weight's bytes on disk, so that a device can map or stream them instead of taking a copy. */
 export interface FileSpan {
   readonly path: string;
@@ -68,8 +75,11 @@ export interface Device {
   map(span: FileSpan, dtype: DType): Buffer;
   write(buffer: Buffer, data: Uint8Array, offset?: number): void;
   read(buffer: Buffer, offset: number, bytes: number): Promise<Uint8Array>;
-  /** Strided copy between buffers: `rows` runs of `bytes`, each `step` bytes after the last. Grows caches. */
-  copy(from: Buffer, fromStep: number, to: Buffer, toStep: number, bytes: number, rows: number): void;
+  /**
+   * Strided copy of `rows` runs of `bytes`: grows caches, and moves their rows. Both sides may be places of one buffer that do
+   * not overlap.
+   */
+  copy(from: Strided, to: Strided, bytes: number, rows: number): void;
   /**
    * `binary` is code that was built for this very program before: the path of native code, or the text of modules that the
    * device compiles. Without it, the code is built now.

@@ -6,10 +6,10 @@ import type { Graph } from '../ir/graph.ts';
 import { dimVars } from '../ir/graph.ts';
 import { make } from '../ir/make.ts';
 import { mapDims, transform } from '../ir/rewrite.ts';
-import type { Pass } from './pass.ts';
+import type { TargetlessPass } from './pass.ts';
 
 /** Throws ModelcError 'input' when a graph has no such dim, or a value is not an integer within its bounds. */
-export function bind(values: Readonly<Record<string, number>>): Pass {
+export function bind(values: Readonly<Record<string, number>>): TargetlessPass {
   return { name: 'bind', run: (graph) => bindDims(graph, values) };
 }
 

@@ -12,7 +12,7 @@ import type { Node } from '../ir/node.ts';
 import { isOp } from '../ir/node.ts';
 import { rewrite } from '../ir/rewrite.ts';
 import { bindDims } from './bind.ts';
-import type { Pass } from './pass.ts';
+import type { TargetlessPass } from './pass.ts';
 
 export interface CacheSpec {
   readonly kind: 'dynamic' | 'static';
@@ -34,7 +34,7 @@ export function slot(spec: CacheSpec, position: Node): Node {
 }
 
 /** Throws ModelcError 'input' on a spec that contradicts itself or a capacity outside the bounds of the dim. */
-export function cacheLayout(spec: CacheSpec): Pass {
+export function cacheLayout(spec: CacheSpec): TargetlessPass {
   if (!isFloat(spec.store)) {
     throw new ModelcError('input', `a cache cannot be stored as ${spec.store}; choose f32, f16 or bf16`);
   }

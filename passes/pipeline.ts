@@ -1,5 +1,5 @@
 // The compiler in one list: graph to graph, in order, each pass with the option that it reads. A verifier runs after
-// every pass, so a pass that breaks the graph is named by the error. Adapters (lora.ts) are applied before, where a model's
+// every pass, so a pass that breaks the graph is named by the error. The interpreter runs what the first of them leave. Adapters (lora.ts) are applied before, where a model's
 // graph is traced, for the interpreter runs that graph and gradients are taken of it.
 import type { DType } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
@@ -14,7 +14,7 @@ import { cacheLayout } from './cache-layout.ts';
 import { decompose } from './decompose.ts';
 import { grad } from './grad.ts';
 import { pack } from './pack.ts';
-import type { Pass } from './pass.ts';
+import type { Pass, TargetlessPass } from './pass.ts';
 import { computeIn, precision } from './precision.ts';
 import { type Checkpointing, remat } from './remat.ts';
 import { simplify } from './simplify.ts';
@@ -34,14 +34,21 @@ export interface PassOptions {
   readonly checkpointing?: Checkpointing;
 }
 
-/** All passes, in order. */
-export function passes(options: PassOptions): Pass[] {
+/** What a program means, for every target and for the interpreter: the first passes, in order. */
+export function meaningPasses(options: Omit<PassOptions, 'keep'>): TargetlessPass[] {
   return [
     cacheLayout(options.cache), // where caches live, in which type
     bind(options.bind), // fixed dims
     grad, // what is asked to be differentiated
     remat(options.checkpointing ?? 'none'), // what the backward pass computes anew
     computeIn(options.compute ?? 'f32'), // the type of products
+  ];
+}
+
+/** All passes, in order. */
+export function passes(options: PassOptions): Pass[] {
+  return [
+    ...meaningPasses(options),
     decompose(options.keep), // composites into simpler ops
     splitAttention, // work for all threads where one query attends
     simplify, // algebra
@@ -62,7 +69,19 @@ export interface PassHooks {
  * Runs passes in order and verifies every result. Throws ModelcError 'input' when `dumpAfter` names none of them, and
  * whatever a pass or the verifier throws, with the name of the pass.
  */
-export function runPasses(graph: Graph, target: Target, passList: readonly Pass[], hooks: PassHooks = {}): Graph {
+export function runPasses(graph: Graph, target: Target, passList: readonly Pass[], hooks?: PassHooks): Graph;
+export function runPasses(
+  graph: Graph,
+  target: undefined,
+  passList: readonly TargetlessPass[],
+  hooks?: PassHooks,
+): Graph;
+export function runPasses(
+  graph: Graph,
+  target: Target | undefined,
+  passList: readonly Pass[],
+  hooks: PassHooks = {},
+): Graph {
   const { dumpAfter } = hooks;
   if (dumpAfter !== undefined && !passList.some((p) => p.name === dumpAfter)) {
     const names = passList.map((p) => p.name).join(', ');
@@ -70,7 +89,7 @@ export function runPasses(graph: Graph, target: Target, passList: readonly Pass[
   }
   return passList.reduce((before, pass) => {
     const after = located(pass, () => {
-      const result = pass.run(before, target);
+      const result = pass.run(before, target!); // absent for passes that do without
       verify(result);
       return result;
     });

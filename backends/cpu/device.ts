@@ -6,7 +6,7 @@ import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { dimNames, type Plan, type PlanDim, type PlanTensor, type Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
-import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from '../device.ts';
+import type { Bindings, Buffer, Device, FileSpan, LoadedProgram, Strided } from '../device.ts';
 import type { NativeRuntime } from './binding.ts';
 import { buildProgram, buildRuntime } from './build.ts';
 import { hostIsas, hostTarget, isaOf } from './target.ts';
@@ -140,12 +140,14 @@ class NativeDevice implements CpuDevice {
     return data;
   }
 
-  copy(from: Buffer, fromStep: number, to: Buffer, toStep: number, bytes: number, rows: number): void {
+  copy(from: Strided, to: Strided, bytes: number, rows: number): void {
     if (rows === 0) return;
-    const source = this.range(from, 0, (rows - 1) * fromStep + bytes);
-    const target = this.range(to, 0, (rows - 1) * toStep + bytes);
+    const [source, target] = [from, to].map(({ buffer, offset, step }) =>
+      this.range(buffer, offset, (rows - 1) * step + bytes),
+    );
     if (target.mapped) throw new ModelcError('input', 'a mapped weight is read only');
-    this.native.copy(source.address, fromStep, target.address, toStep, bytes, rows);
+    const address = (b: NativeBuffer, { offset }: Strided): bigint => b.address + BigInt(offset);
+    this.native.copy(address(source, from), from.step, address(target, to), to.step, bytes, rows);
   }
 
   async load(program: Program, binary?: string): Promise<LoadedProgram> {

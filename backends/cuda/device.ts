@@ -8,7 +8,7 @@ import { dimNames, type Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import { compileNative } from '../c/toolchain.ts';
 import { CheckedBindings } from '../checked-bindings.ts';
-import type { Bindings, Buffer, Device, FileSpan, LoadedProgram, Repeats } from '../device.ts';
+import type { Bindings, Buffer, Device, FileSpan, LoadedProgram, Repeats, Strided } from '../device.ts';
 import { bindingSource, type CudaBinding } from './binding.ts';
 import { type Bound, bindAll, checkDims } from './check.ts';
 import { gridsOf, launchWords } from './launch.ts';
@@ -153,22 +153,15 @@ class GpuDevice implements CudaDevice {
     return new Uint8Array(this.attempt(() => this.native.read(this.driver, b.address + BigInt(offset), bytes)));
   }
 
-  copy(from: Buffer, fromStep: number, to: Buffer, toStep: number, bytes: number, rows: number): void {
+  copy(from: Strided, to: Strided, bytes: number, rows: number): void {
     if (rows === 0) return;
-    const source = this.range(from, 0, (rows - 1) * fromStep + bytes);
-    const target = this.range(to, 0, (rows - 1) * toStep + bytes);
+    const [source, target] = [from, to].map(({ buffer, offset, step }) =>
+      this.range(buffer, offset, (rows - 1) * step + bytes),
+    );
     if (target.readOnly) throw new ModelcError('input', 'a mapped weight is read only');
-    const steps = BigUint64Array.from([fromStep, toStep, bytes, rows], BigInt);
-    this.attempt(() => this.native.copy(this.driver, source.address, target.address, steps));
-  }
-
-  /** Copies bytes to the same place in another buffer. */
-  copyBytes(from: GpuBuffer, to: GpuBuffer, offset: number, bytes: number): void {
-    this.range(from, offset, bytes);
-    this.range(to, offset, bytes);
-    const at = BigInt(offset);
-    const once = BigUint64Array.from([0, 0, bytes, 1], BigInt);
-    this.attempt(() => this.native.copy(this.driver, from.address + at, to.address + at, once));
+    const steps = BigUint64Array.from([from.step, to.step, bytes, rows], BigInt);
+    const address = (b: GpuBuffer, { offset }: Strided): bigint => b.address + BigInt(offset);
+    this.attempt(() => this.native.copy(this.driver, address(source, from), address(target, to), steps));
   }
 
   async load(program: Program, binary?: string): Promise<LoadedProgram> {
@@ -307,7 +300,8 @@ class GpuProgram implements LoadedProgram {
       const [from, to] = [bound.results[runs.result], bound.inputs[runs.feed.input]];
       const fetched = { address: from.address, bytes: runs.resultBytes };
       const result = device.start(graph, this.dimsOf(values), { sent, fetched });
-      for (const { offset, bytes } of runs.feed.spans) device.copyBytes(from, to, offset, bytes);
+      for (const { offset, bytes } of runs.feed.spans)
+        device.copy({ buffer: from, offset, step: 0 }, { buffer: to, offset, step: 0 }, bytes, 1);
       return result;
     });
   }

@@ -13,11 +13,17 @@ import { type Lifetime, planArena } from './memory.ts';
 import { joinParts } from './side-by-side.ts';
 
 const planDim = (d: Dim): PlanDim => Object.fromEntries(d.terms);
-const planTensor = (name: string, n: Node): PlanTensor => ({
+export const planTensor = (name: string, n: Node): PlanTensor => ({
   name,
   dtype: n.type.dtype,
   shape: n.type.shape.map(planDim),
 });
+
+/** What a param binds. */
+export const planParam = (param: Node<'param'>): PlanState => {
+  const { name, role } = param.attrs;
+  return { ...planTensor(name, param), ...(role && { role }) };
+};
 
 /** Bindings that all entries of a program share. */
 class Bindings {
@@ -26,8 +32,8 @@ class Bindings {
   readonly states = new Map<string, PlanState>();
 
   add(table: Map<string, PlanState>, param: Node<'param'>): number {
-    const { name, role } = param.attrs;
-    const tensor = { ...planTensor(name, param), ...(role && { role }) };
+    const { name } = param.attrs;
+    const tensor = planParam(param);
     const known = table.get(name);
     if (known && JSON.stringify(known) !== JSON.stringify(tensor)) {
       throw new ModelcError(

@@ -5,7 +5,7 @@ import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
-import type { Buffer, Device, FileSpan, LoadedProgram } from '../device.ts';
+import type { Buffer, Device, FileSpan, LoadedProgram, Strided } from '../device.ts';
 import { splitModules } from './layout.ts';
 import { GpuProgram, type Memory, storageUsage } from './program.ts';
 import { Staging } from './staging.ts';
@@ -186,19 +186,32 @@ export class WebGpuDevice implements Device {
     return b.dtype ? fromWords(b.dtype, words) : words;
   }
 
-  copy(from: Buffer, fromStep: number, to: Buffer, toStep: number, bytes: number, rows: number): void {
+  copy(from: Strided, to: Strided, bytes: number, rows: number): void {
     if (rows === 0 || bytes === 0) return;
-    const source = this.range(from, 0, (rows - 1) * fromStep + bytes);
-    const target = this.range(to, 0, (rows - 1) * toStep + bytes);
-    const steps = [source.onDevice(fromStep), target.onDevice(toStep), source.onDevice(bytes)];
-    if (source.dtype !== target.dtype || steps.some((n) => n % wordBytes !== 0)) {
+    const [source, target] = [from, to].map(({ buffer, offset, step }) => {
+      const b = this.range(buffer, offset, (rows - 1) * step + bytes);
+      return { b, gpu: b.gpu, offset: b.onDevice(offset), step: b.onDevice(step) };
+    });
+    const size = source.b.onDevice(bytes);
+    const places = [source.offset, source.step, target.offset, target.step, size];
+    if (source.b.dtype !== target.b.dtype || places.some((n) => n % wordBytes !== 0)) {
       throw new ModelcError('input', 'a copy between buffers that differ in type, or of parts of words');
     }
     const encoder = this.gpu.createCommandEncoder();
-    for (let row = 0; row < rows; row++) {
-      encoder.copyBufferToBuffer(source.gpu, row * steps[0], target.gpu, row * steps[1], steps[2]);
-    }
+    const move = (a: Omit<typeof source, 'b'>, b: Omit<typeof source, 'b'>): void => {
+      for (let row = 0; row < rows; row++) {
+        encoder.copyBufferToBuffer(a.gpu, a.offset + row * a.step, b.gpu, b.offset + row * b.step, size);
+      }
+    };
+    // WebGPU copies between two buffers only.
+    const between = source.gpu === target.gpu ? this.buffer(rows * size, copyable) : undefined;
+    if (between) {
+      const packed = { gpu: between, offset: 0, step: size };
+      move(source, packed);
+      move(packed, target);
+    } else move(source, target);
     this.gpu.queue.submit([encoder.finish()]);
+    between?.destroy();
   }
 
   /** `binary` is the text of the program's modules. */

@@ -2,7 +2,7 @@
 // to its weights and prebuilt code. Needs no compiler and no npm package outside of the bundle.
 import { createCpuDevice } from '../../backends/cpu/device.ts';
 import { hostIsas, hostTarget, isas } from '../../backends/cpu/target.ts';
-import { ProgramSession } from '../execution/program-session.ts';
+import { ProgramExecutor } from '../execution/program-executor.ts';
 import type { LoadOptions } from './api.ts';
 import { chooseVariant, type Manifest, type Misfit, type Requires, runtimeFile } from './format.ts';
 import { compileHere, hostMisfit } from './host.ts';
@@ -27,13 +27,13 @@ export async function openCpuArtifact(
     target: { ...hostTarget(), features: [row.name], vectorBytes: row.vectorBytes },
     runtime: await files.path(runtimeFile),
   });
-  const session = await ProgramSession.open({
+  const executor = await ProgramExecutor.open({
     program,
     device,
     binary: await files.path(code),
     weight: weights.weight,
   });
-  const opened = await openTextModel(session, manifest.model, folder, (name) => files.text(name));
+  const opened = await openTextModel(executor, manifest.model, folder, (name) => files.text(name));
   weights.ready();
   return opened;
 }

@@ -1,7 +1,7 @@
 // Opens a cuda artifact: checks that this machine and its GPU fit, picks the program for the GPU's architecture, and binds
 // it to its weights and prebuilt code. Needs the NVIDIA driver; no compiler, and no npm package outside of the bundle.
 import { type CudaDevice, createCudaDevice } from '../../backends/cuda/device.ts';
-import { ProgramSession } from '../execution/program-session.ts';
+import { ProgramExecutor } from '../execution/program-executor.ts';
 import type { LoadOptions } from './api.ts';
 import { chooseVariant, type Manifest, type Misfit, type Requires, runtimeFile } from './format.ts';
 import { compileHere, hostMisfit } from './host.ts';
@@ -28,13 +28,13 @@ export async function openCudaArtifact(
   const variants = forGpu.length > 0 ? forGpu : manifest.variants;
   const { program, code } = chooseVariant(variants, folder, (requires) => misfitOf(requires, device));
   const weights = await openWeights(files, manifest.weights, options);
-  const session = await ProgramSession.open({
+  const executor = await ProgramExecutor.open({
     program,
     device,
     binary: await files.path(code),
     weight: weights.weight,
   });
-  const opened = await openTextModel(session, manifest.model, folder, (name) => files.text(name));
+  const opened = await openTextModel(executor, manifest.model, folder, (name) => files.text(name));
   weights.ready();
   return opened;
 }

@@ -7,7 +7,7 @@ import { isFeature } from '../../backends/webgpu/target.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import { byteSize } from '../execution/planned-memory.ts';
-import { ProgramSession } from '../execution/program-session.ts';
+import { ProgramExecutor } from '../execution/program-executor.ts';
 import type { LoadOptions } from './api.ts';
 import { type ChunkStore, openChunkStore } from './chunk-store.ts';
 import { Download } from './download.ts';
@@ -73,11 +73,11 @@ export async function openWebGpuArtifact(
     download.begin();
     const text = await download.texts(texts);
     const working = Promise.all([
-      ProgramSession.open({ program, device, binary: text.get(code)!, weight: ({ name }) => weights.get(name)! }),
+      ProgramExecutor.open({ program, device, binary: text.get(code)!, weight: ({ name }) => weights.get(name)! }),
       upload(device, download.chunks(unique(spans.map((s) => s.file))), spans, weights),
     ]);
-    const [session] = await untilAborted(working, options.signal);
-    const opened = await openTextModel(session, manifest.model, source.where, async (name) => text.get(name));
+    const [executor] = await untilAborted(working, options.signal);
+    const opened = await openTextModel(executor, manifest.model, source.where, async (name) => text.get(name));
     await download.end();
     return opened;
   } catch (error) {

@@ -1,6 +1,6 @@
-// A session and the text files of an artifact become a model with its tokenizer.
+// An executor and the text files of an artifact become a model with its tokenizer.
 import { ModelcError } from '../../ir/error.ts';
-import type { Session } from '../execution/session.ts';
+import type { Executor } from '../execution/executor.ts';
 import { GenerationConfig } from '../generation/configuration.ts';
 import { createModel, type ModelInfo } from '../generation/model.ts';
 import { type ReadText, readTokenizer } from '../tokenization/tokenizer-files.ts';
@@ -8,7 +8,7 @@ import type { TextModel } from './lazy-model.ts';
 
 /** `where` is the folder, for messages. Throws ModelcError 'checkpoint' or 'parse' that names the file. */
 export async function openTextModel(
-  session: Session,
+  executor: Executor,
   info: ModelInfo,
   where: string,
   read: ReadText,
@@ -20,7 +20,7 @@ export async function openTextModel(
   const generationConfig = generation
     ? GenerationConfig.parse(generation, `${where}/generation_config.json`)
     : GenerationConfig.from_model_config(config, `${where}/config.json`);
-  return { tokenizer, model: createModel(session, info, config, generationConfig) };
+  return { tokenizer, model: createModel(executor, info, config, generationConfig) };
 }
 
 function objectOf(text: string, path: string): Readonly<Record<string, unknown>> {

@@ -21,7 +21,8 @@ export async function writeCuda(job: WriteJob): Promise<TargetPart<'cuda'>> {
     const code = kernelsFile(name, 'cubin');
     await copyFile(await buildProgram(program), join(draft, code));
     await writeFile(join(draft, kernelsFile(name, 'cu.gz')), gzipSync(printProgram(program).join('\n')));
-    const memoryBytes = fixedBytes([program]) + stateBytes(program, 1, Math.min(opened.limits.length, someLength));
+    const memoryBytes =
+      fixedBytes([program]) + stateBytes(program, { batch: 1, capacity: Math.min(opened.limits.length, someLength) });
     variants.push({ name, requires: { ...hostRequires(), architecture: name, memoryBytes }, code, program });
   }
   begin('writing weights');

@@ -48,7 +48,7 @@ export async function writeWebGpu(job: WriteJob): Promise<TargetPart<'webgpu'>> 
 }
 
 function memoryOf(program: Program, length: number): { bindingBytes: number; memoryBytes: number } {
-  const state = stateBytes(program, 1, Math.min(length, someLength));
+  const state = stateBytes(program, { batch: 1, capacity: Math.min(length, someLength) });
   return { bindingBytes: largestArray(program), memoryBytes: fixedBytes([program]) + state };
 }
 

@@ -2,6 +2,7 @@
 import { checkLimits } from '../../backends/kernel/limits.ts';
 import { plan } from '../../backends/kernel/plan.ts';
 import type { Traced } from '../../frontends/dsl/trace.ts';
+import type { Graph } from '../../ir/graph.ts';
 import type { OpName } from '../../ir/node.ts';
 import type { Program } from '../../ir/program.ts';
 import type { RegionGraph } from '../../ir/region.ts';
@@ -9,7 +10,7 @@ import type { Target } from '../../ir/target.ts';
 import { verify } from '../../ir/verify.ts';
 import type { CacheSpec } from '../../passes/cache-layout.ts';
 import { fuse } from '../../passes/fusion/fuse.ts';
-import { type PassHooks, type PassOptions, passes, runPasses } from '../../passes/pipeline.ts';
+import { meaningPasses, type PassHooks, type PassOptions, passes, runPasses } from '../../passes/pipeline.ts';
 
 /** How a model is compiled. */
 export interface CompileOptions {
@@ -21,6 +22,8 @@ export interface CompileOptions {
   readonly hooks?: PassHooks;
 }
 
+const defaultCache: CacheSpec = { kind: 'dynamic', store: 'f32' };
+
 /** Composites that the kernel backend has templates for. */
 export const kernelComposites: ReadonlySet<OpName> = new Set<OpName>([
   'attention',
@@ -28,9 +31,15 @@ export const kernelComposites: ReadonlySet<OpName> = new Set<OpName>([
   'attention_merge',
 ]);
 
+/** What an entry means, as the interpreter runs it: caches laid out, gradients taken, nothing made for a target. */
+export function meaningOf(graph: Graph, options: CompileOptions = {}): Graph {
+  const list = meaningPasses({ cache: options.cache ?? defaultCache, bind: {}, ...options.training });
+  return runPasses(graph, undefined, list, options.hooks);
+}
+
 /** The fused form of one entry: everything before kernels. */
 export function compileRegions(traced: Traced, target: Target, options: CompileOptions = {}): RegionGraph {
-  const cache = options.cache ?? { kind: 'dynamic', store: 'f32' };
+  const cache = options.cache ?? defaultCache;
   const list = passes({ cache, bind: {}, keep: kernelComposites, ...options.training });
   const regions = fuse(runPasses(traced.graph, target, list, options.hooks), target);
   verify(regions.graph);

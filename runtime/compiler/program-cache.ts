@@ -9,7 +9,9 @@ import { removeLeft, soundBinary, trustedCache } from '../../backends/build-cach
 import { isGrouped } from '../../backends/cuda/print.ts';
 import { withNames } from '../../backends/process-tag.ts';
 import { readOwn } from '../../backends/trust.ts';
+import type { Traced } from '../../frontends/dsl/index.ts';
 import type { Program } from '../../ir/program.ts';
+import { printGraph } from '../../ir/text.ts';
 import { isPlainName } from '../artifact/download-table.ts';
 
 declare const MODELC_BUILD: string | undefined;
@@ -62,7 +64,17 @@ interface Entry {
   readonly file: string;
 }
 
-const digestOf = (path: string, text: string): string =>
+/** Of what graphs compute, for keys. */
+export function digestOf(traced: Iterable<Traced>): string {
+  const digest = createHash('sha256');
+  for (const { graph, constants } of traced) {
+    digest.update(printGraph(graph));
+    for (const [name, data] of constants) digest.update(name).update(data);
+  }
+  return digest.digest('hex');
+}
+
+const digestOfEntry = (path: string, text: string): string =>
   createHash('sha256')
     .update(`${basename(path)}\n${text}`)
     .digest('hex');
@@ -72,7 +84,7 @@ async function readEntry(path: string): Promise<BuiltProgram | undefined> {
     const text = (await readOwn(path)).toString();
     const end = text.indexOf('\n');
     const body = text.slice(end + 1);
-    if (text.slice(0, end) !== digestOf(path, body)) return undefined;
+    if (text.slice(0, end) !== digestOfEntry(path, body)) return undefined;
     const { program, binary: entry, file } = JSON.parse(body) as Entry;
     const binary = isPlainName(entry) && isPlainName(file) ? await soundBinary(entry, file) : undefined;
     return binary === undefined ? undefined : { program, binary };
@@ -90,7 +102,7 @@ async function writeEntry(path: string, { program, binary }: BuiltProgram): Prom
     try {
       await mkdir(dirname(path), { recursive: true, mode: 0o700 });
       await removeLeft(dirname(path));
-      await writeFile(temporary, `${digestOf(path, body)}\n${body}`, { mode: 0o600 });
+      await writeFile(temporary, `${digestOfEntry(path, body)}\n${body}`, { mode: 0o600 });
       await rename(temporary, path);
     } catch {
       await rm(temporary, { force: true }).catch(() => {});

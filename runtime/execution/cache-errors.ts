@@ -1,5 +1,6 @@
-// The messages that every kind of session gives: about room in a cache, and about use after its end.
+// The messages about room in a cache, and about use after the end.
 import { ModelcError } from '../../ir/error.ts';
+import type { ExecutorLimits, Sizes } from './executor.ts';
 
 export function checkOpen(disposed: boolean): void {
   if (disposed) throw new ModelcError('input', 'the model has been disposed; load it again');
@@ -22,20 +23,18 @@ export function checkBatch(batch: number, limit: number): void {
   );
 }
 
-/** Checks the arguments of `createState`; returns the capacity that a session with these limits gives. */
-export function checkState(
-  batch: number,
-  capacity: number,
-  limits: { readonly batch: number; readonly length: number; readonly fixedLength: boolean },
-): number {
-  checkBatch(batch, limits.batch);
+/** The sizes that states get where `sizes` are asked for. Throws ModelcError 'input' for what the limits exclude. */
+export function checkSizes(sizes: Sizes, limits: ExecutorLimits): Sizes {
+  const { batch, capacity } = sizes;
+  if (batch !== undefined) checkBatch(batch, limits.batch);
+  if (capacity === undefined) return sizes;
   if (!(Number.isInteger(capacity) && capacity >= 1 && capacity <= limits.length)) {
     throw new ModelcError(
       'input',
       `a cache of ${capacity} positions was asked for, but the model is compiled for 1 to ${limits.length}; load it with max_cache_len: ${capacity}`,
     );
   }
-  return limits.fixedLength ? limits.length : capacity;
+  return limits.fixedLength ? { ...sizes, capacity: limits.length } : sizes;
 }
 
 /** Checks that `rows` can index a batch. */

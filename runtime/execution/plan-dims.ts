@@ -32,7 +32,12 @@ function linear(dim: PlanDim): { name: string; factor: number; offset: number } 
  * All dims of a run of `plan`: those in `known`, and those that the inputs' shapes decide. Throws ModelcError 'input'
  * when a shape disagrees or a dim leaves its bounds.
  */
-export function solveDims(entry: string, plan: Plan, inputs: readonly HostTensor[], known: Dims): Dims {
+export function solveDims(
+  entry: string,
+  plan: Pick<Plan, 'inputs' | 'dims'>,
+  inputs: readonly HostTensor[],
+  known: Dims,
+): Dims {
   const dims: Record<string, number> = { ...known };
   for (const [i, { name, shape }] of plan.inputs.entries()) {
     const actual = inputs[i].shape;

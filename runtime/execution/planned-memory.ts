@@ -19,9 +19,8 @@ export function fixedBytes(programs: readonly Program[]): number {
   return sum([...fixed.values()], {}) + Math.max(0, ...arenas);
 }
 
-/** Bytes of a program's states; `sizes` are values of the other dims that they have. */
-export const stateBytes = ({ states }: Program, batch: number, capacity: number, sizes: Dims = {}): number =>
-  sum(states, { ...sizes, batch, capacity });
+/** Bytes of a program's states; `sizes` are values of the dims that they have. */
+export const stateBytes = ({ states }: Program, sizes: Dims): number => sum(states, sizes);
 
 /** Bytes of the largest array that has one size always: a weight, a constant or the arena. */
 export const largestArray = ({ weights, constants, entries }: Program): number =>

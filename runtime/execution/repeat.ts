@@ -7,25 +7,23 @@ import { ModelcError } from '../../ir/error.ts';
 import type { Plan } from '../../ir/program.ts';
 import { bytesOf, type HostTensor, viewOf } from '../tensors/host-tensor.ts';
 import { checkRoom } from './cache-errors.ts';
+import type { Executor, RepeatOptions, Sizes, States, Tensors } from './executor.ts';
 import { evalShape } from './plan-dims.ts';
-import type { RepeatOptions, Session, State } from './session.ts';
-
-type Tensors = Readonly<Record<string, HostTensor>>;
 
 /** Submissions that are under way at once: one that runs, and one that the device goes on with. */
 const submissions = 2;
 
-/** Runs of a session, one by one. */
+/** Runs of an executor, one by one. */
 export async function* repeatByHost(
-  session: Pick<Session, 'run'>,
+  executor: Pick<Executor, 'run'>,
   entry: string,
   inputs: Tensors,
-  state: State,
+  states: States,
   { count, result, feed, inputs: next }: RepeatOptions,
 ): AsyncGenerator<HostTensor, void, undefined> {
   let current = inputs;
   for (let i = 0; i < count; i++) {
-    const given = (await session.run(entry, current, state, [result]))[result];
+    const given = (await executor.run(entry, current, states, [result]))[result];
     const fed = current[feed.input];
     if (!given || given.data.byteLength !== fed.data.byteLength) throw cannotFeed(entry, result, feed.input);
     yield given;
@@ -40,17 +38,17 @@ export async function* repeatByHost(
 /** What is settled before the first run is submitted; its inputs are written. */
 export interface PreparedRuns {
   readonly entry: string;
-  readonly plan: Plan;
-  readonly dims: Readonly<Record<string, number>>;
-  /** Positions that a run adds to the state. */
-  readonly seq: number;
-  readonly state: State;
+  readonly plan: Pick<Plan, 'inputs' | 'results'>;
+  readonly dims: Sizes;
+  /** Positions that a run adds to the states. */
+  readonly added: number;
+  readonly states: States;
   readonly submit: (runs: Repeats) => Promise<Uint8Array>[];
 }
 
 /** Runs that the device queues. */
 export async function* repeatOnDevice(
-  { entry, plan, dims, seq, state, submit }: PreparedRuns,
+  { entry, plan, dims, added, states, submit }: PreparedRuns,
   { count, result: name, feed, inputs, together = 1 }: RepeatOptions,
 ): AsyncGenerator<HostTensor, void, undefined> {
   const result = plan.results.findIndex((r) => r.name === name);
@@ -63,8 +61,8 @@ export async function* repeatOnDevice(
     throw cannotFeed(entry, name, feed.input);
   }
   const spans = liveSpans(feed.live, resultBytes);
-  const start = state.length;
-  checkRoom(start, count * seq, state.dims.capacity);
+  const start = states.length;
+  checkRoom(start, count * added, states.dims.capacity);
   const pending: Promise<Uint8Array>[] = [];
   let submitted = 0;
   const proceed = (size: number): void => {
@@ -77,7 +75,7 @@ export async function* repeatOnDevice(
       data: given.map((tensors) => (tensors[role] ? bytesOf(tensors[role].data) : undefined)),
     }));
     const results = submit({
-      dims: runs.map((run) => ({ ...dims, past: start + run * seq })),
+      dims: runs.map((run) => ({ ...dims, past: start + run * added })),
       writes,
       feed: { input, spans },
       result,
@@ -94,7 +92,7 @@ export async function* repeatOnDevice(
       }
       const data = await pending[0];
       pending.shift();
-      state.length = start + (given + 1) * seq;
+      states.length = start + (given + 1) * added;
       yield { dtype: tensor.dtype, shape, data: viewOf(tensor.dtype, data) };
     }
   } finally {

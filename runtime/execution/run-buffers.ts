@@ -1,4 +1,4 @@
-// Buffers of a session for the inputs and results of runs, by role: replaced by a larger one when a run needs more.
+// Buffers of an executor for the inputs and results of runs, by role: replaced by a larger one when a run needs more.
 import type { Buffer, Device } from '../../backends/device.ts';
 import type { DType } from '../../ir/dtype.ts';
 

@@ -1,12 +1,12 @@
 // Caches as users hold them: the keys and values of the positions that a model has read, kept from one call to the next
-// (`past_key_values`). The memory is a session's State, made at the first use because it depends on the model.
+// (`past_key_values`). The memory is an executor's states, made at the first use because it depends on the model.
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
-import type { Session, State } from '../execution/session.ts';
+import type { Executor, States } from '../execution/executor.ts';
 import { shownValue } from './parameters.ts';
 
 // A cache that nobody holds any more gives its memory back, disposed or not.
-const forgotten = new FinalizationRegistry<State>((state) => state.dispose());
+const forgotten = new FinalizationRegistry<States>((states) => states.dispose());
 
 /** A generation whose end is known takes its memory at the start, unless the end is so many positions away. */
 const farAhead = 4096;
@@ -35,7 +35,7 @@ function checkCache(name: string, options: object, served: readonly string[]): v
  */
 export class DynamicCache {
   /** Set at the first use. */
-  private bound: { readonly session: Session; readonly state: State } | undefined;
+  private bound: { readonly executor: Executor; readonly states: States } | undefined;
   /** Per row, how many of the positions are attended to: the position id of the next token. */
   positions: number[] = [];
   /**
@@ -50,12 +50,12 @@ export class DynamicCache {
 
   /** Positions that are written. */
   get_seq_length(): number {
-    return this.bound?.state.length ?? 0;
+    return this.bound?.states.length ?? 0;
   }
 
   /** Positions it has room for before it has to grow; 0 until its first use. */
   get_max_length(): number {
-    return this.bound?.state.dims.capacity ?? 0;
+    return this.bound?.states.dims.capacity ?? 0;
   }
 
   /** Rows of its batch; 0 until its first use. */
@@ -64,22 +64,25 @@ export class DynamicCache {
   }
 
   /**
-   * The memory, for `rows` rows of `session` and at least `positions` positions in all; `expected` are those that it will
+   * The memory, for `rows` rows of `executor` and at least `positions` positions in all; `expected` are those that it will
    * need in the end. Used by generation.
    */
-  bind(session: Session, rows: number, positions: number, expected = positions): State {
-    const { length: limit } = session.limits;
+  bind(executor: Executor, rows: number, positions: number, expected = positions): States {
+    const { length: limit } = executor.limits;
     if (!this.bound) {
       const isNear = expected > positions && expected - positions <= farAhead;
       const room = isNear ? Math.min(expected, limit) : this.doubled(positions, limit);
       this.bound = {
-        session,
-        state: session.createState(rows, this.room(room), this.source ? { source: this.source.length } : {}),
+        executor,
+        states: executor.openStates(
+          { batch: rows, capacity: this.room(room), ...(this.source ? { source: this.source.length } : {}) },
+          this.grows ? 2 : 1,
+        ),
       };
       this.positions = new Array<number>(rows).fill(0);
-      forgotten.register(this, this.bound.state, this);
+      forgotten.register(this, this.bound.states, this);
     }
-    if (this.bound.session !== session) {
+    if (this.bound.executor !== executor) {
       throw new ModelcError('input', 'past_key_values belongs to another model; start with a new cache');
     }
     if (this.positions.length !== rows) {
@@ -88,12 +91,12 @@ export class DynamicCache {
         `past_key_values holds ${this.positions.length} rows, but the inputs have ${rows}`,
       );
     }
-    const { state } = this.bound;
-    if (positions > state.dims.capacity && positions <= limit && this.grows) {
+    const { states } = this.bound;
+    if (positions > states.dims.capacity && positions <= limit && this.grows) {
       const near = Math.min(expected, positions + farAhead, limit);
-      state.grow(Math.max(near, this.doubled(positions, limit)));
+      states.grow(Math.max(near, this.doubled(positions, limit)));
     }
-    return state;
+    return states;
   }
 
   private doubled(positions: number, limit: number): number {
@@ -117,7 +120,7 @@ export class DynamicCache {
     const { length, rows: together } = this.source ?? { length: 0, rows: 1 };
     const groupOf = (row: number): number => Math.floor(row / together);
     const keepsSource = rows.every((row, i) => groupOf(row) === groupOf(i));
-    this.bound?.state.reorder(rows, keepsSource);
+    this.bound?.states.reorder(rows, keepsSource);
     if (this.source && !keepsSource) this.source = { length, rows: 1 };
     this.positions = rows.map((row) => this.positions[row]);
   }
@@ -125,7 +128,7 @@ export class DynamicCache {
   /** Frees the memory; the cache is empty afterwards. */
   dispose(): void {
     forgotten.unregister(this);
-    this.bound?.state.dispose();
+    this.bound?.states.dispose();
     this.bound = undefined;
     this.positions = [];
   }
@@ -160,7 +163,7 @@ export class StaticCache extends DynamicCache {
     return this.max_cache_len;
   }
 
-  /** It stays as it is; the session refuses the run that does not fit. */
+  /** It stays as it is; the executor refuses the run that does not fit. */
   protected override get grows(): boolean {
     return false;
   }

@@ -1,15 +1,15 @@
-// Feeds token ids to a session: splits prompts into chunks, derives position ids from the mask, grows the cache. What a
+// Feeds token ids to an executor: splits prompts into chunks, derives position ids from the mask, grows the cache. What a
 // decoding method sees is `feed(ids) -> logits or the most likely token of the last position`, and `follow(ids)`, the
 // tokens that follow one another, which a GPU feeds to itself.
 import { ModelcError } from '../../ir/error.ts';
-import type { Session, State } from '../execution/session.ts';
+import type { Executor, States } from '../execution/executor.ts';
 import type { HostTensor } from '../tensors/host-tensor.ts';
 import type { DynamicCache } from './cache.ts';
 
 export interface DecoderOptions {
-  readonly session: Session;
+  readonly executor: Executor;
   readonly cache: DynamicCache;
-  /** New positions per run at most; the session's own limit holds too. */
+  /** New positions per run at most; the executor's own limit holds too. */
   readonly chunk?: number;
   readonly signal?: AbortSignal;
   /** Positions that the cache will need in the end, where that is known. */
@@ -34,7 +34,7 @@ export class Decoder {
   private readonly chunk: number;
 
   constructor(private readonly options: DecoderOptions) {
-    this.chunk = Math.min(options.chunk ?? Number.POSITIVE_INFINITY, options.session.limits.chunk);
+    this.chunk = Math.min(options.chunk ?? Number.POSITIVE_INFINITY, options.executor.limits.chunk);
   }
 
   /**
@@ -74,21 +74,21 @@ export class Decoder {
     mask: Uint8Array | undefined,
     wanted: readonly string[],
   ): Promise<Record<string, HostTensor>> {
-    const { session, cache } = this.options;
+    const { executor, cache } = this.options;
     const seq = ids[0].length;
-    const state = this.room(ids.length, seq);
-    return session.run(seq === 1 ? 'decode' : 'prefill', modelInputs(ids, mask, cache), state, wanted);
+    const states = this.room(ids.length, seq);
+    return executor.run(seq === 1 ? 'decode' : 'prefill', modelInputs(ids, mask, cache), states, wanted);
   }
 
-  /** The state, with room for `seq` more positions. */
-  private room(rows: number, seq: number): State {
-    const { session, cache, positions } = this.options;
-    return cache.bind(session, rows, cache.get_seq_length() + seq, positions);
+  /** The states, with room for `seq` more positions. */
+  private room(rows: number, seq: number): States {
+    const { executor, cache, positions } = this.options;
+    return cache.bind(executor, rows, cache.get_seq_length() + seq, positions);
   }
 
   /** Whether a device can draw tokens and feed them to itself. */
   get drawsAhead(): boolean {
-    return this.options.session.queues('decode_sample');
+    return this.options.executor.queues('decode_sample');
   }
 
   /**
@@ -101,7 +101,7 @@ export class Decoder {
     count: number,
     draws?: Draws,
   ): AsyncGenerator<Int32Array, void, undefined> {
-    const { session, cache, signal, keepsCache = false, together } = this.options;
+    const { executor, cache, signal, keepsCache = false, together } = this.options;
     const rows = ids.length;
     const column = (data: Int32Array): HostTensor => ({ dtype: 'i32', shape: [rows, 1], data });
     const input_ids = column(Int32Array.from(ids, Number));
@@ -111,7 +111,7 @@ export class Decoder {
     signal?.throwIfAborted();
     for (let step = 0; step < count; ) {
       const first = step;
-      const state = this.room(rows, 1);
+      const states = this.room(rows, 1);
       const start = cache.positions;
       const after = (run: number): number[] => start.map((position) => position + run);
       const position_ids = (run: number): HostTensor => column(Int32Array.from(after(run)));
@@ -122,8 +122,8 @@ export class Decoder {
         ...(draws ? { sampling: { dtype: 'f32', shape: [draws.sampling.length], data: draws.sampling } as const } : {}),
         ...drawn(first),
       };
-      const given = session.repeat(draws ? 'decode_sample' : 'decode', inputs, state, {
-        count: Math.max(1, Math.min(count - first, state.dims.capacity - state.length)),
+      const given = executor.repeat(draws ? 'decode_sample' : 'decode', inputs, states, {
+        count: Math.max(1, Math.min(count - first, states.dims.capacity - states.length)),
         result: 'next_token',
         feed: { input: 'input_ids', live },
         inputs: (run) => ({ position_ids: position_ids(run), ...drawn(first + run) }),

@@ -1,7 +1,7 @@
 // The forward pass of a model over whole sequences, in chunks: logits and hidden states of every position.
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
-import type { Session } from '../execution/session.ts';
+import type { Executor } from '../execution/executor.ts';
 import { unservedInputs } from '../models/forward-options.ts';
 import { Tensor } from '../tensors/tensor.ts';
 import { DynamicCache } from './cache.ts';
@@ -36,7 +36,7 @@ export interface CausalLMOutput {
 }
 
 /** The forward pass over all positions. Without past_key_values, nothing is kept. */
-export async function forward(session: Session, vocabSize: number, options: ForwardOptions): Promise<CausalLMOutput> {
+export async function forward(executor: Executor, vocabSize: number, options: ForwardOptions): Promise<CausalLMOutput> {
   checkForward(options);
   const ids = tokenRows('input_ids', options.input_ids, vocabSize);
   const [rows, length] = [ids.length, ids[0].length];
@@ -48,19 +48,19 @@ export async function forward(session: Session, vocabSize: number, options: Forw
   }
   const parts: Record<string, { readonly start: number; readonly length: number; readonly data: Float32Array }[]> = {};
   try {
-    for (let start = 0; start < length; start += session.limits.chunk) {
-      const end = Math.min(length, start + session.limits.chunk);
+    for (let start = 0; start < length; start += executor.limits.chunk) {
+      const end = Math.min(length, start + executor.limits.chunk);
       const slice = <T>(row: readonly T[]): T[] => row.slice(start, end);
       const part = ids.map(slice);
       const partMask =
         mask && Uint8Array.from(ids.flatMap((_, r) => slice([...mask.subarray(r * length, (r + 1) * length)])));
-      const state = cache.bind(session, rows, cache.get_seq_length() + end - start);
+      const states = cache.bind(executor, rows, cache.get_seq_length() + end - start);
       const partPositions = positions ? Int32Array.from(positions.flatMap(slice), Number) : undefined;
       const inputs = modelInputs(part, partMask, cache, partPositions);
-      const results = await session.run(
+      const results = await executor.run(
         'forward',
         inputs,
-        state,
+        states,
         options.output_hidden_states ? undefined : ['logits'],
       );
       for (const [name, { data }] of Object.entries(results)) {

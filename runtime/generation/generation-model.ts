@@ -1,9 +1,9 @@
 // What all models that generate have in common: the call is resolved, the cache made, a decoding method chosen and its
 // result put into the shape that users of transformers know. A kind of model says what the decoder begins with. It knows
-// sessions, not compilers, so it is the same class in a program that compiles and in a compiled artifact.
+// executors, not compilers, so it is the same class in a program that compiles and in a compiled artifact.
 import { ModelcError } from '../../ir/error.ts';
 import { checkBatch } from '../execution/cache-errors.ts';
-import type { Session } from '../execution/session.ts';
+import type { Executor } from '../execution/executor.ts';
 import { BoundModel } from '../models/bound-model.ts';
 import { Tensor } from '../tensors/tensor.ts';
 import {
@@ -74,11 +74,11 @@ export interface Guided {
   readonly cache: DynamicCache;
 }
 
-export type FeedOptions = Pick<DecoderOptions, 'session' | 'signal' | 'chunk'>;
+export type FeedOptions = Pick<DecoderOptions, 'executor' | 'signal' | 'chunk'>;
 
 export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends BoundModel<I> {
   constructor(
-    session: Session,
+    executor: Executor,
     info: I,
     config: Readonly<Record<string, unknown>>,
     /** What a call of generate() takes where it says nothing itself. */
@@ -86,7 +86,7 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
     /** What the model was loaded with; a call's own options win. */
     private readonly loadDefaults: Pick<GenerationParameters, 'cache_implementation' | 'max_cache_len'> = {},
   ) {
-    super(session, info, config);
+    super(executor, info, config);
   }
 
   /** The ids that the decoder begins with, one row for each of the inputs. */
@@ -100,7 +100,7 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
    * undefined on the interpreter.
    */
   planned_bytes(batch: number, length: number): number | undefined {
-    return this.session.plannedBytes?.(batch, length);
+    return this.executor.plannedBytes?.({ batch, capacity: length });
   }
 
   /**
@@ -218,13 +218,13 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
     const call = this.resolve(options, ids[0].length);
     const { parameters: g } = call;
     const repeat = expansion(call);
-    checkBatch(ids.length * repeat, this.session.limits.batch);
+    checkBatch(ids.length * repeat, this.executor.limits.batch);
     if (options.streamer && g.num_beams > 1) {
       throw new ModelcError('input', '`streamer` cannot be used with beam search; set `num_beams` to 1');
     }
     const prompt = ids.flatMap((row) => new Array<bigint[]>(repeat).fill(row));
     const feed: FeedOptions = {
-      session: this.session,
+      executor: this.executor,
       ...(signal ? { signal } : {}),
       ...(g.prefill_chunk_size ? { chunk: g.prefill_chunk_size } : {}),
     };
@@ -269,7 +269,7 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
   /** The resolved call, its length kept within what the model is compiled for. */
   private resolve(options: GenerateOptions, promptLength: number): ResolvedCall {
     const defaults = { ...this.loadDefaults, ...options };
-    const { length: room, fixedLength } = this.session.limits;
+    const { length: room, fixedLength } = this.executor.limits;
     if (promptLength > room) {
       throw new ModelcError(
         'input',
@@ -295,7 +295,7 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
   }
 
   private newCache({ parameters: g, maxLength }: ResolvedCall): DynamicCache {
-    const { fixedLength, length } = this.session.limits;
+    const { fixedLength, length } = this.executor.limits;
     if (fixedLength) return new StaticCache(length);
     if (g.cache_implementation !== 'static') return new DynamicCache();
     // As in transformers, a max_cache_len is room for later calls, and no bound.

@@ -22,7 +22,7 @@ export class CausalLanguageModel extends GenerationModel {
 
   /** The forward pass over all positions, as calling the model does. */
   forward(options: ForwardOptions): Promise<CausalLMOutput> {
-    return forward(this.session, this.info.vocabSize, options);
+    return forward(this.executor, this.info.vocabSize, options);
   }
 
   protected override promptOf(options: GenerateOptions): bigint[][] {

@@ -1,7 +1,7 @@
 // Seq2SeqLanguageModel: an encoder-decoder model bound to its weights. The encoder runs once a call; what the decoder's
 // layers take from it is kept with the cache of the target, for every row and beam.
 import { ModelcError } from '../../ir/error.ts';
-import type { State } from '../execution/session.ts';
+import type { States } from '../execution/executor.ts';
 import { callable } from '../models/callable.ts';
 import {
   type Seq2SeqLMOutput,
@@ -38,7 +38,7 @@ export class Seq2SeqLanguageModel extends GenerationModel<Seq2SeqInfo> {
    * `loss`. Throws ModelcError 'input' for a column that is missing, unknown or of another shape.
    */
   _call(inputs: SequenceInputs): Promise<Seq2SeqLMOutput> {
-    return new SequenceToTensors<Seq2SeqLMOutput>(this.session, this.info, this.config)._call(inputs);
+    return new SequenceToTensors<Seq2SeqLMOutput>(this.executor, this.info, this.config)._call(inputs);
   }
 
   /** The forward pass over whole pairs, as calling the model does. */
@@ -55,7 +55,7 @@ export class Seq2SeqLanguageModel extends GenerationModel<Seq2SeqInfo> {
 
   /** `source`: tokens of the longest source; default what the model was loaded for. */
   override planned_bytes(batch: number, length: number, source = this.info.maxSource): number | undefined {
-    return this.session.plannedBytes?.(batch, length, { source });
+    return this.executor.plannedBytes?.({ batch, capacity: length, source });
   }
 
   protected override promptOf(options: GenerateOptions): bigint[][] {
@@ -93,9 +93,9 @@ export class Seq2SeqLanguageModel extends GenerationModel<Seq2SeqInfo> {
         // A cache that was filled by an earlier call holds what the layers took from the encoder.
         if (cache.get_seq_length() > 0) return;
         cache.source = { length, rows: repeat };
-        const state = cache.bind(this.session, rows * repeat, prompt[0].length, call.maxLength - 1);
-        const states = hidden ?? (await this.hiddenStates(ids!, mask));
-        await this.remember(state, states, mask, repeat);
+        const states = cache.bind(this.executor, rows * repeat, prompt[0].length, call.maxLength - 1);
+        const encoded = hidden ?? (await this.hiddenStates(ids!, mask));
+        await this.remember(states, encoded, mask, repeat);
       },
     };
   }
@@ -151,13 +151,13 @@ export class Seq2SeqLanguageModel extends GenerationModel<Seq2SeqInfo> {
     const shape = [ids.length, ids[0].length];
     const input_ids: HostTensor = { dtype: 'i32', shape, data: Int32Array.from(ids.flat(), Number) };
     const attention_mask = maskOf(shape, mask);
-    const { encoder_last_hidden_state: hidden } = await this.session.run('encode', { input_ids, attention_mask });
+    const { encoder_last_hidden_state: hidden } = await this.executor.run('encode', { input_ids, attention_mask });
     return hidden;
   }
 
   /** Computes what the decoder's layers take from hidden states, every row `repeat` times, and keeps it. */
   private async remember(
-    state: State,
+    states: States,
     { shape: [rows, source, size], data }: HostTensor,
     mask: Uint8Array | undefined,
     repeat: number,
@@ -166,7 +166,7 @@ export class Seq2SeqLanguageModel extends GenerationModel<Seq2SeqInfo> {
     const repeated = repeatRows(data as Float32Array, rows, repeat);
     const encoder_hidden_states: HostTensor = { dtype: 'f32', shape: [...shape, size], data: repeated };
     const attention_mask = maskOf(shape, mask && repeatRows(mask, rows, repeat));
-    await this.session.run('memory', { encoder_hidden_states, attention_mask }, state);
+    await this.executor.run('memory', { encoder_hidden_states, attention_mask }, states);
   }
 }
 

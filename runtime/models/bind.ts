@@ -1,7 +1,7 @@
-// The model classes of each kind: a session and facts about a model become what users call. It knows sessions, not
+// The model classes of each kind: an executor and facts about a model become what users call. It knows executors, not
 // compilers, so that compiled artifacts have the same classes as models that are compiled in this process.
 import type { KindName } from '../../frontends/huggingface/index.ts';
-import type { Session } from '../execution/session.ts';
+import type { Executor } from '../execution/executor.ts';
 import type { GenerationConfig } from '../generation/configuration.ts';
 import { createModel, type ModelInfo, type PreTrainedModel } from '../generation/model.ts';
 import { createSeq2SeqModel, type Seq2SeqInfo, type Seq2SeqModel } from '../generation/seq2seq-model.ts';
@@ -22,7 +22,7 @@ export interface Models {
 }
 
 type Binder<K extends KindName> = (
-  session: Session,
+  executor: Executor,
   info: Infos[K],
   config: Readonly<Record<string, unknown>>,
   generationConfig: GenerationConfig,
@@ -31,7 +31,7 @@ type Binder<K extends KindName> = (
 const binders: { readonly [K in KindName]: Binder<K> } = {
   'causal-lm': createModel,
   'seq2seq-lm': createSeq2SeqModel,
-  encoder: (session, info, config) => createSequenceModel(session, info, config),
+  encoder: (executor, info, config) => createSequenceModel(executor, info, config),
 };
 
 /** The model of a kind. `config`: its config.json. `generationConfig`: of kinds that generate. */

@@ -1,6 +1,6 @@
-// What all models have in common that users load: a session that runs them, and, where they were not compiled elsewhere,
+// What all models have in common that users load: an executor that runs them, and, where they were not compiled elsewhere,
 // weights that can be trained and saved.
-import type { Session } from '../execution/session.ts';
+import type { Executor } from '../execution/executor.ts';
 import { requireTrainable, type Trainable, type TrainableModel, withGradients } from '../trainer/trainable.ts';
 
 export abstract class BoundModel<I> implements Trainable {
@@ -9,7 +9,7 @@ export abstract class BoundModel<I> implements Trainable {
 
   constructor(
     /** What runs the model. */
-    protected session: Session,
+    protected executor: Executor,
     /** What running it takes to know. */
     protected readonly info: I,
     /** config.json of the checkpoint. */
@@ -27,14 +27,14 @@ export abstract class BoundModel<I> implements Trainable {
     return requireTrainable(this.trainable).write(folder);
   }
 
-  /** Goes on with another session, of the same model with other weights. */
-  replaceSession(session: Session): void {
-    this.session.dispose();
-    this.session = session;
+  /** Goes on with another executor, of the same model with other weights. */
+  replaceExecutor(executor: Executor): void {
+    this.executor.dispose();
+    this.executor = executor;
   }
 
   /** Frees code, weights and memory. */
   dispose(): void {
-    this.session.dispose();
+    this.executor.dispose();
   }
 }

@@ -3,12 +3,12 @@
 // classes those of bind.ts.
 import type { Description, EntryLimits, KindName } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { SessionLimits } from '../execution/session.ts';
+import type { ExecutorLimits } from '../execution/executor.ts';
 import type { Infos } from './bind.ts';
 import type { LabelOptions, OpenOptions } from './load-options.ts';
 
 /** The most that a model is compiled for; `source`: tokens of a source, beside an encoder. */
-export type Limits = SessionLimits & EntryLimits;
+export type Limits = ExecutorLimits & EntryLimits;
 
 /** What sets a kind of models apart. */
 export interface ModelKind<K extends KindName = KindName> {

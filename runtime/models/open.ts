@@ -1,7 +1,6 @@
 // openModel: a checkpoint folder of any kind to a model that can be compiled, and loadModel: that to one that runs, in
 // this process for the CPU or a GPU, or with `target: 'reference'` interpreted. A kind (kinds.ts) says which entries there
 // are, what bounds them and what may shrink to fit a device; entries that are seldom used are compiled at their first use.
-import { createHash } from 'node:crypto';
 import type { Device } from '../../backends/device.ts';
 import type { Traced } from '../../frontends/dsl/index.ts';
 import {
@@ -18,13 +17,12 @@ import {
 } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Target } from '../../ir/target.ts';
-import { printGraph } from '../../ir/text.ts';
 import type { CacheSpec } from '../../passes/cache-layout.ts';
-import { arenaBytes, compile } from '../compiler/compile.ts';
-import { type DeviceName, devices, type TargetName, targetOf } from '../execution/devices.ts';
-import { ProgramSession } from '../execution/program-session.ts';
-import { ReferenceSession } from '../execution/reference-session.ts';
-import type { Session } from '../execution/session.ts';
+import { arenaBytes } from '../compiler/compile.ts';
+import { digestOf } from '../compiler/program-cache.ts';
+import { type TargetName, targetOf } from '../execution/devices.ts';
+import type { Executor, Tensors } from '../execution/executor.ts';
+import { openExecutor } from '../execution/open-executor.ts';
 import { GenerationConfig } from '../generation/configuration.ts';
 import type { HostTensor } from '../tensors/host-tensor.ts';
 import { overlaidWeights, type WeightStore } from '../tensors/weight-store.ts';
@@ -189,8 +187,8 @@ export async function loadModel<K extends KindName>(given: OpenedModel<K>, devic
   const opened: OpenedModel<K> = device ? { ...given, device } : given;
   const { kind, checkpoint, info } = opened;
   const generationConfig = kind.generates ? generationConfigOf(checkpoint) : new GenerationConfig({});
-  const session = await openSession(opened);
-  const made = bindModel(kind.name, session, info, checkpoint.config, generationConfig);
+  const executor = await executorOf(opened);
+  const made = bindModel(kind.name, executor, info, checkpoint.config, generationConfig);
   sources.set(made, opened);
   made.trainable = trainableOf(opened, made);
   return made;
@@ -218,48 +216,35 @@ function trainableOf<K extends KindName>(opened: OpenedModel<K>, made: Models[K]
     async adopt(tensors) {
       // what is not trained stays as it is
       const next = rewritten(opened, tensors);
-      made.replaceSession(await openSession(next));
+      made.replaceExecutor(await executorOf(next));
       sources.set(made, next);
       made.trainable = { ...trainableOf(next, made), ...frozenAs(made.trainable) };
     },
   };
 }
 
-/** Compiles an opened model for its target, or has it interpreted. */
-export const openSession = async (opened: OpenedModel): Promise<Session> =>
-  opened.target === 'reference' ? openReference(opened) : openCompiled(opened, opened.target);
-
-/** A model in the interpreter. */
-const openReference = ({ weights, limits, trace }: OpenedModel): Session =>
-  new ReferenceSession({ limits, trace, weight: (name, dtype, shape) => weights.array(name, dtype, shape) });
-
-/** A model compiled for a device of this machine, now or by an earlier process. */
-async function openCompiled(opened: OpenedModel, target: DeviceName): Promise<Session> {
-  const { checkpoint, weights, model, limits, cache, kind } = opened;
-  const { open, build, entries } = devices[target];
-  const device: Device = opened.device ?? (await open());
-  const graph = fitting(opened, device.target);
-  const built = (...names: string[]) => {
-    const key = {
+/** What runs an opened model. `added`: inputs that every run gets besides its own. */
+export const executorOf = (opened: OpenedModel, added?: (inputs: Tensors) => Tensors): Promise<Executor> => {
+  const { checkpoint, weights, model, limits, cache, kind, target, device } = opened;
+  return openExecutor({
+    target,
+    device,
+    name: model.modelType,
+    entries: (generation) => kind.entries(generation),
+    graphs: (place) => (place ? fitting(opened, place) : opened.trace),
+    key: (entries) => ({
       config: checkpoint.config,
       task: model.name,
-      graphs: graphDigest(opened, names),
+      graphs: graphDigest(opened, entries),
       tensors: weights.tensors,
       limits,
       cache,
-      target: device.target,
-      entries: names,
-    };
-    const traced = () => Object.fromEntries(names.map((name) => [name, graph(name)]));
-    return build(key, () => compile(model.modelType, traced(), device.target, { cache }));
-  };
-  return ProgramSession.open({
-    ...(await built(...kind.entries(entries))),
-    device,
-    weight: (tensor) => weights.source(tensor),
-    missing: (entry) => built(entry),
+    }),
+    weights,
+    compile: { cache },
+    added,
   });
-}
+};
 
 /**
  * For keys of caches: what entries compute where config.json does not say it all, because the architecture is the
@@ -267,12 +252,7 @@ async function openCompiled(opened: OpenedModel, target: DeviceName): Promise<Se
  */
 export function graphDigest({ model, rewrite, trace }: OpenedModel, entries: readonly string[]): string | undefined {
   if (!model.isOwn && !rewrite) return undefined;
-  const digest = createHash('sha256');
-  for (const { graph, constants } of entries.map(trace)) {
-    digest.update(printGraph(graph));
-    for (const [name, data] of constants) digest.update(name).update(data);
-  }
-  return digest.digest('hex');
+  return digestOf(entries.map(trace));
 }
 
 /** The checkpoint's generation_config.json, or what its config.json says of generation. */

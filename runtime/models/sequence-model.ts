@@ -1,5 +1,5 @@
 // A model that reads whole sequences at once, as users of transformers know it: called with the columns of a batch, it
-// gives tensors by name. It knows sessions, not compilers.
+// gives tensors by name. It knows executors, not compilers.
 import type { SequenceTask } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
@@ -104,7 +104,10 @@ export class SequenceToTensors<O> extends BoundModel<SequenceModelInfo> {
     const given = this.columns(columns);
     const isEvaluated = labels.length > 0 && labels.every(({ name }) => Object.hasOwn(given, name));
     const entry = isEvaluated ? 'evaluate' : 'forward';
-    const results = await this.session.run(entry, completeInputs(isEvaluated ? [...inputs, ...labels] : inputs, given));
+    const results = await this.executor.run(
+      entry,
+      completeInputs(isEvaluated ? [...inputs, ...labels] : inputs, given),
+    );
     const hidden: Record<string, Tensor<'float32'>[]> = {};
     const output: Record<string, Tensor<'float32'>> = {};
     for (const [name, { shape, data }] of Object.entries(results)) {
@@ -124,7 +127,7 @@ export class SequenceToTensors<O> extends BoundModel<SequenceModelInfo> {
 
   /** Bytes of weights and intermediate values; undefined on the interpreter. */
   planned_bytes(): number | undefined {
-    return this.session.plannedBytes?.(1, 1);
+    return this.executor.plannedBytes?.({});
   }
 
   private checkIds(name: string, { data }: HostTensor): void {

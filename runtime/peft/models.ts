@@ -15,12 +15,12 @@ import { createModel, type PreTrainedModel } from '../generation/model.ts';
 import type { EncodeOptions } from '../generation/seq2seq-model.ts';
 import type { TokenRows } from '../generation/token-rows.ts';
 import type { Models } from '../models/bind.ts';
-import { type OpenedModel, openSession, rewritten } from '../models/open.ts';
+import { executorOf, type OpenedModel, rewritten } from '../models/open.ts';
 import type { Seq2SeqLMOutput, SequenceInputs, SequenceModel } from '../models/sequence-model.ts';
 import type { Tensor } from '../tensors/tensor.ts';
 import { AdaptedModel, type FirstAdapter, rewriteOf } from './adapted-model.ts';
+import { AdapterRows } from './adapter-rows.ts';
 import { baseRows } from './adapters.ts';
-import { RowSession } from './row-session.ts';
 
 /** A model with adapters that generates. `X`: what its calls take besides. */
 export abstract class AdaptedGenerator<K extends 'causal-lm' | 'seq2seq-lm', X = object> extends AdaptedModel<
@@ -66,7 +66,7 @@ export interface RowAdapters {
 
 /** A decoder with adapters, which generates and is trained as the decoder is, and may have an adapter for every row. */
 export class PeftModelForCausalLM extends AdaptedGenerator<'causal-lm', RowAdapters> {
-  #rowBound: { readonly key: string; readonly session: RowSession; readonly model: PreTrainedModel } | undefined;
+  #rowBound: { readonly key: string; readonly rows: AdapterRows; readonly model: PreTrainedModel } | undefined;
 
   /** The forward pass over all positions, as of a model without adapters; `adapter_names` gives every row its own. */
   async forward(options: ForwardOptions & RowAdapters): Promise<CausalLMOutput> {
@@ -103,14 +103,12 @@ export class PeftModelForCausalLM extends AdaptedGenerator<'causal-lm', RowAdapt
       this.#rowBound?.model.dispose();
       const { info, checkpoint } = this.opened;
       const effect = await this.adapters.effect(columns);
-      const session = new RowSession(
-        await openSession(rewritten(this.opened, effect.tensors, rewriteOf(effect))),
-        columns,
-      );
-      const model = createModel(session, info, checkpoint.config, this.generation_config);
-      this.#rowBound = { key, session, model };
+      const rows = new AdapterRows(columns);
+      const executor = await executorOf(rewritten(this.opened, effect.tensors, rewriteOf(effect)), rows.input);
+      const model = createModel(executor, info, checkpoint.config, this.generation_config);
+      this.#rowBound = { key, rows, model };
     }
-    this.#rowBound.session.names = names;
+    this.#rowBound.rows.names = names;
     return this.#rowBound.model;
   }
 

@@ -1,33 +1,17 @@
-// A training program bound to a device, or to the interpreter: it holds the parameters, what the optimizer keeps and the
-// accumulated gradients as states, runs entries on batches of host tensors, and reads and writes states by name. The
-// program is that of frontends/dsl/train-step.ts; loops, schedules and checkpoints are the caller's.
-import { createHash } from 'node:crypto';
+// A training program on an executor: its states are the parameters, what the optimizer keeps and the accumulated gradients;
+// it runs entries on batches of host tensors, and reads and writes states by name. The program is that of
+// frontends/dsl/train-step.ts; loops, schedules and checkpoints are the caller's.
 import type { Device } from '../../backends/device.ts';
 import { ignoredLabel, type Traced, type TrainEntry, type Training } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { printGraph } from '../../ir/text.ts';
 import type { Checkpointing } from '../../passes/remat.ts';
-import { compile } from '../compiler/compile.ts';
-import { devices, type TargetName } from '../execution/devices.ts';
+import { digestOf } from '../compiler/program-cache.ts';
+import type { TargetName } from '../execution/devices.ts';
+import type { Executor, States, Tensors } from '../execution/executor.ts';
+import { openExecutor } from '../execution/open-executor.ts';
 import { completeInputs } from '../models/sequence-inputs.ts';
 import type { HostTensor } from '../tensors/host-tensor.ts';
 import type { WeightStore } from '../tensors/weight-store.ts';
-import { CompiledTraining } from './compiled-training.ts';
-import { InterpretedTraining } from './interpreted-training.ts';
-
-type Tensors = Readonly<Record<string, HostTensor>>;
-
-/** What runs a training program. */
-export interface TrainingEngine {
-  /** Names of all states. */
-  readonly states: readonly string[];
-  /** Bytes that the memory plan asks for; absent where memory is not planned. */
-  readonly plannedBytes?: number;
-  run(entry: TrainEntry, inputs: Tensors): Promise<Record<string, HostTensor>>;
-  read(state: string): Promise<HostTensor>;
-  write(state: string, value: HostTensor): void;
-  dispose(): void;
-}
 
 export interface TrainingSessionOptions {
   readonly training: Training;
@@ -40,43 +24,37 @@ export interface TrainingSessionOptions {
 }
 
 export class TrainingSession {
-  readonly training: Training;
-  readonly #engine: TrainingEngine;
-  #queue: Promise<unknown> = Promise.resolve();
-
-  private constructor(training: Training, engine: TrainingEngine) {
-    this.training = training;
-    this.#engine = engine;
-  }
+  private constructor(
+    readonly training: Training,
+    private readonly executor: Executor,
+    private readonly values: States,
+  ) {}
 
   /** Compiles the program, loads it, and fills the states with their first values. */
   static async open(options: TrainingSessionOptions): Promise<TrainingSession> {
     const { training, weights } = options;
-    const engine = await openEngine(options);
-    const session = new TrainingSession(training, engine);
+    const executor = await executorOf(options);
+    const values = executor.openStates({});
     const parameters = new Set(training.parameters);
-    for (const state of engine.states) {
-      if (parameters.has(state)) engine.write(state, await weights.read(state));
-      else if (training.initial.has(state)) {
-        const { dtype, shape, data } = await engine.read(state);
-        engine.write(state, {
-          dtype,
-          shape,
-          data: Float32Array.from(data as ArrayLike<number>).fill(training.initial.get(state)!),
-        });
+    for (const name of values.names) {
+      const initial = training.initial.get(name);
+      if (parameters.has(name)) await values.write(name, await weights.read(name));
+      else if (initial !== undefined) {
+        const { dtype, shape, data } = await values.read(name);
+        await values.write(name, { dtype, shape, data: Float32Array.from({ length: data.length }, () => initial) });
       }
     }
-    return session;
+    return new TrainingSession(training, executor, values);
   }
 
   /** Names of all states: parameters, what the optimizer keeps (`exp_avg.NAME`), accumulators, counters. */
   get states(): readonly string[] {
-    return this.#engine.states;
+    return this.values.names;
   }
 
   /** Bytes of states, weights and the arena; absent for the interpreter. */
   get plannedBytes(): number | undefined {
-    return this.#engine.plannedBytes;
+    return this.executor.plannedBytes?.({});
   }
 
   /**
@@ -94,63 +72,50 @@ export class TrainingSession {
     for (const [name, value] of Object.entries(scalars)) {
       inputs[name] = { dtype: 'f32', shape: [], data: Float32Array.of(value) };
     }
-    const result = this.#queue.then(() => this.#engine.run(entry, inputs));
-    this.#queue = result.catch(() => undefined);
-    return result;
+    return this.executor.run(entry, inputs, this.values).then(copied);
   }
 
   /** A copy of a state's value after the runs under way. */
-  async read(state: string): Promise<HostTensor> {
-    const result = this.#queue.then(() => this.#engine.read(state));
-    this.#queue = result.catch(() => undefined);
-    return result;
+  read(state: string): Promise<HostTensor> {
+    return this.values.read(state);
   }
 
   /** Replaces a state's value. */
-  async write(state: string, value: HostTensor): Promise<void> {
-    const result = this.#queue.then(() => this.#engine.write(state, value));
-    this.#queue = result.catch(() => undefined);
-    return result;
+  write(state: string, value: HostTensor): Promise<void> {
+    return this.values.write(state, value);
   }
 
   dispose(): void {
-    this.#queue = this.#queue.then(() => this.#engine.dispose());
+    this.values.dispose();
+    this.executor.dispose();
   }
 }
 
-async function openEngine({
-  training,
-  target,
-  weights,
-  checkpointing = 'none',
-}: TrainingSessionOptions): Promise<TrainingEngine> {
-  const { compute } = training;
-  if (target === 'reference') return InterpretedTraining.open(training, weights, checkpointing);
-  const programFor = (device: Device) =>
-    compile('training', entriesOf(training), device.target, { training: { compute, checkpointing } });
-  if (typeof target !== 'string')
-    return CompiledTraining.open({ program: programFor(target), device: target, weights });
-  const { open, build } = devices[target];
-  const device: Device = await open();
-  const built = await build({ training: digestOf(training), compute, checkpointing, target: device.target }, () =>
-    programFor(device),
-  );
-  return CompiledTraining.open({ ...built, device, weights });
+function executorOf({ training, target, weights, checkpointing = 'none' }: TrainingSessionOptions): Promise<Executor> {
+  const entries = tracedEntries(training);
+  return openExecutor({
+    target,
+    name: 'training',
+    entries: () => [...entries.keys()],
+    graphs: () => (entry) => {
+      const traced = entries.get(entry);
+      if (traced) return traced;
+      const known = [...entries.keys()].join(', ');
+      throw new ModelcError('input', `the training program has no entry '${entry}'; it has ${known}`);
+    },
+    key: () => ({ training: digestOf(entries.values()) }),
+    weights,
+    compile: { training: { compute: training.compute, checkpointing } },
+  });
 }
+
+/** Results that the next run does not overwrite: predictions are collected over many. */
+const copied = (results: Tensors): Record<string, HostTensor> =>
+  Object.fromEntries(Object.entries(results).map(([name, t]) => [name, { ...t, data: t.data.slice() }]));
 
 /** The entries that were traced. */
-export const entriesOf = ({ entries }: Training): Record<string, Traced> =>
-  Object.fromEntries(Object.entries(entries).filter(([, traced]) => traced !== undefined));
-
-/** Of all that the program follows from. */
-function digestOf(training: Training): string {
-  const digest = createHash('sha256');
-  for (const { graph, constants } of Object.values(entriesOf(training))) {
-    digest.update(printGraph(graph));
-    for (const [name, data] of constants) digest.update(name).update(data);
-  }
-  return digest.digest('hex');
-}
+const tracedEntries = ({ entries }: Training): Map<string, Traced> =>
+  new Map(Object.entries(entries).flatMap(([name, traced]) => (traced ? [[name, traced] as const] : [])));
 
 /** Throws ModelcError 'input' for a label that is neither a class nor to be passed over. */
 function checkLabels(name: string, { shape, data }: HostTensor, classes: number): void {

@@ -259,10 +259,14 @@ describe('memory', () => {
     }
     const [from, to] = [device.alloc(100), device.alloc(100)];
     device.write(from, data.subarray(0, 100));
-    device.copy(from, 10, to, 20, 5, 4);
+    device.copy({ buffer: from, offset: 0, step: 10 }, { buffer: to, offset: 0, step: 20 }, 5, 4);
     const got = await device.read(to, 0, 70);
     expect([...got.slice(20, 26)]).toEqual([...data.slice(10, 15), 0]);
-    expect(() => device.copy(from, 10, to, 40, 5, 4)).toThrow('outside of a buffer');
+    const at = (buffer: Buffer, offset: number, step: number) => ({ buffer, offset, step });
+    expect(() => device.copy(at(from, 0, 10), at(to, 0, 40), 5, 4)).toThrow('outside of a buffer');
+    expect(() => device.copy(at(from, 66, 10), at(to, 0, 5), 5, 4)).toThrow('outside of a buffer');
+    device.copy(at(to, 20, 20), at(to, 90, 5), 5, 2); // within one buffer
+    expect([...(await device.read(to, 90, 10))]).toEqual([...data.slice(10, 15), ...data.slice(20, 25)]);
     expect(() => device.alloc(2 ** 52)).toThrow('not enough memory');
   });
 

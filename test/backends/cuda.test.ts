@@ -263,8 +263,10 @@ describe('device', () => {
     device.write(from, bytes);
     expect(Buffer.compare(await device.read(from, 0, bytes.length), bytes)).toBe(0);
     const to = device.alloc(24);
-    device.copy(from, 10, to, 6, 4, 3);
+    device.copy({ buffer: from, offset: 0, step: 10 }, { buffer: to, offset: 0, step: 6 }, 4, 3);
     expect([...(await device.read(to, 0, 18))]).toEqual([0, 1, 2, 3, 0, 0, 10, 11, 12, 13, 0, 0, 20, 21, 22, 23, 0, 0]);
+    device.copy({ buffer: to, offset: 6, step: 6 }, { buffer: to, offset: 3, step: 17 }, 1, 2); // within one buffer
+    expect([...(await device.read(to, 0, 21))].filter((_, i) => i === 3 || i === 20)).toEqual([10, 20]);
     device.free(from);
     device.free(to);
     await expect(device.read(to, 0, 1)).rejects.toThrow('a buffer is used after it was freed');

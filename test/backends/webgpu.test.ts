@@ -115,10 +115,12 @@ describe.skipIf(missing !== '')(`on the software driver${missing}`, () => {
     expect(await device.read(a, 0, bytes.length)).toEqual(bytes);
     device.write(a, bytes.subarray(0, size), 2 * size);
     expect(await device.read(a, 2 * size, size)).toEqual(bytes.subarray(0, size));
-    device.copy(a, 2 * size, b, 4 * size, size, 2);
+    device.copy({ buffer: a, offset: 0, step: 2 * size }, { buffer: b, offset: 0, step: 4 * size }, size, 2);
     const copied = await device.read(b, 0, b.bytes);
     expect(copied.subarray(4 * size, 5 * size)).toEqual(bytes.subarray(0, size));
     expect(copied.subarray(size, 4 * size).every((x) => x === 0)).toBe(true);
+    device.copy({ buffer: b, offset: 0, step: 4 * size }, { buffer: b, offset: size, step: 4 * size }, size, 2); // within one
+    expect(await device.read(b, size, size)).toEqual(bytes.subarray(0, size));
     for (const buffer of [a, b]) device.free(buffer);
   });
 

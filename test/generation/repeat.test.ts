@@ -243,20 +243,22 @@ for (const { name, missing, open } of targets) {
 }
 
 test('a cache that grows on the way: the device begins anew', async () => {
-  const { session } = await openEmulated(example, {}, ['prefill', 'decode', 'decode_sample']);
+  const { executor } = await openEmulated(example, {}, ['prefill', 'decode', 'decode_sample']);
   const long = Array.from({ length: 60 }, (_, i) => BigInt(prompt[i % prompt.length]));
+  const caches: DynamicCache[] = []; // held, so that their memory is not used again
   const generated = async (positions?: number): Promise<number[]> => {
     const cache = new DynamicCache();
-    const decoder = new Decoder({ session, cache, ...(positions ? { positions } : {}) });
+    caches.push(cache);
+    const decoder = new Decoder({ executor, cache, ...(positions ? { positions } : {}) });
     const [first] = await decoder.feed([long], undefined, 'next_token');
     const ids = [first];
     for await (const [id] of decoder.follow([BigInt(first)], [true], 8)) ids.push(id);
     expect(cache.get_max_length()).toBe(positions ?? 128);
-    cache.dispose();
     return ids;
   };
   const grown = await generated();
   expect(grown.length).toBe(9);
   expect(grown).toEqual(await generated(100));
-  session.dispose();
+  for (const cache of caches) cache.dispose();
+  executor.dispose();
 }, 240_000);

@@ -16,7 +16,7 @@ import type { Program } from '../../ir/program.ts';
 import { recipeOf } from '../../passes/recipe.ts';
 import { compile } from '../../runtime/compiler/compile.ts';
 import { evalShape } from '../../runtime/execution/plan-dims.ts';
-import { ProgramSession } from '../../runtime/execution/program-session.ts';
+import { ProgramExecutor } from '../../runtime/execution/program-executor.ts';
 import { GenerationConfig } from '../../runtime/generation/configuration.ts';
 import { createModel } from '../../runtime/generation/model.ts';
 import type { PreTrainedModel } from '../../runtime/index.ts';
@@ -47,8 +47,8 @@ async function compiled(bindingBytes: number, target = webgpuTarget(), options: 
 async function modelOn(device: Device, bindingBytes: number): Promise<PreTrainedModel> {
   const { opened, program } = await compiled(bindingBytes, device.target, { max_batch: 1 });
   const { checkpoint: files, info } = opened;
-  const session = await ProgramSession.open({ program, device, weight: (t) => weightSource(files, t) });
-  return createModel(session, info, files.config, GenerationConfig.from_model_config(files.config));
+  const executor = await ProgramExecutor.open({ program, device, weight: (t) => weightSource(files, t) });
+  return createModel(executor, info, files.config, GenerationConfig.from_model_config(files.config));
 }
 
 const bytesOf = (t: Program['weights'][number]): number =>

@@ -192,17 +192,13 @@ describe('simplify', () => {
 describe('bind', () => {
   const graph = parseGraph('graph g(%x: input f32[seq]) where seq in 2..8 { %0 = sin(%x) return y = %0 }');
   test('refuses unknown dims and values out of bounds', () => {
-    expect(() => bind({ batch: 1 }).run(graph, target)).toThrow(
-      "graph g has no dimension 'batch' to bind; it has: seq",
-    );
-    expect(() => bind({ seq: 1 }).run(graph, target)).toThrow(
-      'dimension seq cannot be 1: it must be an integer in 2..8',
-    );
-    expect(() => bind({ seq: 2.5 }).run(graph, target)).toThrow(ModelcError);
+    expect(() => bind({ batch: 1 }).run(graph)).toThrow("graph g has no dimension 'batch' to bind; it has: seq");
+    expect(() => bind({ seq: 1 }).run(graph)).toThrow('dimension seq cannot be 1: it must be an integer in 2..8');
+    expect(() => bind({ seq: 2.5 }).run(graph)).toThrow(ModelcError);
   });
   test('keeps origins and leaves no variable', () => {
     setOrigin(graph.results.get('y')!, 'layer');
-    const bound = bind({ seq: 4 }).run(graph, target);
+    const bound = bind({ seq: 4 }).run(graph);
     expect(originOf(bound.results.get('y')!)).toBe('layer');
     expect(dimVars(bound).size).toBe(0);
   });
@@ -216,7 +212,7 @@ describe('cache-layout', () => {
   });
   test('a graph without caches stays as it is', () => {
     const graph = parseGraph('graph g(%x: input f32[seq]) where seq in 2..8 { %0 = sin(%x) return y = %0 }');
-    const result = cacheLayout({ kind: 'static', capacity: 9, store: 'bf16' }).run(graph, target);
+    const result = cacheLayout({ kind: 'static', capacity: 9, store: 'bf16' }).run(graph);
     expect(printGraph(result)).toBe(printGraph(graph));
   });
 });

@@ -11,7 +11,7 @@ import { hasNvcc, nvccAt, type Toolchain, unoptimizedNvcc } from '../../backends
 import type { CausalEntry } from '../../frontends/dsl/index.ts';
 import type { PlanTensor, Program } from '../../ir/program.ts';
 import { compile } from '../../runtime/compiler/compile.ts';
-import { ProgramSession } from '../../runtime/execution/program-session.ts';
+import { ProgramExecutor } from '../../runtime/execution/program-executor.ts';
 import { GenerationConfig } from '../../runtime/generation/configuration.ts';
 import { createModel, type PreTrainedModel } from '../../runtime/generation/model.ts';
 import type { LoadOptions } from '../../runtime/models/load-options.ts';
@@ -58,22 +58,22 @@ export async function openGpu(): Promise<TestDevice> {
   return testDevice(`cuda (${device.name})`, device);
 }
 
-/** A checkpoint's model on the emulated device, its program and its session; cuda-kernels.test.ts has nvcc compile it. */
+/** A checkpoint's model on the emulated device, its program and its executor; cuda-kernels.test.ts has nvcc compile it. */
 export async function openEmulated(
   directory: string,
   options: LoadOptions = {},
   entryNames: readonly CausalEntry[] = ['prefill', 'decode', 'forward'],
-): Promise<{ model: PreTrainedModel; program: Program; session: ProgramSession }> {
+): Promise<{ model: PreTrainedModel; program: Program; executor: ProgramExecutor }> {
   const { checkpoint, info, model, cache, trace } = await openModel<'causal-lm'>(directory, options);
   const device = await emulatedDevice([]);
   const entries = Object.fromEntries(entryNames.map((entry) => [entry, trace(entry)]));
   const program = compile(model.modelType, entries, device.target, { cache });
   const weight = (tensor: PlanTensor) => weightSource(checkpoint, tensor);
-  const session = await ProgramSession.open({ program, device, weight });
+  const executor = await ProgramExecutor.open({ program, device, weight });
   const { config, generationConfig } = checkpoint;
   const generation =
     Object.keys(generationConfig).length > 0
       ? GenerationConfig.parse(JSON.stringify(generationConfig), directory)
       : GenerationConfig.from_model_config(config);
-  return { model: createModel(session, info, config, generation), program, session };
+  return { model: createModel(executor, info, config, generation), program, executor };
 }

@@ -115,11 +115,10 @@ test('parameters, moments and accumulators are updated where they are, and plann
   );
   expect(copies.map(({ root }) => root.attrs)).toEqual([]);
   const program = compile('training', { ...entries }, hostTarget());
-  const bytes = stateBytes(program, 1, 1);
+  const bytes = stateBytes(program, {});
   const ofParameters = stateBytes(
     { ...program, states: program.states.filter((s) => parameters.includes(s.name)) },
-    1,
-    1,
+    {},
   );
   expect(ofParameters).toBeGreaterThan(0);
   // beside the parameters two moments and an accumulator of each, and three counters
@@ -337,7 +336,7 @@ test('a label that is no class is named, and a loss that is no number comes out 
   labels.fill(-100);
   const { loss } = await session.run('train', wrong, { ...scalars, num_items: 0 });
   expect(number(loss)).toBeNaN();
-  await expect(session.run('train', columns(rows), { num_items: 14 })).rejects.toThrow('needs learning_rate');
+  await expect(session.run('train', columns(rows), { num_items: 14 })).rejects.toThrow('needs the input learning_rate');
   await expect(session.run('evaluate', columns(rows), { num_items: itemsOf(rows) })).rejects.toThrow(
     "no entry 'evaluate'; it has train",
   );
