@@ -1,30 +1,15 @@
 // `modelc bench`: plans the measurements, makes them one after another, each between two probes of the machine, and prints
 // the rows as a table or as JSON.
 import { ModelcError } from '../ir/error.ts';
-import type { DeviceName } from '../runtime/execution/devices.ts';
 import { artifactSizes } from './artifact.ts';
 import { cudaCompile } from './cuda-compile.ts';
 import { gpuBench } from './gpu.ts';
+import { type BenchOptions, choose } from './options.ts';
 import { openProber } from './prober.ts';
 import { answer, measureRows, measureTraining } from './processes.ts';
 import { aligned, type Row, type RowPlan, recordCells, table, type Workload } from './row.ts';
 import { type ShapeName, shapeNames, weightTypes } from './shapes.ts';
 import { computeTypes, type TrainPlan, type TrainRow, trainShapes } from './train.ts';
-
-export interface BenchOptions {
-  readonly smoke?: boolean;
-  readonly shape?: readonly string[];
-  readonly dtype?: readonly string[];
-  readonly target?: DeviceName;
-  readonly only?: string;
-  readonly reps?: number;
-  readonly json?: boolean;
-  /** Of the workload gpu: write what was measured to bench/results; leave other libraries out. */
-  readonly save?: boolean;
-  readonly peers?: boolean;
-  /** Set in the measuring process: a RowPlan as JSON. */
-  readonly row?: string;
-}
 
 export async function bench(workload: string | undefined, options: BenchOptions): Promise<void> {
   if (options.row !== undefined) return answer(options.row);
@@ -68,19 +53,6 @@ async function cpuBench(workload: string | undefined, options: BenchOptions): Pr
   for (const plan of plans(workload, options)) rows.push(...(await measureRows(plan, prober)));
   if (rows.length === 0) throw new ModelcError('input', 'no measurement matches --only: try --only "llama1b f32"');
   process.stdout.write(`${options.json ? JSON.stringify(rows, null, 1) : table(rows)}\n`);
-}
-
-export function choose<T extends string>(
-  what: string,
-  asked: readonly string[] | undefined,
-  known: readonly T[],
-): readonly T[] {
-  for (const a of asked ?? []) {
-    if (!(known as readonly string[]).includes(a)) {
-      throw new ModelcError('input', `there is no ${what} '${a}' to measure: choose among ${known.join(', ')}`);
-    }
-  }
-  return known.filter((k) => !asked || asked.includes(k));
 }
 
 function pattern(text: string): RegExp {

@@ -28,6 +28,11 @@ const count = parser('a positive integer', (v) => Number.isSafeInteger(v) && v >
 const natural = parser('a non-negative integer', (v) => Number.isSafeInteger(v) && v >= 0);
 const positive = parser('a positive number', (v) => v > 0 && v < Number.POSITIVE_INFINITY);
 const fraction = parser('a number from 0 to 1', (v) => v >= 0 && v <= 1);
+/** bench/main.ts, as it is built. */
+interface Bench {
+  bench(workload: string | undefined, options: object): Promise<void>;
+}
+
 const collect = (value: string, all: string[] = []): string[] => [...all, value];
 
 const target = (): Option =>
@@ -132,9 +137,11 @@ program
   .option('--save', 'gpu: write the results to bench/results')
   .option('--no-peers', 'gpu: leave transformers out')
   .option('--json', 'print an array of rows')
-  .action(async (workload: string | undefined, options: object) =>
-    (await import('../../bench/main.ts')).bench(workload, options),
-  );
+  .action(async (workload: string | undefined, options: object) => {
+    // the benchmark uses what is here, not the other way round: it is a module of its own beside the command
+    const { bench } = (await import(new URL('./bench.js', import.meta.url).href)) as Bench;
+    await bench(workload, options);
+  });
 
 tolerateClosedPipes();
 try {

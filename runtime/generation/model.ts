@@ -8,7 +8,8 @@ import { type CausalLMOutput, type ForwardOptions, forward } from './forward.ts'
 import { type Beginning, type FeedOptions, GenerationModel, type Guided } from './generation-model.ts';
 import { guidance } from './guidance.ts';
 import { expansion } from './processor-list.ts';
-import { type ResolvedCall, resolveParameters } from './resolve.ts';
+import { resolveParameters } from './resolve.ts';
+import type { ResolvedCall } from './resolved-call.ts';
 import { attentionMask, tokenRows } from './token-rows.ts';
 import { warnOnce } from './warnings.ts';
 

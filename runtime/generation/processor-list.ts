@@ -1,7 +1,7 @@
 // Which processors a call has, in the exact order of transformers' _get_logits_processor.
 import { type LogitsProcessor, LogitsProcessorList } from './logits-processor.ts';
 import * as p from './processors.ts';
-import type { ResolvedCall } from './resolve.ts';
+import type { ResolvedCall } from './resolved-call.ts';
 import * as w from './warpers.ts';
 
 /**

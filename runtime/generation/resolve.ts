@@ -14,6 +14,7 @@ import {
   validateParameters,
 } from './parameters.ts';
 import { processorsOf } from './processor-list.ts';
+import type { ResolvedCall } from './resolved-call.ts';
 import { warnOnce } from './warnings.ts';
 
 /** Parameters of which only the listed values are served. */
@@ -64,17 +65,6 @@ const cacheKinds: Readonly<Record<string, 'dynamic' | 'static'>> = {
   sliding_window: 'static',
   hybrid_chunked: 'static',
 };
-
-export interface ResolvedCall {
-  readonly options: GenerateOptions;
-  readonly parameters: ResolvedParameters;
-  /** End-of-sequence ids; empty if there is none. */
-  readonly eos: readonly number[];
-  readonly pad: number | undefined;
-  /** Length, prompt included, at which a row ends. */
-  readonly maxLength: number;
-  readonly minLength: number;
-}
 
 /** The parameters of a call, defaults filled in. Throws ModelcError 'input' or 'unsupported'. */
 export function resolveParameters(options: GenerateOptions, model: GenerationConfig): ResolvedParameters {

@@ -4,7 +4,7 @@ import type { DynamicCache } from './cache.ts';
 import type { Decoder } from './decoder.ts';
 import type { LogitsProcessorList } from './logits-processor.ts';
 import type { RandomStream } from './random.ts';
-import type { ResolvedCall } from './resolve.ts';
+import type { ResolvedCall } from './resolved-call.ts';
 import type { StoppingCriteriaList } from './stopping-criteria.ts';
 import type { BaseStreamer } from './streamers.ts';
 

@@ -7,7 +7,7 @@ import { checkLogits, drawn, failOnLogits, mostLikely } from './choose.ts';
 import type { Draws } from './decoder.ts';
 import type { Scores } from './logits-processor.ts';
 import { rowOf } from './logits-processor.ts';
-import type { ResolvedCall } from './resolve.ts';
+import type { ResolvedCall } from './resolved-call.ts';
 import type { Decoded, Run } from './run.ts';
 import { unread, unreadMask } from './run.ts';
 

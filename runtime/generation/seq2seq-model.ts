@@ -13,7 +13,8 @@ import type { HostTensor } from '../tensors/host-tensor.ts';
 import { Tensor } from '../tensors/tensor.ts';
 import type { EncoderOutputs, GenerateOptions } from './arguments.ts';
 import { type Beginning, GenerationModel, type ModelInfo, repeatRows } from './generation-model.ts';
-import { type ResolvedCall, resolveParameters } from './resolve.ts';
+import { resolveParameters } from './resolve.ts';
+import type { ResolvedCall } from './resolved-call.ts';
 import { attentionMask, type TokenRows, tokenRows } from './token-rows.ts';
 
 /** What generation must know of a model with an encoder. */

@@ -1,6 +1,6 @@
 // Which criteria end the rows of a call.
 import { ModelcError } from '../../ir/error.ts';
-import type { ResolvedCall } from './resolve.ts';
+import type { ResolvedCall } from './resolved-call.ts';
 import {
   EosTokenCriteria,
   MaxLengthCriteria,

@@ -6,7 +6,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { writeSafetensors } from '../../frontends/huggingface/index.ts';
 import { example, type Result, root } from '../support/command.ts';
 import { app, definition, inProcess, Project } from '../support/plugin-project.ts';
-import { randomNumbers } from '../support/random-graph.ts';
+import { randomNumbers } from '../support/random-builder.ts';
 
 const project = new Project();
 afterAll(() => project.remove());

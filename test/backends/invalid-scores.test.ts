@@ -16,7 +16,8 @@ import {
   type PreTrainedModel,
   type Scores,
 } from '../../runtime/index.ts';
-import { type DeviceRun, devices } from '../support/devices.ts';
+import { devices } from '../support/devices.ts';
+import type { DeviceRun } from '../support/test-device.ts';
 
 const { present, missing } = await devices();
 for (const { name, why } of missing) test.skip(`${name} (skipped: ${why})`, () => {});

@@ -4,7 +4,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { evaluate } from '../../ir/eval.ts';
 import { type Graph, roots, topologicalOrder } from '../../ir/graph.ts';
 import { difference } from '../support/compare.ts';
-import { type DeviceResult, devices, isTooLong, type TestDevice } from '../support/devices.ts';
+import { devices } from '../support/devices.ts';
+import { type DeviceResult, isTooLong, type TestDevice } from '../support/test-device.ts';
 import { openWebGpu } from '../support/webgpu-device.ts';
 import { groupsFor } from './kernels/index.ts';
 

@@ -8,7 +8,8 @@ import { sampleRow } from '../../runtime/generation/scores.ts';
 import * as w from '../../runtime/generation/warpers.ts';
 import { Tensor } from '../../runtime/index.ts';
 import { uniform as numbers } from '../support/cases/case.ts';
-import { type DeviceRun, devices } from '../support/devices.ts';
+import { devices } from '../support/devices.ts';
+import type { DeviceRun } from '../support/test-device.ts';
 
 const { present, missing } = await devices();
 for (const { name, why } of missing) test.skip(`${name} (skipped: ${why})`, () => {});

@@ -19,7 +19,7 @@ import { evaluate } from '../../ir/eval.ts';
 import type { Graph } from '../../ir/graph.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
 import { openCpu } from '../support/cpu-device.ts';
-import type { DeviceRun } from '../support/devices.ts';
+import type { DeviceRun } from '../support/test-device.ts';
 
 const start = [1, -2, 0.5, 0.25, -0.75, 3];
 const gradients = [

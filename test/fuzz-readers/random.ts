@@ -1,5 +1,5 @@
 // Random choices that a text decides: the same text gives the same choices on every machine.
-import { randomNumbers } from '../support/random-graph.ts';
+import { randomNumbers } from '../support/random-builder.ts';
 
 export class Random {
   private readonly next: () => number;

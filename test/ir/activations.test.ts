@@ -5,7 +5,8 @@ import { activation, activationNames, gradients, Module, trace } from '../../fro
 import { evaluate } from '../../ir/eval.ts';
 import type { Graph } from '../../ir/graph.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
-import { type DeviceResult, devices } from '../support/devices.ts';
+import { devices } from '../support/devices.ts';
+import type { DeviceResult } from '../support/test-device.ts';
 
 class Nothing extends Module {}
 

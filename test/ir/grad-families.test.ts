@@ -23,8 +23,9 @@ import { remat } from '../../passes/remat.ts';
 import { uniform } from '../support/cases/case.ts';
 import { openCpu } from '../support/cpu-device.ts';
 import { openCuda } from '../support/cuda-device.ts';
-import { type DeviceResult, type DeviceRun, devices } from '../support/devices.ts';
+import { devices } from '../support/devices.ts';
 import { sizes, smallBatch, smallTasks, withoutConfig } from '../support/small-models.ts';
+import type { DeviceResult, DeviceRun } from '../support/test-device.ts';
 import { openWebGpu } from '../support/webgpu-device.ts';
 
 interface Differentiated extends DeviceRun {

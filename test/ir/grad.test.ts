@@ -19,8 +19,9 @@ import { vjpOf } from '../../ir/ops/vjp/index.ts';
 import type { Case } from '../support/cases/case.ts';
 import { uniform } from '../support/cases/case.ts';
 import { difference } from '../support/compare.ts';
-import { type DeviceResult, devices } from '../support/devices.ts';
+import { devices } from '../support/devices.ts';
 import { build, cases } from '../support/op-cases.ts';
+import type { DeviceResult } from '../support/test-device.ts';
 
 const nodeOf = (name: string, dtype: DType, ...shape: number[]): Node =>
   make('param', [], { name, kind: 'input', dtype, shape: shape.map((d) => dim(d)) });

@@ -16,9 +16,10 @@ import { opNames } from '../../ir/ops/index.ts';
 import { checkAxisRule } from '../support/axis-rule.ts';
 import type { Case, FailingCase } from '../support/cases/case.ts';
 import { difference } from '../support/compare.ts';
-import { type DeviceResult, devices, isTooLong } from '../support/devices.ts';
+import { devices } from '../support/devices.ts';
 import { evaluateElements } from '../support/element.ts';
 import { type Built, build, cases, failing, paramsOf } from '../support/op-cases.ts';
+import { type DeviceResult, isTooLong } from '../support/test-device.ts';
 
 const { present, missing } = await devices();
 

@@ -11,7 +11,8 @@ import type { Node } from '../../ir/node.ts';
 import { f32, i32, uniform } from '../support/cases/case.ts';
 import { difference } from '../support/compare.ts';
 import { regionsOf } from '../support/cpu-device.ts';
-import { type DeviceResult, type DeviceRun, devices } from '../support/devices.ts';
+import { devices } from '../support/devices.ts';
+import type { DeviceResult, DeviceRun } from '../support/test-device.ts';
 
 const { present, missing } = await devices();
 

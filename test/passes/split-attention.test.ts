@@ -16,7 +16,7 @@ import { uniform } from '../support/cases/case.ts';
 import { difference } from '../support/compare.ts';
 import { regionsOf, runOnCpu } from '../support/cpu-device.ts';
 import { deviceFor } from '../support/cpu-kernels.ts';
-import type { DeviceResult, DeviceRun } from '../support/devices.ts';
+import type { DeviceResult, DeviceRun } from '../support/test-device.ts';
 
 /** One attention; what is not given is as in `usual`. */
 interface Shape {

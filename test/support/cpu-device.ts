@@ -19,7 +19,7 @@ import { passes, runPasses } from '../../passes/pipeline.ts';
 import { kernelComposites } from '../../runtime/compiler/compile.ts';
 import { evalShape } from '../../runtime/execution/plan-dims.ts';
 import { bytesOf, storeNumbers, toNdArray, viewOf } from '../../runtime/tensors/host-tensor.ts';
-import type { DeviceResult, DeviceRun, TestDevice } from './devices.ts';
+import type { DeviceResult, DeviceRun, TestDevice } from './test-device.ts';
 
 /** A device that the test can compile for. `check` throws for a program that cannot be printed. */
 export interface CompilingDevice extends Device {

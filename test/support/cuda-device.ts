@@ -18,7 +18,7 @@ import type { LoadOptions } from '../../runtime/models/load-options.ts';
 import { openModel } from '../../runtime/models/open.ts';
 import { weightSource } from '../../runtime/tensors/weight-store.ts';
 import { runCompiled } from './cpu-device.ts';
-import type { TestDevice } from './devices.ts';
+import type { TestDevice } from './test-device.ts';
 
 const here = (name: string): string => fileURLToPath(new URL(`cuda-emulation/${name}`, import.meta.url));
 

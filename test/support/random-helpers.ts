@@ -1,7 +1,7 @@
 // What the productions of random graphs share.
 import type { Dim } from '../../ir/dim.ts';
 import type { DType } from '../../ir/dtype.ts';
-import type { Builder, Value } from './random-graph.ts';
+import type { Builder, Value } from './random-builder.ts';
 
 export type Production = (b: Builder) => Value | undefined;
 

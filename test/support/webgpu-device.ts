@@ -6,7 +6,7 @@ import { openGpu } from '../../backends/webgpu/gpu.ts';
 import { printProgram } from '../../backends/webgpu/print.ts';
 import type { Feature } from '../../backends/webgpu/target.ts';
 import { runCompiled } from './cpu-device.ts';
-import type { TestDevice } from './devices.ts';
+import type { TestDevice } from './test-device.ts';
 
 const softwareDriver = '/usr/lib/chromium/vk_swiftshader_icd.json';
 

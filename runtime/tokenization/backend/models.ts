@@ -2,15 +2,9 @@
 import { ModelcError } from '../../../ir/error.ts';
 import { bpe } from './bpe.ts';
 import { type Fields, shown } from './fields.ts';
+import type { Model } from './model.ts';
 import { unigram } from './unigram.ts';
 import { Vocabulary } from './vocabulary.ts';
-
-export interface Model {
-  readonly type: 'BPE' | 'Unigram' | 'WordLevel' | 'WordPiece';
-  readonly vocabulary: Vocabulary;
-  /** Adds the ids of a word's tokens. `names`, if given: the texts of tokens that have another than their vocabulary's. */
-  encode(word: string, ids: number[], names?: Map<number, string>): void;
-}
 
 const makers = { BPE: bpe, Unigram: unigram, WordLevel: wordLevel, WordPiece: wordPiece };
 const types = Object.keys(makers) as readonly (keyof typeof makers)[];

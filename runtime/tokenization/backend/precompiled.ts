@@ -2,9 +2,8 @@
 // take the place of. Whole graphemes are looked up first, then their characters, as the tokenizers library does.
 import { utf8 } from './characters.ts';
 import type { Fields } from './fields.ts';
-import type { Normalizer } from './normalizers.ts';
 
-export function precompiled(fields: Fields): Normalizer {
+export function precompiled(fields: Fields): (text: string) => string {
   const bytes = fromBase64(fields);
   // The size of the trie in bytes, the trie, and the texts, each with a zero behind it.
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

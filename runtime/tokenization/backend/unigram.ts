@@ -2,7 +2,7 @@
 import { ModelcError } from '../../../ir/error.ts';
 import { utf8 } from './characters.ts';
 import type { Fields } from './fields.ts';
-import type { Model } from './models.ts';
+import type { Model } from './model.ts';
 import { Vocabulary } from './vocabulary.ts';
 import { WordCache } from './word-cache.ts';
 

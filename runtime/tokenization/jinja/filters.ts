@@ -2,6 +2,7 @@
 import { bind, intArgument, textArgument } from './arguments.ts';
 import { TemplateError, unsupported } from './ast.ts';
 import type { Budget } from './budget.ts';
+import type { Filter } from './filter.ts';
 import { fixed, percentFormat } from './format.ts';
 import { toJson } from './json.ts';
 import { listFilters } from './list-filters.ts';
@@ -23,18 +24,6 @@ import {
   Undefined,
   type Value,
 } from './values.ts';
-
-/** What filters and tests need of the interpreter. */
-export interface Tools {
-  readonly budget: Budget;
-  filter(name: string, value: Value, given: Given): Value;
-  test(name: string, value: Value, given: Given): boolean;
-  /** obj.name and obj[key], under the rules of the sandbox. */
-  attribute(object: Value, name: string): Value;
-  item(object: Value, key: Value): Value;
-}
-
-export type Filter = (value: Value, given: Given, tools: Tools) => Value;
 
 /** A filter of the text of its value. */
 const ofText =

@@ -9,7 +9,8 @@ import {
   unsupported,
 } from './ast.ts';
 import type { Budget } from './budget.ts';
-import { filters, otherFilters, type Tools } from './filters.ts';
+import type { Tools } from './filter.ts';
+import { filters, otherFilters } from './filters.ts';
 import { globals } from './globals.ts';
 import { type LoopState, loopFields } from './loops.ts';
 import { holds, numeric, operate, sliced } from './operations.ts';

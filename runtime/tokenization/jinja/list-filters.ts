@@ -1,7 +1,7 @@
 // Jinja's filters of lists: what picks, orders and joins items.
 import { bind, intArgument } from './arguments.ts';
 import { TemplateError } from './ast.ts';
-import type { Filter, Tools } from './filters.ts';
+import type { Filter, Tools } from './filter.ts';
 import { compare, equal, operate } from './operations.ts';
 import {
   characters,

@@ -1,7 +1,8 @@
 // Jinja's tests: what may stand after `is`.
 import { bind } from './arguments.ts';
 import { TemplateError } from './ast.ts';
-import { filters, type Tools } from './filters.ts';
+import type { Tools } from './filter.ts';
+import { filters } from './filters.ts';
 import { holds, numeric, operate } from './operations.ts';
 import {
   Callable,

@@ -4,7 +4,7 @@ import type { DType } from '../../../ir/dtype.ts';
 import { make } from '../../../ir/make.ts';
 import type { Node } from '../../../ir/node.ts';
 import type { Attrs } from '../../../ir/ops/attrs.ts';
-import { randomNumbers } from '../../support/random-graph.ts';
+import { randomNumbers } from '../../support/random-builder.ts';
 import { batch, castTo, type KernelCase, past, type Scene, scene, seq } from './scene.ts';
 
 /** From a number to the next: weights that are rounded to the type of their values can turn its rounding the other way. */

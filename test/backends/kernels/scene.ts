@@ -7,7 +7,7 @@ import { type NdArray, ndarray, sizeOf } from '../../../ir/ndarray.ts';
 import type { Node } from '../../../ir/node.ts';
 import type { Attrs } from '../../../ir/ops/attrs.ts';
 import { uniform } from '../../support/cases/case.ts';
-import type { DeviceRun } from '../../support/devices.ts';
+import type { DeviceRun } from '../../support/test-device.ts';
 
 export interface KernelCase extends DeviceRun {
   readonly name: string;
