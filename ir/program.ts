@@ -1,6 +1,7 @@
 // Program: the serialisable end of the compiler. Kernels, and per entry point a flat plan of launches over slots.
 // Plain JSON, except that dims are stored as polynomials (see `PlanDim`).
-import type { DType } from './dtype.ts';
+import { type DType, dtypeInfo } from './dtype.ts';
+import { ModelcError } from './error.ts';
 import type { Kernel } from './loop.ts';
 import type { StateRole } from './ops/attrs.ts';
 
@@ -60,6 +61,29 @@ export interface Program {
   /** Read and written by every entry; all zero at first. Shapes may name dims that the runtime chooses (capacity). */
   readonly states: readonly PlanState[];
 }
+
+/** Values of dims, by name. */
+export type Dims = Readonly<Record<string, number>>;
+
+/** The value of a dim. Throws ModelcError 'input' when one of its variables has none. */
+export function evalDim(dim: PlanDim, dims: Dims): number {
+  let sum = 0;
+  for (const monomial in dim) {
+    let product = dim[monomial];
+    for (const name of monomial === '' ? [] : monomial.split('*')) {
+      if (!Object.hasOwn(dims, name)) throw new ModelcError('input', `dimension ${name} is not bound`);
+      product *= dims[name];
+    }
+    sum += product;
+  }
+  return sum;
+}
+
+export const evalShape = (shape: readonly PlanDim[], dims: Dims): number[] => shape.map((d) => evalDim(d, dims));
+
+/** Bytes of a tensor as the host has it. */
+export const byteSize = ({ dtype, shape }: PlanTensor, dims: Dims): number =>
+  shape.reduce((bytes, d) => bytes * evalDim(d, dims), dtypeInfo[dtype].bytes);
 
 /** Names of all dims of a program, in the order in which a run passes their values. */
 export function dimNames(program: Program): string[] {

@@ -4,9 +4,11 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { dimNames, type Plan, type PlanDim, type PlanTensor, type Program } from '../../ir/program.ts';
+import { type Dims, dimNames, type Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
+import { Binder } from '../bindings.ts';
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram, Strided } from '../device.ts';
+import { checkAllocation, checkRange, checkWritable, DeviceBuffer, ownBuffer } from '../memory.ts';
 import type { NativeRuntime } from './binding.ts';
 import { buildProgram, buildRuntime } from './build.ts';
 import { hostIsas, hostTarget, isaOf } from './target.ts';
@@ -50,14 +52,16 @@ const changed = (path: string, cause?: unknown): ModelcError =>
     { cause },
   );
 
-class NativeBuffer implements Buffer {
-  live = true;
+/** Read only where it is mapped from a file. */
+class NativeBuffer extends DeviceBuffer {
   constructor(
-    readonly device: NativeDevice,
+    device: NativeDevice,
     readonly address: bigint,
-    readonly bytes: number,
-    readonly mapped: boolean,
-  ) {}
+    bytes: number,
+    readOnly: boolean,
+  ) {
+    super(device, bytes, readOnly);
+  }
 }
 
 class NativeDevice implements CpuDevice {
@@ -72,7 +76,7 @@ class NativeDevice implements CpuDevice {
   ) {}
 
   alloc(bytes: number): Buffer {
-    if (!(Number.isSafeInteger(bytes) && bytes >= 0)) throw new ModelcError('input', `cannot allocate ${bytes} bytes`);
+    checkAllocation(bytes);
     try {
       return new NativeBuffer(this, this.native.alloc(bytes), bytes, false);
     } catch (cause) {
@@ -85,7 +89,7 @@ class NativeDevice implements CpuDevice {
   free(buffer: Buffer): void {
     const b = this.own(buffer);
     b.live = false;
-    if (b.mapped) this.native.unmap(b.address, b.bytes);
+    if (b.readOnly) this.native.unmap(b.address, b.bytes);
     else this.native.free(b.address, b.bytes);
   }
 
@@ -128,14 +132,14 @@ class NativeDevice implements CpuDevice {
 
   write(buffer: Buffer, data: Uint8Array, offset = 0): void {
     const b = this.range(buffer, offset, data.byteLength);
-    if (b.mapped) throw new ModelcError('input', 'a mapped weight is read only');
+    checkWritable(b);
     this.native.write(b.address + BigInt(offset), data);
   }
 
   async read(buffer: Buffer, offset: number, bytes: number): Promise<Uint8Array> {
     const b = this.range(buffer, offset, bytes);
     const data = new Uint8Array(this.native.read(b.address + BigInt(offset), bytes));
-    const path = b.mapped ? this.native.changed(b.address) : undefined;
+    const path = b.readOnly ? this.native.changed(b.address) : undefined;
     if (path !== undefined) throw changed(path);
     return data;
   }
@@ -145,7 +149,7 @@ class NativeDevice implements CpuDevice {
     const [source, target] = [from, to].map(({ buffer, offset, step }) =>
       this.range(buffer, offset, (rows - 1) * step + bytes),
     );
-    if (target.mapped) throw new ModelcError('input', 'a mapped weight is read only');
+    checkWritable(target);
     const address = (b: NativeBuffer, { offset }: Strided): bigint => b.address + BigInt(offset);
     this.native.copy(address(source, from), from.step, address(target, to), to.step, bytes, rows);
   }
@@ -189,18 +193,11 @@ class NativeDevice implements CpuDevice {
 
   /** The buffer as this device's own, checked to be live. */
   own(buffer: Buffer): NativeBuffer {
-    if (!(buffer instanceof NativeBuffer) || buffer.device !== this) {
-      throw new ModelcError('input', 'a buffer belongs to another device');
-    }
-    if (!buffer.live) throw new ModelcError('input', 'a buffer is used after it was freed');
-    return buffer;
+    return ownBuffer(this, NativeBuffer, buffer);
   }
 
   private range(buffer: Buffer, offset: number, bytes: number): NativeBuffer {
-    const valid = Number.isSafeInteger(offset) && Number.isSafeInteger(bytes) && offset >= 0 && bytes >= 0;
-    if (!valid || offset + bytes > buffer.bytes) {
-      throw new ModelcError('input', `bytes ${offset} to ${offset + bytes} lie outside of a buffer of ${buffer.bytes}`);
-    }
+    checkRange(buffer, offset, bytes);
     return this.own(buffer);
   }
 }
@@ -216,96 +213,35 @@ class Queue {
   }
 }
 
-interface Entry {
-  readonly at: number;
-  readonly plan: Plan;
-}
-
-const spaces = ['weights', 'constants', 'states', 'inputs', 'results'] as const;
-
 class NativeProgram implements LoadedProgram {
-  private readonly entries: ReadonlyMap<string, Entry>;
+  /** Places of entries in the tables of the native program. */
+  private readonly entries: readonly string[];
   private readonly dims: readonly string[];
-  private disposed = false;
+  /** Gives the addresses of a run's buffers. */
+  private readonly binder: Binder<NativeBuffer, BigUint64Array>;
 
   constructor(
     private readonly device: NativeDevice,
-    private readonly program: Program,
+    program: Program,
     private readonly handle: object,
   ) {
-    this.entries = new Map(Object.entries(program.entries).map(([name, plan], at) => [name, { at, plan }]));
+    this.entries = Object.keys(program.entries);
     this.dims = dimNames(program);
-  }
-
-  async run(entry: string, bindings: Bindings, dims: Readonly<Record<string, number>>): Promise<void> {
-    if (this.disposed) throw new ModelcError('input', 'the program was disposed');
-    const found = this.entries.get(entry);
-    if (!found) {
-      throw new ModelcError(
-        'input',
-        `the program has no entry '${entry}'; it has ${[...this.entries.keys()].join(', ')}`,
-      );
-    }
-    const values = new Map(Object.entries(dims));
-    for (const { name, min, max } of found.plan.dims) {
-      const value = values.get(name);
-      if (value === undefined) throw new ModelcError('input', `dimension ${name} is not bound`);
-      if (!(Number.isSafeInteger(value) && value >= min && value <= max)) {
-        throw new ModelcError('input', `dimension ${name} is ${value}; it must be an integer from ${min} to ${max}`);
-      }
-    }
-    const { weights, constants, states } = this.program;
-    const tensors = { weights, constants, states, inputs: found.plan.inputs, results: found.plan.results };
-    const addresses: bigint[] = [];
-    for (const space of spaces) this.bind(space, tensors[space], bindings[space], values, addresses);
-    const dimValues = BigInt64Array.from(this.dims, (name) => BigInt(values.get(name) ?? 0));
-    await this.device.run(this.handle, found.at, BigUint64Array.from(addresses), dimValues);
-  }
-
-  private bind(
-    space: (typeof spaces)[number],
-    tensors: readonly PlanTensor[],
-    buffers: readonly Buffer[],
-    dims: ReadonlyMap<string, number>,
-    addresses: bigint[],
-  ): void {
-    if (tensors.length !== buffers.length) {
-      throw new ModelcError('input', `the run binds ${buffers.length} ${space}; it needs ${tensors.length}`);
-    }
-    tensors.forEach((tensor, i) => {
-      const buffer = this.device.own(buffers[i]);
-      const bytes = tensorBytes(tensor, dims);
-      if (buffer.bytes < bytes) {
-        throw new ModelcError('input', `${space} '${tensor.name}' has ${buffer.bytes} bytes; it needs ${bytes}`);
-      }
-      if (buffer.mapped && (space === 'states' || space === 'results')) {
-        throw new ModelcError('input', `${space} '${tensor.name}' is bound to a mapped weight, which is read only`);
-      }
-      addresses.push(buffer.address);
+    this.binder = new Binder({
+      program,
+      own: (buffer) => device.own(buffer),
+      prepare: ({ weights, constants, states, inputs, results }) =>
+        BigUint64Array.from([weights, constants, states, inputs, results].flat(), (b) => b.address),
     });
   }
 
+  async run(entry: string, bindings: Bindings, dims: Dims): Promise<void> {
+    const addresses = this.binder.bind(this.binder.plan(entry), bindings, dims);
+    const values = BigInt64Array.from(this.dims, (name) => BigInt(dims[name] ?? 0));
+    await this.device.run(this.handle, this.entries.indexOf(entry), addresses, values);
+  }
+
   dispose(): void {
-    if (this.disposed) return;
-    this.disposed = true;
-    this.device.unload(this.handle);
+    if (this.binder.close()) this.device.unload(this.handle);
   }
-}
-
-function tensorBytes(tensor: PlanTensor, dims: ReadonlyMap<string, number>): number {
-  return tensor.shape.reduce((bytes, d) => bytes * dimValue(d, dims), dtypeInfo[tensor.dtype].bytes);
-}
-
-function dimValue(d: PlanDim, dims: ReadonlyMap<string, number>): number {
-  let sum = 0;
-  for (const monomial in d) {
-    let product = d[monomial];
-    for (const name of monomial === '' ? [] : monomial.split('*')) {
-      const value = dims.get(name);
-      if (value === undefined) throw new ModelcError('input', `dimension ${name} is not bound`);
-      product *= value;
-    }
-    sum += product;
-  }
-  return sum;
 }

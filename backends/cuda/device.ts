@@ -4,13 +4,13 @@
 // in the order of the calls, and nothing but reading results waits for it.
 import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { dimNames, type Program } from '../../ir/program.ts';
+import { type Dims, dimNames, type Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
+import { Binder, type Bound } from '../bindings.ts';
 import { compileNative } from '../c/toolchain.ts';
-import { CheckedBindings } from '../checked-bindings.ts';
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram, Repeats, Strided } from '../device.ts';
+import { checkAllocation, checkRange, checkWritable, DeviceBuffer, ownBuffer } from '../memory.ts';
 import { bindingSource, type CudaBinding } from './binding.ts';
-import { type Bound, bindAll, checkDims } from './check.ts';
 import { gridsOf, launchWords } from './launch.ts';
 import { kernelSymbol, printProgram } from './print.ts';
 import { architectureFor, architectureOf, cudaTarget } from './target.ts';
@@ -71,16 +71,17 @@ export async function createCudaDevice(options: CudaDeviceOptions = {}): Promise
 }
 
 let buffers = 0;
-class GpuBuffer implements Buffer {
-  live = true;
-  /** Tells it from all others there ever were, at this address too. */
+class GpuBuffer extends DeviceBuffer {
+  /** Unique for ever: a freed buffer's address may come back. */
   readonly id = buffers++;
   constructor(
-    readonly device: GpuDevice,
+    device: GpuDevice,
     readonly address: bigint,
-    readonly bytes: number,
-    readonly readOnly: boolean,
-  ) {}
+    bytes: number,
+    readOnly: boolean,
+  ) {
+    super(device, bytes, readOnly);
+  }
 }
 
 /** What a run takes to the GPU before it starts, and what it brings back. */
@@ -114,7 +115,7 @@ class GpuDevice implements CudaDevice {
   }
 
   private reserve(bytes: number, readOnly: boolean): GpuBuffer {
-    if (!(Number.isSafeInteger(bytes) && bytes >= 0)) throw new ModelcError('input', `cannot allocate ${bytes} bytes`);
+    checkAllocation(bytes);
     const address = this.attempt(
       () => this.native.alloc(this.driver, bytes),
       `not enough memory on the GPU ${this.name} for ${bytes} bytes; use a smaller model or context`,
@@ -144,7 +145,7 @@ class GpuDevice implements CudaDevice {
 
   write(buffer: Buffer, data: Uint8Array, offset = 0): void {
     const b = this.range(buffer, offset, data.byteLength);
-    if (b.readOnly) throw new ModelcError('input', 'a mapped weight is read only');
+    checkWritable(b);
     this.attempt(() => this.native.write(this.driver, b.address + BigInt(offset), data));
   }
 
@@ -158,7 +159,7 @@ class GpuDevice implements CudaDevice {
     const [source, target] = [from, to].map(({ buffer, offset, step }) =>
       this.range(buffer, offset, (rows - 1) * step + bytes),
     );
-    if (target.readOnly) throw new ModelcError('input', 'a mapped weight is read only');
+    checkWritable(target);
     const steps = BigUint64Array.from([from.step, to.step, bytes, rows], BigInt);
     const address = (b: GpuBuffer, { offset }: Strided): bigint => b.address + BigInt(offset);
     this.attempt(() => this.native.copy(this.driver, address(source, from), address(target, to), steps));
@@ -236,18 +237,11 @@ class GpuDevice implements CudaDevice {
 
   /** The buffer as this device's own, checked to be live. */
   own(buffer: Buffer): GpuBuffer {
-    if (!(buffer instanceof GpuBuffer) || buffer.device !== this) {
-      throw new ModelcError('input', 'a buffer belongs to another device');
-    }
-    if (!buffer.live) throw new ModelcError('input', 'a buffer is used after it was freed');
-    return buffer;
+    return ownBuffer(this, GpuBuffer, buffer);
   }
 
   private range(buffer: Buffer, offset: number, bytes: number): GpuBuffer {
-    const valid = Number.isSafeInteger(offset) && Number.isSafeInteger(bytes) && offset >= 0 && bytes >= 0;
-    if (!valid || offset + bytes > buffer.bytes) {
-      throw new ModelcError('input', `bytes ${offset} to ${offset + bytes} lie outside of a buffer of ${buffer.bytes}`);
-    }
+    checkRange(buffer, offset, bytes);
     return this.own(buffer);
   }
 }
@@ -261,8 +255,7 @@ type BoundBuffers = Bound<GpuBuffer> & { readonly key: string };
 class GpuProgram implements LoadedProgram {
   private readonly dims: readonly string[];
   private readonly graphs = new Map<string, object>();
-  private readonly checked: CheckedBindings<BoundBuffers>;
-  private disposed = false;
+  private readonly binder: Binder<GpuBuffer, BoundBuffers>;
 
   constructor(
     private readonly device: GpuDevice,
@@ -272,20 +265,29 @@ class GpuProgram implements LoadedProgram {
     private readonly arena: GpuBuffer,
   ) {
     this.dims = dimNames(program);
-    this.checked = new CheckedBindings(program);
+    this.binder = new Binder({
+      program,
+      own: (buffer) => device.own(buffer),
+      prepare: (bound) => ({
+        ...bound,
+        key: Object.values(bound)
+          .map((list) => list.map((b) => b.id).join())
+          .join(';'),
+      }),
+    });
   }
 
-  async run(entry: string, bindings: Bindings, dims: Readonly<Record<string, number>>): Promise<void> {
-    const { bound, values } = this.bind(entry, bindings, dims);
-    const graph = this.graph(entry, bound, values);
-    if (graph) await this.device.start(graph, this.dimsOf(values), noTransfers);
+  async run(entry: string, bindings: Bindings, dims: Dims): Promise<void> {
+    const bound = this.binder.bind(this.binder.plan(entry), bindings, dims);
+    const graph = this.graph(entry, bound, dims);
+    if (graph) await this.device.start(graph, this.dimsOf(dims), noTransfers);
   }
 
   repeat(entry: string, bindings: Bindings, runs: Repeats): Promise<Uint8Array>[] {
-    const { device } = this;
+    const { device, binder } = this;
     return runs.dims.map((dims, run) => {
-      const { bound, values } = this.bind(entry, bindings, dims);
-      const graph = this.graph(entry, bound, values);
+      const bound = binder.bind(binder.plan(entry), bindings, dims);
+      const graph = this.graph(entry, bound, dims);
       if (!graph) throw new ModelcError('input', `${entry} computes nothing that could be repeated`);
       const sent = runs.writes.flatMap(({ input, data }) => {
         const part = data[run];
@@ -299,46 +301,19 @@ class GpuProgram implements LoadedProgram {
       });
       const [from, to] = [bound.results[runs.result], bound.inputs[runs.feed.input]];
       const fetched = { address: from.address, bytes: runs.resultBytes };
-      const result = device.start(graph, this.dimsOf(values), { sent, fetched });
+      const result = device.start(graph, this.dimsOf(dims), { sent, fetched });
       for (const { offset, bytes } of runs.feed.spans)
         device.copy({ buffer: from, offset, step: 0 }, { buffer: to, offset, step: 0 }, bytes, 1);
       return result;
     });
   }
 
-  private bind(
-    entry: string,
-    bindings: Bindings,
-    dims: Readonly<Record<string, number>>,
-  ): { readonly bound: BoundBuffers; readonly values: ReadonlyMap<string, number> } {
-    const { device, program } = this;
-    if (this.disposed) throw new ModelcError('input', 'the program was disposed');
-    if (!Object.hasOwn(program.entries, entry)) {
-      const names = Object.keys(program.entries).join(', ');
-      throw new ModelcError('input', `the program has no entry '${entry}'; it has ${names}`);
-    }
-    const plan = program.entries[entry];
-    const values = checkDims(plan, dims);
-    const own = (b: Buffer): GpuBuffer => device.own(b);
-    for (const list of Object.values(bindings)) list.forEach(own);
-    const bound = this.checked.get(plan, bindings, values, () => {
-      const buffers = bindAll(program, plan, bindings, values, own);
-      return {
-        ...buffers,
-        key: Object.values(buffers)
-          .map((list) => list.map((b) => b.id).join())
-          .join(';'),
-      };
-    });
-    return { bound, values };
-  }
-
-  private dimsOf(values: ReadonlyMap<string, number>): BigInt64Array {
-    return BigInt64Array.from(this.dims, (name) => BigInt(values.get(name) ?? 0));
+  private dimsOf(dims: Dims): BigInt64Array {
+    return BigInt64Array.from(this.dims, (name) => BigInt(dims[name] ?? 0));
   }
 
   /** The recorded launches; undefined when there is nothing to launch. */
-  private graph(entry: string, bound: BoundBuffers, dims: ReadonlyMap<string, number>): object | undefined {
+  private graph(entry: string, bound: BoundBuffers, dims: Dims): object | undefined {
     const { native, driver, target } = this.device;
     const plan = this.program.entries[entry];
     const grids = gridsOf(this.program, plan, dims, target.groupThreads);
@@ -365,8 +340,7 @@ class GpuProgram implements LoadedProgram {
   }
 
   dispose(): void {
-    if (this.disposed) return;
-    this.disposed = true;
+    if (!this.binder.close()) return;
     this.device.afterwards(() => {
       const { native } = this.device;
       for (const graph of this.graphs.values()) native.drop(graph);

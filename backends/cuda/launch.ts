@@ -1,8 +1,7 @@
 // The launches of a run as numbers for the binding: which function, how many blocks, which addresses.
-import type { Expr } from '../../ir/loop.ts';
-import type { Plan, Program, Slot } from '../../ir/program.ts';
+import type { Dims, Plan, Program, Slot } from '../../ir/program.ts';
+import { type Bound, gridOf, listOf } from '../bindings.ts';
 import { malformed } from '../malformed.ts';
-import type { Bound } from './check.ts';
 import { isGrouped } from './print.ts';
 
 export interface Places {
@@ -19,22 +18,17 @@ const largestGrid = 2 ** 31 - 1;
  * Blocks of every kernel that an entry launches, by the kernel's number. Kernels stride over their tasks by the grid, so
  * counts above 64 are rounded up to powers of two: runs of about the same size share a recording.
  */
-export function gridsOf(
-  program: Program,
-  plan: Plan,
-  dims: ReadonlyMap<string, number>,
-  groupThreads: number,
-): ReadonlyMap<number, number> {
+export function gridsOf(program: Program, plan: Plan, dims: Dims, groupThreads: number): ReadonlyMap<number, number> {
   const grids = new Map<number, number>();
   for (const { parts } of plan.steps) {
     for (const { kernel: at } of parts) {
       if (grids.has(at)) continue;
       const kernel = program.kernels[at];
       if (!kernel) throw malformed('a launch names a kernel that does not exist');
-      const tasks = evaluate(kernel.grid, dims);
+      const tasks = gridOf(kernel, dims);
       const blocks = isGrouped(kernel) ? tasks : Math.ceil(tasks / groupThreads);
       const rounded = blocks <= 64 ? blocks : 2 ** Math.ceil(Math.log2(blocks));
-      grids.set(at, Math.min(largestGrid, Math.max(0, rounded)));
+      grids.set(at, Math.min(largestGrid, rounded));
     }
   }
   return grids;
@@ -69,14 +63,6 @@ export function launchWords(
   return words;
 }
 
-const lists = {
-  weight: 'weights',
-  constant: 'constants',
-  state: 'states',
-  input: 'inputs',
-  result: 'results',
-} as const;
-
 function addressOf(slot: Slot, plan: Plan, { arena, buffers }: Places): bigint {
   if (slot.space === 'arena') {
     const { offset, bytes } = slot;
@@ -84,39 +70,8 @@ function addressOf(slot: Slot, plan: Plan, { arena, buffers }: Places): bigint {
     if (!inside || offset + bytes > plan.arenaBytes) throw malformed('a slot lies outside of the arena');
     return arena + BigInt(offset);
   }
-  const list = Object.hasOwn(lists, slot.space) ? buffers[lists[slot.space]] : [];
+  const list = Object.hasOwn(listOf, slot.space) ? buffers[listOf[slot.space]] : [];
   const buffer = Number.isInteger(slot.index) ? list[slot.index] : undefined;
   if (!buffer) throw malformed(`a slot names ${slot.space} ${slot.index} of ${list.length}`);
   return buffer.address;
-}
-
-/** The value of a grid under the dims of a run. */
-function evaluate(e: Expr, dims: ReadonlyMap<string, number>): number {
-  if (e.dtype !== 'index' || e.lanes !== 1) throw malformed('a grid is a scalar of type index');
-  if (e.kind === 'const') return e.value;
-  if (e.kind === 'var') {
-    const value = dims.get(e.name);
-    if (value === undefined) throw malformed(`a grid reads '${e.name}', which is no dim of the entry`);
-    return value;
-  }
-  if (e.kind !== 'alu') throw malformed(`a grid cannot be a '${e.kind}'`);
-  const [a, b] = e.args.map((x) => evaluate(x, dims));
-  switch (e.op) {
-    case 'add':
-      return a + b;
-    case 'sub':
-      return a - b;
-    case 'mul':
-      return a * b;
-    case 'div':
-      return b === 0 ? 0 : Math.floor(a / b);
-    case 'rem':
-      return b === 0 ? a : a % b;
-    case 'max':
-      return Math.max(a, b);
-    case 'min':
-      return Math.min(a, b);
-    default:
-      throw malformed(`a grid cannot use '${e.op}'`);
-  }
 }

@@ -4,7 +4,7 @@
 // a run: here they are checked at the minima, where no run could be served, and by the device when a run asks for more.
 import { dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { DimBound, PlanDim, PlanTensor, Program } from '../../ir/program.ts';
+import { byteSize, type DimBound, type Dims, type PlanTensor, type Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 
 /** Throws ModelcError 'unsupported' on the first array that is too large. */
@@ -17,10 +17,13 @@ export function checkLimits(program: Program, target: Target): void {
       `${what} ${bytes} bytes, and this target binds arrays of at most ${bindingBytes}; lower ${lower}`,
     );
   };
-  const bytesOf = ({ dtype, shape }: PlanTensor, dims: readonly DimBound[]): number =>
-    shape.reduce((n, d) => n * smallest(d, dims), Math.max(storeBytes, dtypeInfo[dtype].bytes));
-  const all = Object.values(program.entries).flatMap(({ dims }) => dims);
-  for (const c of program.constants) require(bytesOf(c, []), `the table ${c.name} takes`, 'max_cache_len');
+  const bytesOf = (tensor: PlanTensor, dims: Dims): number =>
+    byteSize(tensor, dims) * Math.max(1, storeBytes / dtypeInfo[tensor.dtype].bytes);
+  const all = minima(
+    program,
+    Object.values(program.entries).flatMap(({ dims }) => dims),
+  );
+  for (const c of program.constants) require(bytesOf(c, {}), `the table ${c.name} takes`, 'max_cache_len');
   // Caches are of generation, where options name what makes arrays smaller; other states are of training
   const isTraining = program.states.some((s) => s.role?.kind === 'train');
   const size = isTraining ? 'the batch or the length of its rows, or train on the target cpu' : 'chunk or max_batch';
@@ -31,13 +34,12 @@ export function checkLimits(program: Program, target: Target): void {
   }
   for (const [entry, { arenaBytes, results, dims }] of Object.entries(program.entries)) {
     require(arenaBytes, `the intermediate results of ${entry} take`, size);
-    for (const r of results) require(bytesOf(r, dims), `the result ${r.name} of ${entry} takes`, size);
+    for (const r of results) require(bytesOf(r, minima(program, dims)), `the result ${r.name} of ${entry} takes`, size);
   }
 }
 
-/** The dim at the minima of its variables: sizes grow with all of them. */
-const smallest = (d: PlanDim, dims: readonly DimBound[]): number =>
-  Object.entries(d).reduce((sum, [monomial, coefficient]) => {
-    const names = monomial === '' ? [] : monomial.split('*');
-    return sum + names.reduce((n, name) => n * (dims.find((v) => v.name === name)?.min ?? 1), coefficient);
-  }, 0);
+/** Where the dims are smallest, and so are sizes: they grow with all of them. Dims that only states have are 1 at least. */
+function minima(program: Program, bounds: readonly DimBound[]): Dims {
+  const names = program.states.flatMap((s) => s.shape).flatMap((d) => Object.keys(d).flatMap((m) => m.split('*')));
+  return Object.fromEntries([...names.map((name) => [name, 1]), ...bounds.map(({ name, min }) => [name, min])]);
+}

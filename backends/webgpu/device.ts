@@ -6,8 +6,9 @@ import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import type { Buffer, Device, FileSpan, LoadedProgram, Strided } from '../device.ts';
+import { checkAllocation, checkRange, checkWritable, DeviceBuffer, ownBuffer } from '../memory.ts';
 import { splitModules } from './layout.ts';
-import { GpuProgram, type Memory, storageUsage } from './program.ts';
+import { GpuProgram, storageUsage } from './program.ts';
 import { Staging } from './staging.ts';
 import { deviceBytes, fromWords, toWords, wordBytes } from './storage.ts';
 import { type Feature, featuresOf, webgpuTarget } from './target.ts';
@@ -45,14 +46,16 @@ export async function createWebGpuDevice(gpu: GPU | GPUAdapter, options: WebGpuO
 }
 
 /** Memory on the device. With a dtype, the host's elements are converted to words and back; else bytes are bytes. */
-class GpuBuffer implements Buffer {
-  live = true;
+class GpuBuffer extends DeviceBuffer {
   constructor(
-    readonly device: WebGpuDevice,
+    device: WebGpuDevice,
     readonly gpu: GPUBuffer,
-    readonly bytes: number,
+    bytes: number,
     readonly dtype: DType | undefined,
-  ) {}
+    readOnly: boolean,
+  ) {
+    super(device, bytes, readOnly);
+  }
 
   /** Bytes on the device of `bytes` of the host. */
   onDevice(bytes: number): number {
@@ -108,13 +111,13 @@ export class WebGpuDevice implements Device {
   }
 
   alloc(bytes: number, dtype?: DType): Buffer {
-    if (!(Number.isSafeInteger(bytes) && bytes >= 0)) throw new ModelcError('input', `cannot allocate ${bytes} bytes`);
-    return this.create(bytes, dtype);
+    checkAllocation(bytes);
+    return this.create(bytes, dtype, false);
   }
 
-  private create(bytes: number, dtype?: DType): GpuBuffer {
+  private create(bytes: number, dtype: DType | undefined, readOnly: boolean): GpuBuffer {
     const size = roundUp(deviceBytes(dtype, bytes));
-    return new GpuBuffer(this, this.buffer(size, storageUsage | copyable), bytes, dtype);
+    return new GpuBuffer(this, this.buffer(size, storageUsage | copyable), bytes, dtype, readOnly);
   }
 
   /** A GPUBuffer. Throws ModelcError 'unsupported' on what is too large; too little memory shows later. */
@@ -147,18 +150,23 @@ export class WebGpuDevice implements Device {
   map({ path, offset, bytes }: FileSpan, _dtype: DType): Buffer {
     const { readFile } = this.options;
     if (!readFile) throw new ModelcError('unsupported', `there are no files here, so ${path} cannot be read`);
-    const buffer = this.create(bytes);
+    const buffer = this.create(bytes, undefined, true);
     const chunk = new Uint8Array(Math.min(bytes, chunkBytes));
     for (let at = 0; at < bytes; at += chunk.length) {
       const part = chunk.subarray(0, Math.min(chunk.length, bytes - at));
       readFile(path, offset + at, part);
-      this.write(buffer, part, at);
+      this.put(buffer, part, at);
     }
     return buffer;
   }
 
   write(buffer: Buffer, data: Uint8Array, offset = 0): void {
     const b = this.range(buffer, offset, data.byteLength);
+    checkWritable(b);
+    this.put(b, data, offset);
+  }
+
+  private put(b: GpuBuffer, data: Uint8Array, offset: number): void {
     const words = b.dtype ? toWords(b.dtype, data) : data;
     const whole = words.byteLength - (words.byteLength % wordBytes);
     const at = b.onDevice(offset);
@@ -192,6 +200,7 @@ export class WebGpuDevice implements Device {
       const b = this.range(buffer, offset, (rows - 1) * step + bytes);
       return { b, gpu: b.gpu, offset: b.onDevice(offset), step: b.onDevice(step) };
     });
+    checkWritable(target.b);
     const size = source.b.onDevice(bytes);
     const places = [source.offset, source.step, target.offset, target.step, size];
     if (source.b.dtype !== target.b.dtype || places.some((n) => n % wordBytes !== 0)) {
@@ -221,23 +230,16 @@ export class WebGpuDevice implements Device {
     const { print } = this.options;
     if (binary === undefined && !print) throw new ModelcError('unsupported', 'there is no compiler here to print WGSL');
     const texts = binary === undefined ? print!(program) : splitModules(binary);
-    return GpuProgram.load(this, program, texts, (buffer): Memory => this.own(buffer));
+    return GpuProgram.load(this, program, texts, (buffer) => this.own(buffer));
   }
 
   /** The buffer as this device's own, checked to be live. */
   private own(buffer: Buffer): GpuBuffer {
-    if (!(buffer instanceof GpuBuffer) || buffer.device !== this) {
-      throw new ModelcError('input', 'a buffer belongs to another device');
-    }
-    if (!buffer.live) throw new ModelcError('input', 'a buffer is used after it was freed');
-    return buffer;
+    return ownBuffer(this, GpuBuffer, buffer);
   }
 
   private range(buffer: Buffer, offset: number, bytes: number): GpuBuffer {
-    const valid = Number.isSafeInteger(offset) && Number.isSafeInteger(bytes) && offset >= 0 && bytes >= 0;
-    if (!valid || offset + bytes > buffer.bytes) {
-      throw new ModelcError('input', `bytes ${offset} to ${offset + bytes} lie outside of a buffer of ${buffer.bytes}`);
-    }
+    checkRange(buffer, offset, bytes);
     return this.own(buffer);
   }
 }

@@ -5,10 +5,10 @@
 // those who read results.
 import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { DimBound, Plan, PlanDim, PlanTensor, Program } from '../../ir/program.ts';
-import { CheckedBindings } from '../checked-bindings.ts';
+import type { Dims, Plan, PlanTensor, Program } from '../../ir/program.ts';
+import { Binder, type BindingList, type Bound, gridOf, listOf } from '../bindings.ts';
 import type { Bindings, Buffer, LoadedProgram, Repeats } from '../device.ts';
-import { evalIndex } from '../kernel/grid.ts';
+import type { DeviceBuffer } from '../memory.ts';
 import { type Dispatch, headWords, layoutProgram, type Module, type Resource } from './layout.ts';
 import type { Staging } from './staging.ts';
 import { deviceBytes, fromWords, toWords, wordBytes } from './storage.ts';
@@ -22,7 +22,7 @@ const regionBytes = 256;
 const maxGroups = 65535;
 
 /** A buffer as programs see it. */
-export interface Memory extends Buffer {
+export interface Memory extends DeviceBuffer {
   readonly gpu: GPUBuffer;
   readonly dtype: DType | undefined;
 }
@@ -59,29 +59,18 @@ interface Upload {
   readonly bytes: number;
 }
 
-type DimValues = ReadonlyMap<string, number>;
-
-const spaces = {
-  weight: 'weights',
-  constant: 'constants',
-  state: 'states',
-  input: 'inputs',
-  result: 'results',
-} as const;
-
 export class GpuProgram implements LoadedProgram {
-  private disposed = false;
-  private readonly checked: CheckedBindings<ReadonlyMap<string, readonly Memory[]>>;
+  private readonly binder: Binder<Memory, Bound<Memory>>;
 
   private constructor(
     private readonly host: Host,
-    private readonly program: Program,
+    program: Program,
     private readonly own: (buffer: Buffer) => Memory,
     private readonly pipelines: readonly Pipeline[],
     private readonly entries: ReadonlyMap<string, Entry>,
     private readonly arena: GPUBuffer,
   ) {
-    this.checked = new CheckedBindings(program);
+    this.binder = new Binder({ program, own, prepare: (bound) => bound, accept: checkStored });
   }
 
   /**
@@ -120,11 +109,10 @@ export class GpuProgram implements LoadedProgram {
     return new GpuProgram(host, program, own, pipelines, entries, arena);
   }
 
-  async run(name: string, bindings: Bindings, dims: Readonly<Record<string, number>>): Promise<void> {
+  async run(name: string, bindings: Bindings, dims: Dims): Promise<void> {
     const entry = this.entry(name);
-    const values = checkDims(entry.plan.dims, dims);
-    const memory = this.bind(entry.plan, bindings, values);
-    const sizes = fillUniforms(entry, 0, values);
+    const memory = this.bind(entry.plan, bindings, dims);
+    const sizes = fillUniforms(entry, 0, dims);
     this.submit(name, (encoder) => {
       this.host.gpu.queue.writeBuffer(
         entry.uniforms,
@@ -143,14 +131,13 @@ export class GpuProgram implements LoadedProgram {
     { dims, writes, feed, result, resultBytes }: Repeats,
   ): Promise<Uint8Array>[] {
     const entry = this.entry(name);
-    const values = dims.map((d) => checkDims(entry.plan.dims, d));
-    const memory = this.bind(entry.plan, bindings, values[values.length - 1]);
+    const [memory] = dims.map((d) => this.bind(entry.plan, bindings, d)).slice(-1);
     const inputs = bindings.inputs.map(this.own);
     const source = this.own(bindings.results[result]);
     const target = inputs[feed.input];
     const size = deviceBytes(source.dtype, resultBytes);
     const { uploads, words } = this.layOut(entry, dims.length, writes, inputs);
-    const sizes = values.map((v, run) => fillUniforms(entry, run, v));
+    const sizes = dims.map((d, run) => fillUniforms(entry, run, d));
     const staging = this.host.staging.take(size * dims.length);
     this.submit(name, (encoder) => {
       this.host.gpu.queue.writeBuffer(entry.uniforms, 0, entry.words, 0, words);
@@ -174,14 +161,9 @@ export class GpuProgram implements LoadedProgram {
   }
 
   private entry(name: string): Entry {
-    if (this.disposed) throw new ModelcError('input', 'the program was disposed');
-    const entry = this.entries.get(name);
-    if (!entry) {
-      const known = [...this.entries.keys()].join(', ');
-      throw new ModelcError('input', `the program has no entry '${name}'; it has ${known}`);
-    }
+    this.binder.plan(name);
     this.host.check();
-    return entry;
+    return this.entries.get(name)!;
   }
 
   /** Makes room in the uniform buffer for `runs` copies of the regions and, behind them, what is written to inputs. */
@@ -274,35 +256,14 @@ export class GpuProgram implements LoadedProgram {
     return group;
   }
 
-  /** Checks the buffers of a run; gives the memory of a resource. */
-  private bind(plan: Plan, bindings: Bindings, dims: DimValues): (r: Resource) => GPUBuffer {
-    for (const list of Object.values(bindings)) list.forEach(this.own);
-    const bound = this.checked.get(plan, bindings, dims, () => this.check(plan, bindings, dims));
-    return (r) => (r.space === 'arena' ? this.arena : bound.get(spaces[r.space])![r.index].gpu);
-  }
-
-  private check(plan: Plan, bindings: Bindings, dims: DimValues): ReadonlyMap<string, readonly Memory[]> {
-    const { weights, constants, states } = this.program;
-    const tensors = { weights, constants, states, inputs: plan.inputs, results: plan.results };
-    const bound = new Map<string, readonly Memory[]>();
-    for (const space of Object.values(spaces)) {
-      if (tensors[space].length !== bindings[space].length) {
-        throw new ModelcError(
-          'input',
-          `the run binds ${bindings[space].length} ${space}; it needs ${tensors[space].length}`,
-        );
-      }
-      const memories = tensors[space].map((tensor, i) =>
-        checkTensor(space, tensor, this.own(bindings[space][i]), dims),
-      );
-      bound.set(space, memories);
-    }
-    return bound;
+  /** Checks a run; gives the memory of a resource. */
+  private bind(plan: Plan, bindings: Bindings, dims: Dims): (r: Resource) => GPUBuffer {
+    const bound = this.binder.bind(plan, bindings, dims);
+    return (r) => (r.space === 'arena' ? this.arena : bound[listOf[r.space]][r.index].gpu);
   }
 
   dispose(): void {
-    if (this.disposed) return;
-    this.disposed = true;
+    if (!this.binder.close()) return;
     this.arena.destroy();
     for (const { uniforms } of this.entries.values()) uniforms.destroy();
   }
@@ -341,10 +302,10 @@ async function createPipeline(gpu: GPUDevice, { kernel, writes }: Module, code: 
 }
 
 /** Fills the uniform words of all dispatches of a run; returns their sizes in workgroups. */
-function fillUniforms({ dispatches, regions, words }: Entry, run: number, dims: DimValues): [x: number, y: number][] {
+function fillUniforms({ dispatches, regions, words }: Entry, run: number, dims: Dims): [x: number, y: number][] {
   const base = run * regions[dispatches.length];
   return dispatches.map(({ grid, words: own }, i) => {
-    const tasks = evalIndex(grid, dims);
+    const tasks = gridOf({ grid }, dims);
     const x = Math.min(tasks, maxGroups);
     const y = x === 0 ? 0 : Math.ceil(tasks / x);
     if (y > maxGroups) throw new ModelcError('unsupported', `${tasks} tasks are more than a dispatch can have`);
@@ -352,45 +313,19 @@ function fillUniforms({ dispatches, regions, words }: Entry, run: number, dims: 
     words[at] = tasks;
     words[at + 1] = x;
     own.forEach((w, j) => {
-      words[at + headWords + j] = typeof w === 'number' ? w : dims.get(w.dim)!;
+      words[at + headWords + j] = typeof w === 'number' ? w : dims[w.dim];
     });
     return [x, y];
   });
 }
 
-function checkDims(bounds: readonly DimBound[], dims: Readonly<Record<string, number>>): Map<string, number> {
-  const values = new Map(Object.entries(dims));
-  for (const { name, min, max } of bounds) {
-    const value = values.get(name);
-    if (value === undefined) throw new ModelcError('input', `dimension ${name} is not bound`);
-    if (!(Number.isSafeInteger(value) && value >= min && value <= max)) {
-      throw new ModelcError('input', `dimension ${name} is ${value}; it must be an integer from ${min} to ${max}`);
-    }
-  }
-  return values;
-}
-
-/** Checks that a buffer holds a tensor, as the kernels expect it: weights packed, everything else in words. */
-function checkTensor(space: string, tensor: PlanTensor, memory: Memory, dims: DimValues): Memory {
-  const { name, dtype, shape } = tensor;
-  const bytes = shape.reduce((n, d) => n * dimValue(d, dims), dtypeInfo[dtype].bytes);
-  if (memory.bytes < bytes) {
-    throw new ModelcError('input', `${space} '${name}' has ${memory.bytes} bytes; it needs ${bytes}`);
-  }
+/** Checks that a buffer stores elements as the kernels expect them: weights packed, everything else in words. */
+function checkStored(list: BindingList, { name, dtype }: PlanTensor, memory: Memory): void {
   const inWords = memory.dtype === dtype || dtypeInfo[dtype].bytes === wordBytes;
   const isPacked = memory.dtype === undefined || dtypeInfo[memory.dtype].bytes === wordBytes;
-  if (!(space === 'weights' ? isPacked : inWords)) {
-    throw new ModelcError(
-      'input',
-      `${space} '${name}' is ${dtype}, but its buffer was made for ${memory.dtype ?? 'bytes'}`,
-    );
-  }
-  return memory;
-}
-
-function dimValue(d: PlanDim, dims: DimValues): number {
-  return Object.entries(d).reduce((sum, [monomial, coefficient]) => {
-    const names = monomial === '' ? [] : monomial.split('*');
-    return sum + names.reduce((product, name) => product * (dims.get(name) ?? 0), coefficient);
-  }, 0);
+  if (list === 'weights' ? isPacked : inWords) return;
+  throw new ModelcError(
+    'input',
+    `${list} '${name}' is ${dtype}, but its buffer was made for ${memory.dtype ?? 'bytes'}`,
+  );
 }

@@ -5,8 +5,7 @@ import { createWebGpuDevice, findAdapter, type WebGpuDevice } from '../../backen
 import { openGpu } from '../../backends/webgpu/gpu.ts';
 import { isFeature } from '../../backends/webgpu/target.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { Program } from '../../ir/program.ts';
-import { byteSize } from '../execution/planned-memory.ts';
+import { byteSize, type Program } from '../../ir/program.ts';
 import { ProgramExecutor } from '../execution/program-executor.ts';
 import type { LoadOptions } from './api.ts';
 import { type ChunkStore, openChunkStore } from './chunk-store.ts';

@@ -2,8 +2,7 @@
 import { join } from 'node:path';
 import { type TensorSource, writeSafetensors } from '../../frontends/huggingface/index.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
-import type { PlanTensor, Program } from '../../ir/program.ts';
-import { evalShape } from '../execution/plan-dims.ts';
+import { evalShape, type PlanTensor, type Program } from '../../ir/program.ts';
 import type { OpenedModel } from '../models/open.ts';
 
 const shardBytes = 512 * 2 ** 20;

@@ -1,6 +1,7 @@
 // The executor in the reference interpreter: slow, and right by definition. Graphs are traced at their first use and go
 // through those passes of the pipeline that say what a program means; composites stay. Weights are read whole into arrays
 // of doubles, shared by the entries.
+
 import { planParam, planTensor } from '../../backends/kernel/plan.ts';
 import type { Traced } from '../../frontends/dsl/index.ts';
 import { dimEval } from '../../ir/dim.ts';
@@ -10,10 +11,10 @@ import { evaluate } from '../../ir/eval.ts';
 import { dimVars, type Graph } from '../../ir/graph.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
 import type { Node } from '../../ir/node.ts';
+import { evalShape } from '../../ir/program.ts';
 import { type CompileOptions, meaningOf } from '../compiler/compile.ts';
 import { fromNdArray, type HostTensor, toNdArray } from '../tensors/host-tensor.ts';
 import type { Tensors } from './executor.ts';
-import { evalShape } from './plan-dims.ts';
 import { type Call, type LoadedEntry, QueuedExecutor, type Signature } from './queued-executor.ts';
 import type { StateMemory } from './states.ts';
 

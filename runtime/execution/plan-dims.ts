@@ -1,25 +1,7 @@
-// Dims of a plan: polynomials as plain data. Evaluates them, and solves for the variables that the shapes of a run's
-// inputs decide.
+// Solves for the dims of a run that the shapes of its inputs decide.
 import { ModelcError } from '../../ir/error.ts';
-import type { Plan, PlanDim } from '../../ir/program.ts';
+import { type Dims, evalShape, type Plan, type PlanDim } from '../../ir/program.ts';
 import type { HostTensor } from '../tensors/host-tensor.ts';
-
-type Dims = Readonly<Record<string, number>>;
-
-export function evalDim(dim: PlanDim, dims: Dims): number {
-  let sum = 0;
-  for (const [monomial, coefficient] of Object.entries(dim)) {
-    let product = coefficient;
-    for (const name of monomial === '' ? [] : monomial.split('*')) {
-      if (!Object.hasOwn(dims, name)) throw new ModelcError('input', `dimension ${name} is not bound`);
-      product *= dims[name];
-    }
-    sum += product;
-  }
-  return sum;
-}
-
-export const evalShape = (shape: readonly PlanDim[], dims: Dims): number[] => shape.map((d) => evalDim(d, dims));
 
 /** The variable of a dim that is `a * variable + b`. */
 function linear(dim: PlanDim): { name: string; factor: number; offset: number } | undefined {

@@ -1,13 +1,5 @@
 // How much memory programs plan for, known before anything is loaded.
-import { dtypeInfo } from '../../ir/dtype.ts';
-import type { PlanTensor, Program } from '../../ir/program.ts';
-import { evalShape } from './plan-dims.ts';
-
-type Dims = Readonly<Record<string, number>>;
-
-/** Bytes of a tensor as the host has it. */
-export const byteSize = (t: PlanTensor, dims: Dims): number =>
-  evalShape(t.shape, dims).reduce((n, d) => n * d, dtypeInfo[t.dtype].bytes);
+import { byteSize, type Dims, type PlanTensor, type Program } from '../../ir/program.ts';
 
 const sum = (tensors: readonly PlanTensor[], dims: Dims): number =>
   tensors.reduce((bytes, t) => bytes + byteSize(t, dims), 0);

@@ -4,12 +4,11 @@
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from '../../backends/device.ts';
 import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { Plan, PlanTensor, Program } from '../../ir/program.ts';
+import { byteSize, evalShape, type Plan, type PlanTensor, type Program } from '../../ir/program.ts';
 import { bytesOf, type HostTensor, storeNumbers, viewOf } from '../tensors/host-tensor.ts';
 import { checkOpen } from './cache-errors.ts';
 import type { RepeatOptions, Sizes, States, Tensors } from './executor.ts';
-import { evalShape } from './plan-dims.ts';
-import { byteSize, fixedBytes, stateBytes } from './planned-memory.ts';
+import { fixedBytes, stateBytes } from './planned-memory.ts';
 import { type Call, type LoadedEntry, QueuedExecutor } from './queued-executor.ts';
 import { type PreparedRuns, repeatByHost, repeatOnDevice } from './repeat.ts';
 import { RunBuffers } from './run-buffers.ts';

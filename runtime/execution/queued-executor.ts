@@ -2,11 +2,11 @@
 // have room, and memory of states that ended serves the next ones. How an entry is loaded and carried out is left to
 // program-executor.ts (a device) and interpreter-executor.ts.
 import { ModelcError } from '../../ir/error.ts';
-import type { Plan, PlanState, PlanTensor } from '../../ir/program.ts';
+import { evalDim, type Plan, type PlanState, type PlanTensor } from '../../ir/program.ts';
 import type { HostTensor } from '../tensors/host-tensor.ts';
 import { checkOpen, checkRoom, checkSizes } from './cache-errors.ts';
 import type { Executor, ExecutorLimits, RepeatOptions, Sizes, States, Tensors } from './executor.ts';
-import { evalDim, solveDims } from './plan-dims.ts';
+import { solveDims } from './plan-dims.ts';
 import { repeatByHost } from './repeat.ts';
 import { type Held, type StateMemory, StateSet } from './states.ts';
 

@@ -4,11 +4,10 @@
 import type { Repeats } from '../../backends/device.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { Plan } from '../../ir/program.ts';
+import { evalShape, type Plan } from '../../ir/program.ts';
 import { bytesOf, type HostTensor, viewOf } from '../tensors/host-tensor.ts';
 import { checkRoom } from './cache-errors.ts';
 import type { Executor, RepeatOptions, Sizes, States, Tensors } from './executor.ts';
-import { evalShape } from './plan-dims.ts';
 
 /** Submissions that are under way at once: one that runs, and one that the device goes on with. */
 const submissions = 2;

@@ -5,12 +5,10 @@
 import type { DType } from '../../ir/dtype.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { PlanState } from '../../ir/program.ts';
+import { byteSize, evalShape, type PlanState } from '../../ir/program.ts';
 import type { HostTensor, TensorData } from '../tensors/host-tensor.ts';
 import { checkRows } from './cache-errors.ts';
 import type { Sizes, States } from './executor.ts';
-import { evalShape } from './plan-dims.ts';
-import { byteSize } from './planned-memory.ts';
 
 /** A side of a strided copy, in elements: where the first run of them lies, and how far the next one is from it. */
 export interface Strided<B> {

@@ -11,13 +11,12 @@ import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import type { EvalOutput } from '../../ir/eval.ts';
 import type { Graph } from '../../ir/graph.ts';
 import { type NdArray, sizeOf } from '../../ir/ndarray.ts';
-import type { PlanTensor, Program } from '../../ir/program.ts';
+import { evalShape, type PlanTensor, type Program } from '../../ir/program.ts';
 import type { RegionGraph } from '../../ir/region.ts';
 import type { Target } from '../../ir/target.ts';
 import { fuse } from '../../passes/fusion/fuse.ts';
 import { passes, runPasses } from '../../passes/pipeline.ts';
 import { kernelComposites } from '../../runtime/compiler/compile.ts';
-import { evalShape } from '../../runtime/execution/plan-dims.ts';
 import { bytesOf, storeNumbers, toNdArray, viewOf } from '../../runtime/tensors/host-tensor.ts';
 import type { DeviceResult, DeviceRun, TestDevice } from './test-device.ts';
 
