@@ -150,18 +150,11 @@ export class ProgramExecutor extends QueuedExecutor<ProgramEntry, Buffer> {
   /** Binds everything that a run reads and writes; the inputs are written. */
   private bindingsOf({ name, entry, inputs, dims, states }: Call<ProgramEntry, Buffer>, buffers: RunBuffers): Bindings {
     const { plan, weights, constants } = entry;
-    return {
-      weights,
-      constants,
-      states,
-      inputs: inputs.map(({ dtype, data }, i) => {
-        const bytes = bytesOf(data);
-        const buffer = buffers.take(`${name} input ${i}`, bytes.byteLength, dtype);
-        this.device.write(buffer, bytes);
-        return buffer;
-      }),
-      results: plan.results.map((r, i) => buffers.take(`${name} result ${i}`, byteSize(r, dims), r.dtype)),
-    };
+    const given = inputs.map(({ dtype, data }) => ({ dtype, bytes: data.byteLength }));
+    const results = plan.results.map((r) => ({ dtype: r.dtype, bytes: byteSize(r, dims) }));
+    const bindings = buffers.bind(name, { weights, constants, states }, given, results);
+    for (const [i, { data }] of inputs.entries()) this.device.write(bindings.inputs[i], bytesOf(data));
+    return bindings;
   }
 
   protected override async execute(

@@ -84,7 +84,9 @@ export abstract class QueuedExecutor<E extends LoadedEntry, B> implements Execut
 
   /** Frees memory that no states use. */
   protected freeIdle(): void {
-    for (const memory of this.idle.flatMap(({ values }) => values)) this.memory.free(memory);
+    for (const { values, spares } of this.idle) {
+      for (const memory of [...values, ...spares.values()]) this.memory.free(memory);
+    }
     this.idle = [];
   }
 

@@ -34,6 +34,8 @@ export interface StateMemory<B> {
 export interface Held<B> {
   readonly dims: Sizes;
   readonly values: readonly B[];
+  /** A row of a size, by dtype and size: where rows that change places are set aside. */
+  readonly spares: Map<string, B>;
 }
 
 const sizeOf = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1);
@@ -50,6 +52,7 @@ export class StateSet<B> implements States {
   dims: Sizes;
   length = 0;
   private values: readonly B[];
+  private readonly spares: Map<string, B>;
   /** Permutations of the rows that are still to be carried out: of what is kept of sources, and of all other states. */
   private readonly pending: { source: readonly number[] | undefined; target: readonly number[] | undefined } = {
     source: undefined,
@@ -65,6 +68,7 @@ export class StateSet<B> implements States {
   ) {
     const { memory } = options;
     this.dims = held?.dims ?? dims;
+    this.spares = held?.spares ?? new Map();
     this.values = held?.values ?? tensors.map((t) => memory.alloc(t.dtype, sizeOf(this.shapeOf(t))));
     // Positions are written before they are read.
     if (held) for (const [i, t] of tensors.entries()) if (positionsOf(t) < 0) memory.clear(this.values[i]);
@@ -88,11 +92,13 @@ export class StateSet<B> implements States {
   }
 
   /** The memory of a program's states, in their order; they must be among those that this was made for. */
-  inOrderOf(states: readonly PlanState[]): B[] {
+  inOrderOf(states: readonly PlanState[]): readonly B[] {
+    const values = this.live();
+    if (states === this.tensors) return values;
     return states.map(({ name }) => {
       const i = this.tensors.findIndex((t) => t.name === name);
       if (i < 0) throw new ModelcError('input', `the states have no part ${name}: they belong to another program`);
-      return this.at(i);
+      return values[i];
     });
   }
 
@@ -100,6 +106,8 @@ export class StateSet<B> implements States {
     const old = this.dims.capacity;
     if (capacity <= old) return;
     this.dims = { ...this.dims, capacity };
+    for (const spare of this.spares.values()) this.options.memory.free(spare);
+    this.spares.clear();
     this.values = this.tensors.map((tensor, i) => {
       const axis = positionsOf(tensor);
       if (axis < 0) return this.values[i];
@@ -132,7 +140,7 @@ export class StateSet<B> implements States {
       const { role } = tensor;
       if (!role || role.kind === 'train') continue; // of no batch
       const rows = role.kind === 'cross' ? source : target;
-      if (rows) this.permute(tensor, this.at(i), rows, role.rows);
+      if (rows) this.permute(tensor, this.live()[i], rows, role.rows);
     }
   }
 
@@ -145,7 +153,7 @@ export class StateSet<B> implements States {
     const size = positions < 0 ? row : (step / shape[positions]) * this.length;
     if (size === 0) return;
     const { moves, needsSpare } = movesOf(rows);
-    const spare = needsSpare ? this.options.memory.alloc(tensor.dtype, row) : undefined;
+    const spare = needsSpare ? this.spare(tensor.dtype, row) : undefined;
     for (let start = 0; start < sizeOf(shape); start += shape[axis] * row) {
       const place = (at: number | 'spare'): Strided<B> =>
         at === 'spare' ? { memory: spare!, offset: 0, step } : { memory, offset: start + at * row, step };
@@ -153,7 +161,13 @@ export class StateSet<B> implements States {
         this.options.memory.copy(tensor.dtype, place(from), place(to), size, row / step);
       }
     }
-    if (spare) this.options.memory.free(spare);
+  }
+
+  private spare(dtype: DType, size: number): B {
+    const key = `${dtype} ${size}`;
+    const spare = this.spares.get(key) ?? this.options.memory.alloc(dtype, size);
+    this.spares.set(key, spare);
+    return spare;
   }
 
   read(name: string): Promise<HostTensor> {
@@ -187,20 +201,20 @@ export class StateSet<B> implements States {
   private value(name: string): { readonly tensor: PlanState; readonly memory: B } {
     const i = this.tensors.findIndex((t) => t.name === name);
     if (i < 0) throw new ModelcError('input', `the program has no state '${name}'`);
-    return { tensor: this.tensors[i], memory: this.at(i) };
+    return { tensor: this.tensors[i], memory: this.live()[i] };
   }
 
-  private at(i: number): B {
-    if (i < this.values.length) return this.values[i];
+  private live(): readonly B[] {
+    if (this.values.length === this.tensors.length) return this.values;
     throw new ModelcError('input', 'the states have been disposed; open new ones');
   }
 
   /** Gives the memory back after the runs under way. */
   dispose(): void {
-    const { dims, values } = this;
+    const { dims, values, spares } = this;
     if (values.length === 0) return;
     this.values = [];
-    void this.options.enqueue(async () => this.options.release({ dims, values }));
+    void this.options.enqueue(async () => this.options.release({ dims, values, spares }));
   }
 }
 

@@ -125,7 +125,7 @@ export class DynamicCache {
     this.positions = rows.map((row) => this.positions[row]);
   }
 
-  /** Frees the memory; the cache is empty afterwards. */
+  /** Gives the memory back, which the model's next cache uses or frees; the cache is empty afterwards. */
   dispose(): void {
     forgotten.unregister(this);
     this.bound?.states.dispose();

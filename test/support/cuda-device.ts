@@ -63,7 +63,7 @@ export async function openEmulated(
   directory: string,
   options: LoadOptions = {},
   entryNames: readonly CausalEntry[] = ['prefill', 'decode', 'forward'],
-): Promise<{ model: PreTrainedModel; program: Program; executor: ProgramExecutor }> {
+): Promise<{ model: PreTrainedModel; program: Program; executor: ProgramExecutor; device: CudaDevice }> {
   const { checkpoint, info, model, cache, trace } = await openModel<'causal-lm'>(directory, options);
   const device = await emulatedDevice([]);
   const entries = Object.fromEntries(entryNames.map((entry) => [entry, trace(entry)]));
@@ -75,5 +75,5 @@ export async function openEmulated(
     Object.keys(generationConfig).length > 0
       ? GenerationConfig.parse(JSON.stringify(generationConfig), directory)
       : GenerationConfig.from_model_config(config);
-  return { model: createModel(executor, info, config, generation), program, executor };
+  return { model: createModel(executor, info, config, generation), program, executor, device };
 }
