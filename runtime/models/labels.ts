@@ -13,6 +13,7 @@ export function withLabels(config: ModelConfig, options: LabelOptions): ModelCon
     labelFields.flatMap((name) => (options[name] == null ? [] : [[name, options[name]]])),
   );
   const { num_labels: labels, id2label: names, ...others } = given as LabelOptions;
+  if (Object.keys(given).length === 0) return config; // which tells floats from whole numbers, as it was written
   if (labels == null && names == null) return { ...config, ...others };
   const isNumber = labels == null || (Number.isSafeInteger(labels) && labels > 0 && labels <= 2 ** 20);
   if (!isNumber) throw new ModelcError('input', `\`num_labels\` must be a positive integer, but is ${String(labels)}`);
