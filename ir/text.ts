@@ -1,60 +1,13 @@
-// Text of every level. A graph prints one node a line in topological order, with every attribute and type, and
-// frontends/text reads it back to the same interned nodes; kernels, regions and programs print for people only.
-// Numbering follows the structure alone, so equal graphs print equal text.
-import type { Dim } from './dim.ts';
-import { dimText } from './dim.ts';
-import { ModelcError } from './error.ts';
 import type { Graph } from './graph.ts';
 import { dimVars, roots, topologicalOrder } from './graph.ts';
 import type { Node } from './node.ts';
 import { originOf, typeText } from './node.ts';
-import { nameText, nodeNames, numberText, quote, roleText } from './text/names.ts';
-import type { AttrKind } from './text/schema.ts';
-import { attrKinds } from './text/schema.ts';
+import { kindsOf } from './ops/attrs.ts';
+import { fieldsText, roleText } from './text/attributes.ts';
+import { nameText, nodeNames, quote } from './text/names.ts';
 
 export { printKernel } from './text/loop.ts';
 export { printProgram, printRegions } from './text/plan.ts';
-
-/** One attribute as its kind is written. */
-function attrText(kind: AttrKind, value: unknown): string {
-  if (typeof kind === 'string') {
-    switch (kind) {
-      case 'number':
-      case 'integer':
-        return numberText(value as number);
-      case 'boolean':
-      case 'dtype':
-        return String(value);
-      case 'string':
-        return quote(value as string);
-      case 'dim':
-        return dimText(value as Dim);
-      default:
-        return kind satisfies never;
-    }
-  }
-  if ('oneOf' in kind) return String(value);
-  if ('list' in kind) return `[${(value as unknown[]).map((v) => attrText(kind.list, v)).join(', ')}]`;
-  if ('fields' in kind) return fieldsText(kind.fields, value as Record<string, unknown>);
-  if ('optional' in kind) return attrText(kind.optional, value);
-  const fitting = kind.either.find((k) => fits(k, value));
-  if (!fitting) throw new ModelcError('type', `attribute value ${String(value)} has no written form`);
-  return attrText(fitting, value);
-}
-
-/** Which alternative of an `either` a value takes. */
-function fits(kind: AttrKind, value: unknown): boolean {
-  if (kind === 'number' || kind === 'integer') return typeof value === 'number';
-  if (typeof kind === 'object' && 'oneOf' in kind) return kind.oneOf.includes(value as string | number);
-  return typeof kind === 'object' && 'list' in kind && Array.isArray(value);
-}
-
-function fieldsText(kinds: Readonly<Record<string, AttrKind>>, value: Readonly<Record<string, unknown>>): string {
-  const parts = Object.entries(kinds)
-    .filter(([key]) => value[key] !== undefined)
-    .map(([key, kind]) => `${key}: ${attrText(kind, value[key])}`);
-  return parts.length > 0 ? `{${parts.join(', ')}}` : '';
-}
 
 export interface PrintOptions {
   /** Ends each line with the layer that the node came from, as a comment. */
@@ -78,7 +31,7 @@ export function printGraph(graph: Graph, options: PrintOptions = {}): string {
   const body = order
     .filter((n) => !listed.has(n))
     .map((n) => {
-      const attrs = fieldsText(attrKinds(n.op), n.attrs as Readonly<Record<string, unknown>>);
+      const attrs = fieldsText(kindsOf(n.op), n.attrs as Readonly<Record<string, unknown>>);
       const origin = options.origins ? originOf(n) : undefined;
       const comment = origin === undefined ? '' : ` // ${quote(origin).slice(1, -1)}`;
       const args = n.args.map(nameOf).join(', ');

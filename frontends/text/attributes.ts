@@ -1,13 +1,12 @@
-// Attribute values: syntax to plain data, led by the schema of the op. Nothing passes that the schema does not name.
+// Attribute values: syntax to plain data, led by the kinds of the op's attributes. Nothing passes that they do not name.
 import type { IToken } from 'chevrotain';
 import type { Dim } from '../../ir/dim.ts';
 import { dim, dimAdd, dimMul } from '../../ir/dim.ts';
 import { dtypes, isDType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { OpName } from '../../ir/node.ts';
-import type { StateRole } from '../../ir/ops/attrs.ts';
-import type { AttrKind } from '../../ir/text/schema.ts';
-import { attrKinds } from '../../ir/text/schema.ts';
+import { type AttrKind, type AttrKinds, variantFields } from '../../ir/ops/attr-kinds.ts';
+import { kindsOf, type StateRole } from '../../ir/ops/attrs.ts';
 import type { Fields, Sum, Value } from './grammar.ts';
 import { excerpt, Num, parseError, positionOf } from './lexer.ts';
 
@@ -35,12 +34,12 @@ export class AttrReader {
 
   /** All attributes of an op; `op` is where a missing one is reported. */
   attrs(name: OpName, fields: Fields | undefined, op: IToken): Record<string, unknown> {
-    return this.fields(attrKinds(name), fields?.entries ?? [], op, name);
+    return this.fields(kindsOf(name), fields?.entries ?? [], op, name);
   }
 
   /** The role of a state. */
   role(fields: Fields): StateRole {
-    return this.value(attrKinds('param').role, fields, 'role') as StateRole;
+    return this.value(kindsOf('param').role, fields, 'role') as StateRole;
   }
 
   /** `2*batch*seq + past - 1` over declared variables. */
@@ -76,12 +75,7 @@ export class AttrReader {
     );
   }
 
-  private fields(
-    kinds: Readonly<Record<string, AttrKind>>,
-    entries: Fields['entries'],
-    at: IToken,
-    owner: string,
-  ): Record<string, unknown> {
+  private fields(kinds: AttrKinds, entries: Fields['entries'], at: IToken, owner: string): Record<string, unknown> {
     const given = new Map<string, Value>();
     for (const { key, value } of entries) {
       if (!Object.hasOwn(kinds, key.image)) {
@@ -130,12 +124,15 @@ export class AttrReader {
     }
     if ('oneOf' in kind) return choice(kind.oneOf, value) ?? wrong();
     if ('list' in kind) {
-      if (value.kind !== 'list') return wrong();
-      if (kind.length !== undefined && value.items.length !== kind.length) return wrong();
-      return value.items.map((v) => this.value(kind.list, v, name));
+      return value.kind === 'list' ? value.items.map((v) => this.value(kind.list, v, name)) : wrong();
     }
-    if ('fields' in kind) {
-      return value.kind === 'fields' ? this.fields(kind.fields, value.entries, value.at, name) : wrong();
+    if ('pair' in kind) {
+      const isPair = value.kind === 'list' && value.items.length === 2;
+      return isPair ? value.items.map((v) => this.value(kind.pair, v, name)) : wrong();
+    }
+    if ('fields' in kind || 'variants' in kind) {
+      const fields = 'fields' in kind ? kind.fields : variantFields(kind.variants);
+      return value.kind === 'fields' ? this.fields(fields, value.entries, value.at, name) : wrong();
     }
     if ('optional' in kind) return this.value(kind.optional, value, name);
     const fitting = kind.either.find((k) => isKind(k, value));
@@ -196,8 +193,10 @@ function kindText(kind: AttrKind): string {
     }
   }
   if ('oneOf' in kind) return kind.oneOf.length > 1 ? `one of ${kind.oneOf.join(', ')}` : `${kind.oneOf[0]}`;
-  if ('list' in kind) return `a list of ${kind.length ?? 'any number'} ([${kindText(kind.list)}, ...])`;
+  if ('list' in kind) return `a list of any number ([${kindText(kind.list)}, ...])`;
+  if ('pair' in kind) return `a list of 2 ([${kindText(kind.pair)}, ...])`;
   if ('fields' in kind) return `{${Object.keys(kind.fields).join(', ')}}`;
+  if ('variants' in kind) return kindText({ fields: variantFields(kind.variants) });
   if ('optional' in kind) return kindText(kind.optional);
   return kind.either.map(kindText).join(' or ');
 }

@@ -1,5 +1,5 @@
 // The textual IR: text to Graph. grammar.ts finds the structure; this file gives it meaning, node by node: names are
-// looked up, attributes are read as the op's schema says, and `make` infers each type, which a written type must match.
+// looked up, attributes are read as their kinds say, and `make` infers each type, which a written type must match.
 import type { IToken } from 'chevrotain';
 import type { Dim } from '../../ir/dim.ts';
 import { dimVar, shapeEquals } from '../../ir/dim.ts';
@@ -10,7 +10,7 @@ import { make } from '../../ir/make.ts';
 import type { Node, OpName, TensorType } from '../../ir/node.ts';
 import { isOp, typeText } from '../../ir/node.ts';
 import type { Attrs } from '../../ir/ops/attrs.ts';
-import { schema } from '../../ir/text/schema.ts';
+import { attrKinds } from '../../ir/ops/attrs.ts';
 import { AttrReader } from './attributes.ts';
 import type { GraphSyntax, TypeSyntax } from './grammar.ts';
 import { parseSyntax } from './grammar.ts';
@@ -111,7 +111,7 @@ export function parseGraph(text: string, file = 'text'): Graph {
   }
 }
 
-const isOpName = (name: string): name is OpName => Object.hasOwn(schema, name);
+const isOpName = (name: string): name is OpName => Object.hasOwn(attrKinds, name);
 
 /** The declared dim variables. */
 function readDims(

@@ -1,235 +1,232 @@
-// The attributes of every op: plain data, one line an op. The records beside this file give them their meaning.
-import type { Dim } from '../dim.ts';
-import type { DType } from '../dtype.ts';
+// The attributes of every op: plain data, one line an op. The records beside this file give them their meaning; their types
+// are inferred from this table (attr-kinds.ts).
+import type { AttrKind, AttrKinds, ValueOf, ValuesOf } from './attr-kinds.ts';
 
-/** Ops without attributes. */
-export type None = Readonly<Record<string, never>>;
+const integers = { list: 'integer' } as const;
+const dims = { list: 'dim' } as const;
+const pairs = { list: { pair: 'integer' } } as const;
+/** Of the left and of the right argument. */
+const axisLists = { pair: integers } as const;
+const none = {} as const;
 
 /**
  * What a state is for. `rows` and `positions` are axes of the state: along them lie the rows of the batch, and the positions
  * of each row. States that belong to all layers (masks) name no layer.
  */
-export type StateRole =
-  /** Keys and values of a layer; which positions may be attended to; both of an encoder's output, written once. */
-  | {
-      readonly kind: 'kv' | 'mask' | 'cross';
-      readonly layer?: number | undefined;
-      readonly rows: number;
-      readonly positions: number;
-    }
+const cached = { layer: { optional: 'integer' }, rows: 'integer', positions: 'integer' } as const;
+export const stateRoles = {
+  /** Keys and values of a layer. */
+  kv: { ...cached, layer: 'integer' },
+  /** Which positions may be attended to. */
+  mask: cached,
+  /** What is kept of an encoder's output, written once. */
+  cross: cached,
   /** What a recurrent layer leaves to the next run: a run overwrites it, so a run cannot be undone. */
-  | { readonly kind: 'carried'; readonly layer: number; readonly rows: number }
+  carried: { layer: 'integer', rows: 'integer' },
   /** Of training: the parameter with that name, what an optimizer keeps of it, or a counter. */
-  | { readonly kind: 'train'; readonly of: string };
+  train: { of: 'string' },
+} as const satisfies Readonly<Record<string, AttrKinds>>;
+export type StateRole = ValueOf<{ readonly variants: typeof stateRoles }>;
 
-export interface LeafAttrs {
+/** How packed integers stand for real numbers: w = (q - zero) * scale, or scale * table[q]. */
+const quantSpec = {
+  bits: { oneOf: [2, 4, 8] },
+  /** Elements along the last axis that share a scale; 0: the whole axis. */
+  group: 'integer',
+  code: { either: [{ oneOf: ['affine'] }, { list: 'number' }] },
+  /** 'none': zero is 0 and q is signed; a number: that constant; 'tensor': a third argument. */
+  zero: { either: [{ oneOf: ['none', 'tensor'] }, 'number'] },
+} as const;
+export type QuantSpec = ValuesOf<typeof quantSpec>;
+
+/** `mesh` names an axis of the device mesh; `size` is its extent. */
+const mesh = { mesh: 'string', size: 'integer' } as const;
+
+const attention = {
+  scale: 'number',
+  causal: 'boolean',
+  window: 'integer',
+  softcap: 'number',
+  operands: { list: { oneOf: ['mask', 'bias', 'sinks'] } },
+} as const;
+
+const leafKinds = {
   /** 'constant' params carry data made by the model (tables such as rotary frequencies); see Program.constants. */
   param: {
-    readonly name: string;
-    readonly kind: 'input' | 'weight' | 'state' | 'constant';
-    readonly dtype: DType;
-    readonly shape: readonly Dim[];
+    name: 'string',
+    kind: { oneOf: ['input', 'weight', 'state', 'constant'] },
+    dtype: 'dtype',
+    shape: dims,
     /** Of states only; a state without one is kept from run to run, and nothing else is known of it. */
-    readonly role?: StateRole | undefined;
-  };
+    role: { optional: { variants: stateRoles } },
+  },
   /** A scalar, shape []. Arrays are params. */
-  const: { readonly value: number; readonly dtype: DType };
+  const: { value: 'number', dtype: 'dtype' },
   /** 0, 1, 2, … along `axis`. */
-  iota: { readonly shape: readonly Dim[]; readonly axis: number; readonly dtype: DType };
+  iota: { shape: dims, axis: 'integer', dtype: 'dtype' },
   /** A dimension as an i32 scalar: the only way from shapes to values; there is none back. */
-  dim: { readonly dim: Dim };
-}
+  dim: { dim: 'dim' },
+} as const satisfies Readonly<Record<string, AttrKinds>>;
 
-export interface ElementwiseAttrs {
-  neg: None;
-  floor: None;
+const elementwiseKinds = {
+  neg: none,
+  floor: none,
   /** To the nearest integer, ties to even. */
-  round: None;
-  exp: None;
-  log: None;
-  sin: None;
-  cos: None;
-  tanh: None;
-  erf: None;
-  sqrt: None;
-  rsqrt: None;
-  add: None;
-  mul: None;
-  div: None;
-  rem: None;
-  pow: None;
-  max: None;
-  min: None;
-  and: None;
-  or: None;
-  xor: None;
-  shl: None;
-  shr: None;
-  compare: { readonly direction: 'eq' | 'ne' | 'lt' | 'le' | 'gt' | 'ge' };
+  round: none,
+  exp: none,
+  log: none,
+  sin: none,
+  cos: none,
+  tanh: none,
+  erf: none,
+  sqrt: none,
+  rsqrt: none,
+  add: none,
+  mul: none,
+  div: none,
+  rem: none,
+  pow: none,
+  max: none,
+  min: none,
+  and: none,
+  or: none,
+  xor: none,
+  shl: none,
+  shr: none,
+  compare: { direction: { oneOf: ['eq', 'ne', 'lt', 'le', 'gt', 'ge'] } },
   /** args: condition (bool), value where true, value where false. */
-  select: None;
-  cast: { readonly dtype: DType };
-  bitcast: { readonly dtype: DType };
-}
+  select: none,
+  cast: { dtype: 'dtype' },
+  bitcast: { dtype: 'dtype' },
+} as const satisfies Readonly<Record<string, AttrKinds>>;
 
-export interface ShapeAttrs {
-  reshape: { readonly shape: readonly Dim[] };
+const shapeKinds = {
+  reshape: { shape: dims },
   /** Result axis i is argument axis perm[i]. */
-  transpose: { readonly perm: readonly number[] };
+  transpose: { perm: integers },
   /** Argument axis i becomes result axis axes[i] (ascending); a size-1 axis repeats, other result axes are new. */
-  broadcast: { readonly shape: readonly Dim[]; readonly axes: readonly number[] };
+  broadcast: { shape: dims, axes: integers },
   /** sizes[i] elements from starts[i], every strides[i]-th. */
-  slice: { readonly starts: readonly Dim[]; readonly sizes: readonly Dim[]; readonly strides: readonly number[] };
+  slice: { starts: dims, sizes: dims, strides: integers },
   /** args: x, padding value (scalar). */
-  pad: { readonly low: readonly Dim[]; readonly high: readonly Dim[] };
-  concat: { readonly axis: number };
-  reverse: { readonly axes: readonly number[] };
-}
+  pad: { low: dims, high: dims },
+  concat: { axis: 'integer' },
+  reverse: { axes: integers },
+} as const satisfies Readonly<Record<string, AttrKinds>>;
 
-export interface ContractionAttrs {
+const contractionKinds = {
   /** args: lhs, rhs of one dtype. Result: batch dims, then lhs free dims, then rhs free dims, in argument order. */
   dot_general: {
-    readonly batch: readonly [lhs: readonly number[], rhs: readonly number[]];
-    readonly contract: readonly [lhs: readonly number[], rhs: readonly number[]];
+    batch: axisLists,
+    contract: axisLists,
     /** dtype of the accumulator and of the result. */
-    readonly acc: DType;
-  };
+    acc: 'dtype',
+  },
   /** args: x [N, ...spatial, C], filter [...window, C / groups, O]. Result [N, ...spatial', O]. */
   conv: {
-    readonly strides: readonly number[];
-    readonly padding: readonly (readonly [low: number, high: number])[];
-    readonly dilation: readonly number[];
+    strides: integers,
+    padding: pairs,
+    dilation: integers,
     /** Zeros between input elements: transposed convolution. */
-    readonly inputDilation: readonly number[];
-    readonly groups: number;
-    readonly acc: DType;
-  };
+    inputDilation: integers,
+    groups: 'integer',
+    acc: 'dtype',
+  },
   /** args: x [T, K] sorted by group, w [E, K, N], counts i32[E] (sum <= T). Rows beyond the sum give 0. */
-  ragged_dot: { readonly acc: DType };
-}
+  ragged_dot: { acc: 'dtype' },
+} as const satisfies Readonly<Record<string, AttrKinds>>;
 
-export interface ReductionAttrs {
+const reductionKinds = {
   /** Removes `axes`. and/or take bool. acc is the dtype of accumulation; the result has the argument's dtype. */
-  reduce: {
-    readonly op: 'add' | 'mul' | 'max' | 'min' | 'and' | 'or';
-    readonly axes: readonly number[];
-    readonly acc: DType;
-  };
+  reduce: { op: { oneOf: ['add', 'mul', 'max', 'min', 'and', 'or'] }, axes: integers, acc: 'dtype' },
   /** A window per axis of x, padded with the identity of `op`. */
-  reduce_window: {
-    readonly op: 'add' | 'max' | 'min';
-    readonly window: readonly number[];
-    readonly strides: readonly number[];
-    readonly padding: readonly (readonly [low: number, high: number])[];
-  };
+  reduce_window: { op: { oneOf: ['add', 'max', 'min'] }, window: integers, strides: integers, padding: pairs },
   /** Running fold along `axis`. 'affine' takes args (a, b) and maybe y[-1], else 0: y[t] = a[t] * y[t-1] + b[t]; the others take one. */
   scan: {
-    readonly op: 'add' | 'mul' | 'max' | 'min' | 'affine';
-    readonly axis: number;
-    readonly exclusive: boolean;
-    readonly reverse: boolean;
-  };
+    op: { oneOf: ['add', 'mul', 'max', 'min', 'affine'] },
+    axis: 'integer',
+    exclusive: 'boolean',
+    reverse: 'boolean',
+  },
   /** The stable permutation (i32) that sorts x along `axis`; NaN sorts as the largest. Values: gather. */
-  sort: { readonly axis: number; readonly descending: boolean };
+  sort: { axis: 'integer', descending: 'boolean' },
   /** i32 positions of the k largest along the last axis, in descending order, the first of equals first; NaN is largest. */
-  top_k: { readonly k: number };
-}
+  top_k: { k: 'integer' },
+} as const satisfies Readonly<Record<string, AttrKinds>>;
 
-export interface IndexingAttrs {
+const indexingKinds = {
   /**
    * args: x, idx (i32). The leading `batch` axes of x and idx are shared. Result: x[:axis], idx[batch:], x[axis+1:]
    * (axis >= batch). Out-of-range indices clamp.
    */
-  gather: { readonly axis: number; readonly batch: number };
+  gather: { axis: 'integer', batch: 'integer' },
   /** args: x, idx, updates shaped like gather(x, idx). Out-of-range indices are dropped; 'set' with equal indices: last wins. */
-  scatter: { readonly axis: number; readonly batch: number; readonly combine: 'set' | 'add' | 'min' | 'max' };
+  scatter: { axis: 'integer', batch: 'integer', combine: { oneOf: ['set', 'add', 'min', 'max'] } },
   /** args: x, then one i32 scalar per axis of x: the start, clamped so that the slice fits. */
-  dynamic_slice: { readonly sizes: readonly Dim[] };
+  dynamic_slice: { sizes: dims },
   /** args: x, update, then one i32 scalar per axis: the start, clamped so that the update fits. */
-  dynamic_update_slice: None;
-}
+  dynamic_update_slice: none,
+} as const satisfies Readonly<Record<string, AttrKinds>>;
 
-export interface RandomAttrs {
+const randomKinds = {
   /** args: key u32[2]. u32 bits, Threefry-2x32 of the element's position: independent of fusion and sharding. */
-  rng_bits: { readonly shape: readonly Dim[] };
-}
+  rng_bits: { shape: dims },
+} as const satisfies Readonly<Record<string, AttrKinds>>;
 
-/** How packed integers stand for real numbers: w = (q - zero) * scale, or scale * table[q]. */
-export interface QuantSpec {
-  readonly bits: 2 | 4 | 8;
-  /** Elements along the last axis that share a scale; 0: the whole axis. */
-  readonly group: number;
-  readonly code: 'affine' | readonly number[];
-  /** 'none': zero is 0 and q is signed; a number: that constant; 'tensor': a third argument. */
-  readonly zero: 'none' | number | 'tensor';
-}
-
-export interface QuantizationAttrs {
+const quantizationKinds = {
   /** args: x [..., K], scale [..., K/group], zero?. Result: u32 words [..., K*bits/32], low bits first (i8 if bits 8). */
-  quantize: { readonly spec: QuantSpec };
+  quantize: { spec: { fields: quantSpec } },
   /** args: words [..., K*bits/32], scale [..., K/group], zero?. Result [..., K] of dtype. */
-  dequantize: { readonly spec: QuantSpec; readonly dtype: DType };
-}
+  dequantize: { spec: { fields: quantSpec }, dtype: 'dtype' },
+} as const satisfies Readonly<Record<string, AttrKinds>>;
 
-export interface StateAttrs {
+const stateKinds = {
   /**
    * args: state [.., capacity, ..], values [.., n, ..], past (i32 scalar). The state with positions past..past+n-1
    * along `axis` replaced. Which slot holds a position is the cache-layout pass's choice.
    */
-  cache_update: { readonly axis: number };
+  cache_update: { axis: 'integer' },
   /** args: state. Positions 0..length-1 along `axis`. */
-  cache_read: { readonly axis: number; readonly length: Dim };
-}
+  cache_read: { axis: 'integer', length: 'dim' },
+} as const satisfies Readonly<Record<string, AttrKinds>>;
 
-/** `mesh` names an axis of the device mesh; `size` is its extent. */
-interface MeshAxis {
-  readonly mesh: string;
-  readonly size: number;
-}
-export interface CollectiveAttrs {
+const collectiveKinds = {
   /** Concatenates the ranks' arguments along `axis`. */
-  all_gather: MeshAxis & { readonly axis: number };
-  all_reduce: MeshAxis & { readonly op: 'add' | 'max' | 'min' };
+  all_gather: { ...mesh, axis: 'integer' },
+  all_reduce: { ...mesh, op: { oneOf: ['add', 'max', 'min'] } },
   /** all_reduce, then each rank keeps its slice of `axis`. */
-  reduce_scatter: MeshAxis & { readonly op: 'add'; readonly axis: number };
+  reduce_scatter: { ...mesh, op: { oneOf: ['add'] }, axis: 'integer' },
   /** Splits `split` over the ranks, concatenates what arrives along `concat`. */
-  all_to_all: MeshAxis & { readonly split: number; readonly concat: number };
+  all_to_all: { ...mesh, split: 'integer', concat: 'integer' },
   /** Rank i sends to rank (i + shift) mod size. */
-  permute: MeshAxis & { readonly shift: number };
+  permute: { ...mesh, shift: 'integer' },
   /** This rank's position, i32 scalar. */
-  axis_index: MeshAxis;
-}
+  axis_index: mesh,
+} as const satisfies Readonly<Record<string, AttrKinds>>;
 
-export interface ControlAttrs {
+const controlKinds = {
   /** args: x, after. x; forbids merging or moving x before `after`. */
-  fence: None;
+  fence: none,
   /** args: x. x, which counts as constant where a derivative is taken. */
-  stop_gradient: None;
+  stop_gradient: none,
   /** args: loss (a float scalar), x (float). The derivative of loss with respect to x, in the type of x. */
-  gradient: None;
+  gradient: none,
   /** x, with intent for passes. */
-  mark: { readonly name?: string; readonly save?: boolean };
-}
+  mark: { name: { optional: 'string' }, save: { optional: 'boolean' } },
+} as const satisfies Readonly<Record<string, AttrKinds>>;
 
-interface AttentionAttrs {
-  readonly scale: number;
-  readonly causal: boolean;
-  readonly window: number;
-  readonly softcap: number;
-  readonly operands: readonly ('mask' | 'bias' | 'sinks')[];
-}
-export interface CompositeAttrs {
-  softmax: { readonly axis: number };
+const compositeKinds = {
+  softmax: { axis: 'integer' },
   /**
    * Over the last axis. rms: x * rsqrt(mean(x²) + eps); layer: (x - mean) * rsqrt(var + eps).
    * args: x, scale?, bias? ([K] each); the result is multiplied by (scale + scaleOffset), then bias is added.
    */
-  norm: { readonly kind: 'rms' | 'layer'; readonly eps: number; readonly scaleOffset: number };
+  norm: { kind: { oneOf: ['rms', 'layer'] }, eps: 'number', scaleOffset: 'number' },
   /**
    * args: x [B, H, S, D], cos [B, S, R/2], sin [B, S, R/2], R <= D even: rotates the first R of each head. half: pairs are (i, i+R/2);
    * interleaved: pairs are (2i, 2i+1).
    */
-  rope: { readonly style: 'half' | 'interleaved' };
+  rope: { style: { oneOf: ['half', 'interleaved'] } },
   /**
    * args: q [B, H, S, D], k [B, G, T, D], v [B, G, T, E], then per `operands`: mask bool [B, T] (false: never attended),
    * bias [1|B, 1|H, S, T] (added to the scaled scores), sinks [H] (one more logit per head that takes no value).
@@ -237,17 +234,17 @@ export interface CompositeAttrs {
    * causal: key j <= position; window w > 0: key j > position - w. softcap c > 0: c * tanh(score / c).
    * A query with no key to attend to gives 0. Scores and softmax are f32. Result [B, H, S, E] in the dtype of q.
    */
-  attention: AttentionAttrs;
+  attention,
   /**
    * The args of attention. Split i owns keys i*n .. min(T, (i+1)*n)-1 with n = ceil(T / splits). Result f32
    * [B, H, S, splits, E + 2]: sum of exp(score - m) * v over the visible keys of the split, then their maximum score m
    * (-inf if there is none), then the sum of exp(score - m). Sinks count in split 0.
    */
-  attention_split: AttentionAttrs & { readonly splits: number };
+  attention_split: { ...attention, splits: 'integer' },
   /** args: the result of an attention_split. Result [B, H, S, E] of dtype: the attention over all splits. */
-  attention_merge: { readonly dtype: DType };
+  attention_merge: { dtype: 'dtype' },
   /** The args of attention. f32 [B, H, S]: log(sum(exp(score))) over the keys that may be attended to and the sink; 0 if there is none. */
-  attention_lse: AttentionAttrs;
+  attention_lse: attention,
   /**
    * The parts of attention's backward pass, which computes scores anew instead of keeping them (Dao et al. 2022).
    * args: those of attention, then cotangent [B, H, S, E] in the dtype of q, lse f32 [B, H, S] as attention_lse gives it, and
@@ -257,18 +254,48 @@ export interface CompositeAttrs {
    *     ds = p * (cotangent_i . v_j - delta_i);  dr = scale * ds, times 1 - tanh(r / softcap)^2 if softcap > 0
    * q: [B, H, S, D] in the dtype of q, the sum over j of dr * k_j.
    */
-  attention_backward_q: AttentionAttrs;
+  attention_backward_q: attention,
   /**
    * [B, G, T, D + E] in the dtype of q: for every key, the sum over the queries of all heads of its group of dr * q_i, the
    * cotangent of k, and behind it the sum of p * cotangent_i, the cotangent of v.
    */
-  attention_backward_kv: AttentionAttrs;
+  attention_backward_kv: attention,
   /** In the type of bias: ds, summed over the axes along which bias repeats. */
-  attention_backward_bias: AttentionAttrs;
+  attention_backward_bias: attention,
   /** args: logits [.., V], labels i32 [..]. Per-position loss f32 [..]; 0 where label is ignore. */
-  cross_entropy: { readonly ignore: number; readonly smoothing: number };
-}
+  cross_entropy: { ignore: 'integer', smoothing: 'number' },
+} as const satisfies Readonly<Record<string, AttrKinds>>;
 
+export const attrKinds = {
+  ...leafKinds,
+  ...elementwiseKinds,
+  ...shapeKinds,
+  ...contractionKinds,
+  ...reductionKinds,
+  ...indexingKinds,
+  ...randomKinds,
+  ...quantizationKinds,
+  ...stateKinds,
+  ...collectiveKinds,
+  ...controlKinds,
+  ...compositeKinds,
+} as const;
+
+type AttrsOf<Family> = { readonly [O in keyof Family]: ValuesOf<Family[O]> };
+export type LeafAttrs = AttrsOf<typeof leafKinds>;
+export type ElementwiseAttrs = AttrsOf<typeof elementwiseKinds>;
+export type ShapeAttrs = AttrsOf<typeof shapeKinds>;
+export type ContractionAttrs = AttrsOf<typeof contractionKinds>;
+export type ReductionAttrs = AttrsOf<typeof reductionKinds>;
+export type IndexingAttrs = AttrsOf<typeof indexingKinds>;
+export type RandomAttrs = AttrsOf<typeof randomKinds>;
+export type QuantizationAttrs = AttrsOf<typeof quantizationKinds>;
+export type StateAttrs = AttrsOf<typeof stateKinds>;
+export type CollectiveAttrs = AttrsOf<typeof collectiveKinds>;
+export type ControlAttrs = AttrsOf<typeof controlKinds>;
+export type CompositeAttrs = AttrsOf<typeof compositeKinds>;
+
+/** The attributes of every op. */
 export interface Attrs
   extends LeafAttrs,
     ElementwiseAttrs,
@@ -282,3 +309,10 @@ export interface Attrs
     CollectiveAttrs,
     ControlAttrs,
     CompositeAttrs {}
+
+/** The kinds of an op's attributes, for callers that hold an op of unknown name. */
+export const kindsOf = (op: keyof Attrs): AttrKinds => attrKinds[op];
+
+/** What a choice among words or numbers offers. */
+export const choicesOf = (kind: AttrKind): readonly (string | number)[] =>
+  typeof kind === 'object' && 'oneOf' in kind ? kind.oneOf : [];

@@ -18,9 +18,9 @@ import {
   mapAxes,
   requireArity,
   requireAxis,
+  requireChoice,
   requireClass,
   requireInteger,
-  requireOneOf,
   requireShape,
 } from './common.ts';
 import type { AxisRule, Op, OpTable } from './op.ts';
@@ -162,7 +162,7 @@ const allReduce: Op<'all_reduce'> = {
   infer(args, attrs) {
     requireArity('all_reduce', args, 1);
     requireMesh('all_reduce', attrs);
-    requireOneOf('all_reduce', 3, 'op', attrs.op, ['add', 'max', 'min']);
+    requireChoice('all_reduce', 3, attrs, 'op');
     requireClass('all_reduce', 4, args[0].dtype, 'numeric');
     return args[0];
   },
@@ -177,7 +177,7 @@ const reduceScatter: Op<'reduce_scatter'> = {
     requireMesh('reduce_scatter', attrs);
     const [{ dtype, shape }] = args;
     requireAxis('reduce_scatter', 2, attrs.axis, shape.length);
-    requireOneOf('reduce_scatter', 4, 'op', attrs.op, ['add']);
+    requireChoice('reduce_scatter', 4, attrs, 'op');
     requireClass('reduce_scatter', 4, dtype, 'numeric');
     return { dtype, shape: replaced(shape, attrs.axis, divided('reduce_scatter', shape, attrs.axis, attrs.size)) };
   },

@@ -23,7 +23,8 @@ import type { Expr } from '../loop.ts';
 import { add, index, mul } from '../loop.ts';
 import type { NdArray } from '../ndarray.ts';
 import { sizeOf, stridesOf } from '../ndarray.ts';
-import type { Node, TensorType } from '../node.ts';
+import type { Node, OpName, TensorType } from '../node.ts';
+import { type Attrs, choicesOf, kindsOf } from './attrs.ts';
 import type { AxisRule, DimEnv, ElementContext } from './op.ts';
 
 // ---- type checks ----
@@ -92,15 +93,16 @@ export function requireDType(op: string, constraint: number, dtype: DType): void
   if (!isDType(dtype)) fail(op, constraint, `unknown dtype ${String(dtype)}; known: ${dtypes.join(', ')}`);
 }
 
-/** An attribute is one of the values of an enumeration. */
-export function requireOneOf<T extends string>(
-  op: string,
+/** An attribute is one of the words that its kind lists. */
+export function requireChoice<O extends OpName>(
+  op: O,
   constraint: number,
-  what: string,
-  value: T,
-  known: readonly T[],
+  attrs: Attrs[O],
+  name: keyof Attrs[O] & string,
 ): void {
-  if (!known.includes(value)) fail(op, constraint, `${what} must be one of ${known.join(', ')}, got ${String(value)}`);
+  const known = choicesOf(kindsOf(op)[name]);
+  const value = attrs[name] as string;
+  if (!known.includes(value)) fail(op, constraint, `${name} must be one of ${known.join(', ')}, got ${String(value)}`);
 }
 
 export function requireRank(op: string, constraint: number, what: string, t: TensorType, rank: number): void {

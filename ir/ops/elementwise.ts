@@ -13,17 +13,16 @@ import {
   fail,
   mapAxes,
   requireArity,
+  requireChoice,
   requireClass,
   requireDType,
-  requireOneOf,
   requireSameType,
   requireType,
 } from './common.ts';
 import type { Op, OpTable } from './op.ts';
 import { arithmetic, type BinaryOp, bitcastValue, erf, storeValue } from './scalar.ts';
 
-const directions = ['eq', 'ne', 'lt', 'le', 'gt', 'ge'] as const;
-type Direction = (typeof directions)[number];
+type Direction = ElementwiseAttrs['compare']['direction'];
 
 function unary<O extends (typeof unaryAlu)[number]>(op: O, domain: DTypeClass, fn: (x: number) => number): Op<O> {
   return {
@@ -148,10 +147,10 @@ export const elementwise: OpTable<ElementwiseAttrs> = {
 
   /** C1: arguments have one shape and dtype, which may be bool. C2: direction is known. */
   compare: {
-    infer(args, { direction }) {
+    infer(args, attrs) {
       requireArity('compare', args, 2);
       requireSameType('compare', 1, args);
-      requireOneOf('compare', 2, 'direction', direction, directions);
+      requireChoice('compare', 2, attrs, 'direction');
       return { dtype: 'bool', shape: args[0].shape };
     },
     axes(node) {

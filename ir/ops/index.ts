@@ -1,5 +1,5 @@
-// The table of all ops. Adding one: its attributes in attrs.ts, its record in the family's file, its
-// reverse-mode rule in vjp/ and, if it is a composite, its decomposition in decompose/: types ask for each.
+// The table of all ops. Adding one: its attributes in attrs.ts, its record in the family's file, its reverse-mode rule in vjp/
+// and, if it is a composite, its decomposition in decompose/. The types ask for each.
 import type { OpName } from '../node.ts';
 import { collective } from './collective.ts';
 import { composite } from './composite.ts';

@@ -14,12 +14,12 @@ import {
   offsetOf,
   requireArity,
   requireAxis,
+  requireChoice,
   requireClass,
   requireEqual,
   requireInteger,
   requireLessEqual,
   requireList,
-  requireOneOf,
   requireRank,
   requireSameDType,
   requireShape,
@@ -147,7 +147,7 @@ export const indexing: OpTable<IndexingAttrs> = {
       requireArity('scatter', args, 3);
       const [x, idx, updates] = args;
       requireType('scatter', 5, 'updates', updates, gatherType('scatter', x, idx, attrs));
-      requireOneOf('scatter', 6, 'combine', attrs.combine, ['set', 'add', 'min', 'max']);
+      requireChoice('scatter', 6, attrs, 'combine');
       if (attrs.combine !== 'set') requireClass('scatter', 6, x.dtype, 'numeric');
       return x;
     },

@@ -4,45 +4,38 @@ import { castValue, dtypeInfo, isFloat, roundTo } from '../dtype.ts';
 import { ModelcError } from '../error.ts';
 import { cast, constant } from '../loop.ts';
 import { stridesOf } from '../ndarray.ts';
-import type { LeafAttrs, StateRole } from './attrs.ts';
+import type { AttrKinds } from './attr-kinds.ts';
+import { type LeafAttrs, type StateRole, stateRoles } from './attrs.ts';
 import {
   fail,
   passthroughAxes,
   requireArity,
   requireAxis,
+  requireChoice,
   requireClass,
   requireDType,
   requireInteger,
-  requireOneOf,
   requireShape,
   shapeOf,
 } from './common.ts';
 import type { OpTable } from './op.ts';
 
-/** The fields of every role beside its kind, and which of them may be absent. */
-const roleFields: Readonly<Record<StateRole['kind'], readonly string[]>> = {
-  kv: ['layer', 'rows', 'positions'],
-  mask: ['layer?', 'rows', 'positions'],
-  cross: ['layer?', 'rows', 'positions'],
-  carried: ['layer', 'rows'],
-  train: ['of'],
-};
-
 function requireRole(role: StateRole, rank: number): void {
-  const kinds = Object.keys(roleFields) as StateRole['kind'][];
-  requireOneOf('param', 5, 'kind of a role', role.kind, kinds);
-  const fields = roleFields[role.kind];
+  const kinds = Object.keys(stateRoles);
+  if (!kinds.includes(role.kind)) {
+    fail('param', 5, `kind of a role must be one of ${kinds.join(', ')}, got ${String(role.kind)}`);
+  }
+  const fields: AttrKinds = stateRoles[role.kind];
   for (const [field, value] of Object.entries(role)) {
     if (field === 'kind' || value === undefined) continue;
-    if (!fields.includes(field) && !fields.includes(`${field}?`)) {
-      fail('param', 5, `a role of kind ${role.kind} has no ${field}`);
-    }
+    if (!Object.hasOwn(fields, field)) fail('param', 5, `a role of kind ${role.kind} has no ${field}`);
     if (field === 'of') {
       if (typeof value !== 'string') fail('param', 5, '`of` must be a string');
     } else if (field === 'layer') requireInteger('param', 5, field, value as number, 0);
     else requireAxis('param', 5, value as number, rank, field);
   }
-  const missing = fields.find((field) => !field.endsWith('?') && Reflect.get(role, field) === undefined);
+  const needed = Object.keys(fields).filter((field) => typeof fields[field] === 'string');
+  const missing = needed.find((field) => Reflect.get(role, field) === undefined);
   if (missing) fail('param', 5, `a role of kind ${role.kind} needs ${missing}`);
   if ('positions' in role && role.positions === role.rows) {
     fail('param', 5, `rows and positions cannot both lie along axis ${role.rows}`);
@@ -57,13 +50,14 @@ export const leaf: OpTable<LeafAttrs> = {
    * C5: only states have a role, whose axes are different axes of the shape, and whose layer is not negative.
    */
   param: {
-    infer(args, { name, kind, dtype, shape, role }) {
+    infer(args, attrs) {
+      const { name, kind, dtype, shape, role } = attrs;
       requireArity('param', args, 0);
       // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not be there
       if (typeof name !== 'string' || !/^[^\u0000-\u001f\u007f]{1,512}$/.test(name)) {
         fail('param', 1, `a name must be 1 to 512 printable characters, got ${JSON.stringify(name)?.slice(0, 80)}`);
       }
-      requireOneOf('param', 2, 'kind', kind, ['input', 'weight', 'state', 'constant']);
+      requireChoice('param', 2, attrs, 'kind');
       requireDType('param', 3, dtype);
       requireShape('param', 4, shape);
       if (role !== undefined) {

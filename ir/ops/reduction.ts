@@ -17,18 +17,18 @@ import {
   requireArity,
   requireAxes,
   requireAxis,
+  requireChoice,
   requireClass,
   requireDType,
   requireInteger,
   requireLessEqual,
   requireList,
-  requireOneOf,
   requireSameType,
   shapeOf,
   windowPlaces,
 } from './common.ts';
 import type { OpTable } from './op.ts';
-import { arithmetic, combineOps, identityOf } from './scalar.ts';
+import { arithmetic, identityOf } from './scalar.ts';
 
 /** Where window place `at` of one axis begins in the padded argument, as an index expression plus the window's `w`. */
 const windowPosition = (at: Expr, w: Expr, stride: number): Expr => add(mul(at, index(stride)), w);
@@ -62,11 +62,12 @@ export const reduction: OpTable<ReductionAttrs> = {
    * C3: acc is a dtype of the class of x (float, integer or bool).
    */
   reduce: {
-    infer(args, { op, axes, acc }) {
+    infer(args, attrs) {
+      const { op, axes, acc } = attrs;
       requireArity('reduce', args, 1);
       const [x] = args;
       requireAxes('reduce', 1, axes, x.shape.length);
-      requireOneOf('reduce', 2, 'op', op, combineOps);
+      requireChoice('reduce', 2, attrs, 'op');
       requireClass('reduce', 2, x.dtype, op === 'and' || op === 'or' ? 'bool' : 'numeric');
       requireDType('reduce', 3, acc);
       const isSame = isFloat(acc) === isFloat(x.dtype) && (acc === 'bool') === (x.dtype === 'bool');
@@ -116,10 +117,11 @@ export const reduction: OpTable<ReductionAttrs> = {
    * strides are positive, padding is not negative. C3: the window provably fits, and the number of places is a polynomial.
    */
   reduce_window: {
-    infer(args, { op, window, strides, padding }) {
+    infer(args, attrs) {
+      const { window, strides, padding } = attrs;
       requireArity('reduce_window', args, 1);
       const [x] = args;
-      requireOneOf('reduce_window', 1, 'op', op, ['add', 'max', 'min']);
+      requireChoice('reduce_window', 1, attrs, 'op');
       requireClass('reduce_window', 1, x.dtype, 'numeric');
       for (const [what, list] of Object.entries({ window, strides, padding })) {
         requireList('reduce_window', 2, what, list, x.shape.length);
@@ -197,8 +199,9 @@ export const reduction: OpTable<ReductionAttrs> = {
    * affine begins with has the type of x without that axis.
    */
   scan: {
-    infer(args, { op, axis }) {
-      requireOneOf('scan', 2, 'op', op, ['add', 'mul', 'max', 'min', 'affine']);
+    infer(args, attrs) {
+      const { op, axis } = attrs;
+      requireChoice('scan', 2, attrs, 'op');
       requireArity('scan', args, op === 'affine' ? 2 : 1, op === 'affine' ? 3 : 1);
       const [x, , initial] = args;
       requireSameType('scan', 1, args.slice(0, 2));

@@ -5,6 +5,7 @@ import type { DType } from '../dtype.ts';
 import { bf16BitsToF32, dtypeInfo, f16BitsToF32, f32ToBf16Bits, f32ToF16Bits, isFloat, roundTo } from '../dtype.ts';
 import { ModelcError } from '../error.ts';
 import type { binaryAlu } from '../loop.ts';
+import type { Attrs } from './attrs.ts';
 
 export type BinaryOp = (typeof binaryAlu)[number];
 type Binary = (x: number, y: number) => number;
@@ -81,8 +82,7 @@ export function storeValue(dtype: DType, x: number): number {
   return Number.isSafeInteger(x) || !Number.isInteger(x) ? x + 0 : Number(BigInt.asIntN(64, BigInt(x)));
 }
 
-export const combineOps = ['add', 'mul', 'max', 'min', 'and', 'or'] as const;
-export type CombineOp = (typeof combineOps)[number];
+export type CombineOp = Attrs['reduce']['op'];
 
 /** The identity of a reduction over `dtype`: what an empty one gives. */
 export function identityOf(op: CombineOp, dtype: DType): number {

@@ -2,7 +2,6 @@
 import type { Graph } from '../graph.ts';
 import { roots, topologicalOrder } from '../graph.ts';
 import type { Node } from '../node.ts';
-import type { StateRole } from '../ops/attrs.ts';
 
 /** A number that reads back exactly: NaN, Infinity and -0 included. */
 export const numberText = (x: number): string => (Object.is(x, -0) ? '-0' : String(x));
@@ -10,16 +9,6 @@ export const numberText = (x: number): string => (Object.is(x, -0) ? '-0' : Stri
 /** A JSON string in printable ASCII: names come from outside and must not hide or end anything. */
 export const quote = (text: string): string =>
   JSON.stringify(text).replace(/[^ -~]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
-
-/** A state's role, in braces. */
-export const roleText = (role: StateRole): string => {
-  const { layer, rows, positions, of } = role as Partial<
-    Record<'layer' | 'rows' | 'positions', number> & { of: string }
-  >;
-  const fields = { kind: role.kind, layer, rows, positions, of: of === undefined ? undefined : quote(of) };
-  const given = Object.entries(fields).filter(([, value]) => value !== undefined);
-  return `{${given.map(([key, value]) => `${key}: ${value}`).join(', ')}}`;
-};
 
 /** Words of the grammar; names that equal one of them are quoted. */
 export const keywords = ['graph', 'where', 'in', 'return', 'update'] as const;

@@ -5,8 +5,9 @@ import type { Node } from '../node.ts';
 import { typeText } from '../node.ts';
 import type { Plan, PlanDim, PlanTensor, Program, Slot } from '../program.ts';
 import type { RegionGraph } from '../region.ts';
+import { roleText } from './attributes.ts';
 import { printKernel } from './loop.ts';
-import { nameText, nodeNames, quote, roleText } from './names.ts';
+import { nameText, nodeNames, quote } from './names.ts';
 
 /** One line a launch: its regions, each with kind, operands, anchors and the number of ops inside. */
 export function printRegions(regions: RegionGraph): string {

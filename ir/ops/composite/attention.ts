@@ -6,7 +6,7 @@ import { dtypeInfo, roundTo } from '../../dtype.ts';
 import type { NdArray } from '../../ndarray.ts';
 import { ndarray } from '../../ndarray.ts';
 import type { Node, TensorType } from '../../node.ts';
-import type { Attrs } from '../attrs.ts';
+import { type Attrs, attrKinds } from '../attrs.ts';
 import {
   Factors,
   fail,
@@ -24,7 +24,7 @@ import {
 import type { AxisRule, Op } from '../op.ts';
 
 type Operand = Attrs['attention']['operands'][number];
-const operandNames: readonly Operand[] = ['mask', 'bias', 'sinks'];
+const operandNames: readonly Operand[] = attrKinds.attention.operands.list.oneOf;
 
 /** Attention whole, the form of it that gives parts (attention-split.ts), and its backward pass (attention-backward.ts). */
 export type AttentionOp =

@@ -2,7 +2,7 @@
 import { dimConst, dimMul, dimText } from '../../dim.ts';
 import { roundTo } from '../../dtype.ts';
 import { add, alu, floorDiv, index, lessThan, modulo, mul, select, sub } from '../../loop.ts';
-import { Factors, fail, requireArity, requireClass, requireOneOf, requireRank, requireType } from '../common.ts';
+import { Factors, fail, requireArity, requireChoice, requireClass, requireRank, requireType } from '../common.ts';
 import type { Op } from '../op.ts';
 
 /**
@@ -13,12 +13,12 @@ import type { Op } from '../op.ts';
  * C3: cos and sin are [B, S, R/2] with a constant R <= D.
  */
 export const rope: Op<'rope'> = {
-  infer(args, { style }) {
+  infer(args, attrs) {
     requireArity('rope', args, 3);
     const [x, cos, sin] = args;
     requireClass('rope', 1, x.dtype, 'float');
     requireRank('rope', 1, 'x', x, 4);
-    requireOneOf('rope', 2, 'style', style, ['half', 'interleaved']);
+    requireChoice('rope', 2, attrs, 'style');
     requireRank('rope', 3, 'cos', cos, 3);
     const [b, , s, d] = x.shape;
     const half = cos.shape[2];

@@ -7,9 +7,9 @@ import {
   passthroughAxes,
   requireArity,
   requireAxis,
+  requireChoice,
   requireClass,
   requireInteger,
-  requireOneOf,
   requireType,
   shapeOf,
 } from '../common.ts';
@@ -61,12 +61,13 @@ export const softmax: Op<'softmax'> = {
  * C3: scale and bias have the dtype of x and the shape of its last axis.
  */
 export const norm: Op<'norm'> = {
-  infer(args, { kind, eps, scaleOffset }) {
+  infer(args, attrs) {
+    const { eps, scaleOffset } = attrs;
     requireArity('norm', args, 1, 3);
     const [x, ...affine] = args;
     requireClass('norm', 1, x.dtype, 'float');
     if (x.shape.length === 0) fail('norm', 1, 'x must have at least one axis');
-    requireOneOf('norm', 2, 'kind', kind, ['rms', 'layer']);
+    requireChoice('norm', 2, attrs, 'kind');
     if (!(Number.isFinite(eps) && eps >= 0)) fail('norm', 2, `eps must be finite and not negative, got ${String(eps)}`);
     if (!Number.isFinite(scaleOffset)) fail('norm', 2, `scaleOffset must be finite, got ${String(scaleOffset)}`);
     for (const [i, t] of affine.entries()) {
