@@ -281,6 +281,43 @@ function upperBound(e: Expr): number | undefined {
   return e.op === 'div' && e.args[1].kind === 'const' ? Math.floor(a / e.args[1].value) : undefined;
 }
 
+const multiples = new WeakMap<Expr, number>();
+/** Declares that variable `e` is a multiple of `factor`; returns it. */
+export function multipleOf(e: Expr, factor: number): Expr {
+  if (factor !== 1) multiples.set(e, factor);
+  return e;
+}
+export const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+/** A number that divides a non-negative index expression whatever its variables are; 0 divides 0 alone. */
+export function divisorOf(e: Expr): number {
+  if (e.kind === 'const') return Math.abs(e.value);
+  if (e.kind === 'var') return multiples.get(e) ?? 1;
+  if (e.kind !== 'alu' || e.args.length !== 2) return 1;
+  const [a, b] = e.args.map(divisorOf);
+  switch (e.op) {
+    case 'mul':
+      return a * b <= Number.MAX_SAFE_INTEGER ? a * b : 1;
+    case 'add':
+    case 'sub':
+    case 'min':
+    case 'max':
+    case 'rem':
+      return gcd(a, b);
+    default:
+      return 1;
+  }
+}
+/** Whether an index expression is visibly no less than 0: parts of one that is may be less. */
+const isNonNegative = (e: Expr): boolean =>
+  e.kind === 'const' ? e.value >= 0 : e.kind === 'var' ? bounds.has(e) : e.kind === 'alu' && e.op !== 'sub' && e.args.every(isNonNegative); // biome-ignore format: one row
+/** Of x = y + z, if z cannot carry y into the next multiple of `b`, or of a divisor of it: y and z. */
+function withoutCarry(x: Expr, b: Expr): readonly [Expr, Expr] | undefined {
+  if (x.kind !== 'alu' || x.op !== 'add' || b.kind !== 'const') return undefined;
+  const [y, z] = x.args;
+  const top = upperBound(z);
+  return top !== undefined && isNonNegative(z) && top < gcd(b.value, divisorOf(y)) ? [y, z] : undefined;
+}
+
 function foldIndex(op: AluOp, args: readonly Expr[]): Expr | undefined {
   const [a, b] = args;
   // a position along an axis of size 0, which no element has; some languages refuse to read the quotient
@@ -351,6 +388,10 @@ function foldIndex(op: AluOp, args: readonly Expr[]): Expr | undefined {
         if (q && isBelow(a.args[1], b)) return q;
         if (q) return add(q, floorDiv(a.args[1], b));
       }
+      {
+        const parts = withoutCarry(a, b);
+        if (parts) return floorDiv(parts[0], b);
+      }
       if (a.kind === 'alu' && a.op === 'div' && isConst(b) && isConst(a.args[1])) {
         return floorDiv(a.args[0], index(b.value * a.args[1].value));
       }
@@ -359,6 +400,10 @@ function foldIndex(op: AluOp, args: readonly Expr[]): Expr | undefined {
       if (isConst(b, 1)) return index(0);
       if (isBelow(a, b)) return a;
       if (exactQuotient(a, b)) return index(0);
+      {
+        const parts = withoutCarry(a, b);
+        if (parts) return add(modulo(parts[0], b), parts[1]);
+      }
       if (a.kind === 'alu' && a.op === 'add' && exactQuotient(a.args[0], b)) return modulo(a.args[1], b);
       if (a.kind === 'alu' && a.op === 'rem' && isConst(b) && isConst(a.args[1]) && a.args[1].value % b.value === 0) {
         return modulo(a.args[0], b);

@@ -8,8 +8,8 @@
 import type { DType } from '../ir/dtype.ts';
 import { make } from '../ir/make.ts';
 import { isOp, type Node } from '../ir/node.ts';
+import { hasFewRows, productOf } from '../ir/region.ts';
 import { type Rules, rewrite } from '../ir/rewrite.ts';
-import { hasFewRows, isMatrixProduct } from './fusion/fuse.ts';
 import type { Pass, TargetlessPass } from './pass.ts';
 
 export const precision: Pass = {
@@ -18,7 +18,7 @@ export const precision: Pass = {
     rewrite(graph, {
       dot_general(dot) {
         const [left, right] = dot.args;
-        if (!isMatrixProduct(dot) || hasFewRows(dot) || !isOp(right, 'cast')) return undefined;
+        if (!productOf(dot) || hasFewRows(dot) || !isOp(right, 'cast')) return undefined;
         const [weight] = right.args;
         const { dtype } = weight.type;
         const hasTile = target.tiles.some(

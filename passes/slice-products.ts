@@ -8,10 +8,8 @@ import type { Graph } from '../ir/graph.ts';
 import { make } from '../ir/make.ts';
 import { isOp, type Node } from '../ir/node.ts';
 import type { Attrs } from '../ir/ops/attrs.ts';
-import { elementwise } from '../ir/ops/elementwise.ts';
-import { keepsOrder } from '../ir/region.ts';
+import { hasFewRows, isElementwise, keepsOrder } from '../ir/region.ts';
 import { rewrite } from '../ir/rewrite.ts';
-import { hasFewRows, isMatrixProduct } from './fusion/fuse.ts';
 import type { Pass } from './pass.ts';
 
 /** Ops between a concat and its slices, or a slice and its product: rotations need 4. Bounds the search. */
@@ -28,22 +26,26 @@ const select = ({ starts, sizes, strides }: Range, axes: readonly number[]): Ran
   strides: axes.map((a) => strides[a]),
 });
 
+/** Products with few rows, of which slices are made. */
+const isPlainProduct = (n: Node): n is Node<'dot_general'> =>
+  isOp(n, 'dot_general') && n.attrs.batch[0].length === 0 && hasFewRows(n);
+
 /** Whether `n` is made of params by elementwise ops and views alone. */
 const isSimple = (n: Node, depth = deepest): boolean =>
   n.op === 'param' ||
   n.op === 'const' ||
   (depth > 0 &&
-    (n.op in elementwise || n.op === 'broadcast' || n.op === 'transpose' || n.op === 'reshape') &&
+    (isElementwise(n) || n.op === 'broadcast' || n.op === 'transpose' || n.op === 'reshape') &&
     n.args.every((a) => isSimple(a, depth - 1)));
 
 /** The reshape of `n` to `shape` as a product, which `n` leads to through elementwise ops; its last axis is taken apart. */
 function reshaped(n: Node, shape: readonly Dim[], depth: number): Node | undefined {
-  if (isMatrixProduct(n)) {
+  if (isPlainProduct(n)) {
     const [lhs, rhs] = n.args;
     const lead = lhs.type.shape.slice(0, -1);
     const last = rhs.type.shape[rhs.type.shape.length - 1];
     const free = shape.slice(lead.length);
-    const isSplit = hasFewRows(n) && shapeEquals(shape.slice(0, lead.length), lead) && free.length > 0;
+    const isSplit = shapeEquals(shape.slice(0, lead.length), lead) && free.length > 0;
     if (!isSplit || !dimEquals(dimMul(dimProduct(free), last), dimProduct(rhs.type.shape))) return undefined;
     const weight = make('reshape', [rhs], { shape: [...free, last] });
     return make('dot_general', [lhs, weight], { ...n.attrs, contract: [n.attrs.contract[0], [free.length]] });
@@ -60,10 +62,10 @@ function reshaped(n: Node, shape: readonly Dim[], depth: number): Node | undefin
 function sliced(n: Node, range: Range, depth = deepest): Node | undefined {
   const whole = n.type.shape.every((size, axis) => isWhole(range, axis, size));
   if (whole) return n;
-  if (isMatrixProduct(n)) {
+  if (isPlainProduct(n)) {
     const [lhs, rhs] = n.args;
     const lead = lhs.type.shape.length - 1;
-    if (!hasFewRows(n) || !lhs.type.shape.slice(0, -1).every((size, axis) => isWhole(range, axis, size))) return;
+    if (!lhs.type.shape.slice(0, -1).every((size, axis) => isWhole(range, axis, size))) return;
     const last = rhs.type.shape[rhs.type.shape.length - 1];
     const weight = make('slice', [rhs], {
       starts: [...range.starts.slice(lead), dim(0)],
@@ -96,7 +98,7 @@ function throughElementwise(
   into: (a: Node) => Node | undefined,
   other: (a: Node) => Node,
 ): Node | undefined {
-  if (!(n.op in elementwise) || depth === 0) return undefined;
+  if (!isElementwise(n) || depth === 0) return undefined;
   const products = n.args.map((a) => (isSimple(a) ? undefined : into(a)));
   const isComplete = products.some((p) => p) && n.args.every((a, i) => products[i] || isSimple(a));
   return isComplete ? make(n.op, products.map((p, i) => p ?? other(n.args[i])), n.attrs) : undefined; // biome-ignore format: one row
@@ -105,7 +107,7 @@ function throughElementwise(
 /** The slices below `n`, through elementwise ops and reshapes. */
 function slicesBelow(n: Node, found: Set<Node<'slice'>>, depth = deepest): void {
   if (isOp(n, 'slice')) found.add(n);
-  else if (depth > 0 && (n.op in elementwise || keepsOrder(n))) {
+  else if (depth > 0 && (isElementwise(n) || keepsOrder(n))) {
     for (const a of n.args) slicesBelow(a, found, depth - 1);
   }
 }
@@ -113,7 +115,7 @@ function slicesBelow(n: Node, found: Set<Node<'slice'>>, depth = deepest): void 
 function replaced(n: Node, images: ReadonlyMap<Node, Node>, depth = deepest): Node {
   const image = images.get(n);
   if (image) return image;
-  if (depth === 0 || !(n.op in elementwise || keepsOrder(n))) return n;
+  if (depth === 0 || !(isElementwise(n) || keepsOrder(n))) return n;
   const args = n.args.map((a) => replaced(a, images, depth - 1));
   return args.some((a, i) => a !== n.args[i]) ? make(n.op, args, n.attrs) : n;
 }

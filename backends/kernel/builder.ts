@@ -6,8 +6,10 @@ import {
   add,
   alu,
   below,
+  divisorOf,
   type Expr,
   exprKey,
+  gcd,
   index,
   type Kernel,
   type KernelBuffer,
@@ -15,6 +17,7 @@ import {
   load,
   type Scope as MemoryScope,
   mul,
+  multipleOf,
   type ReduceOp,
   type ScalarType,
   type Stmt,
@@ -86,7 +89,8 @@ export class KernelBuilder {
     if (value.kind === 'const' || value.kind === 'var') return value;
     const name = this.fresh('v');
     this.emit({ kind: 'let', name, value, mutable: false });
-    return variable(name, value.dtype, value.lanes);
+    const named = variable(name, value.dtype, value.lanes);
+    return value.dtype === 'index' ? multipleOf(named, divisorOf(value)) : named;
   }
 
   mutable(value: Expr): Expr & { kind: 'var' } {
@@ -151,7 +155,7 @@ export class KernelBuilder {
     limit: Expr = end,
   ): void {
     const name = this.fresh('i');
-    const i = below(variable(name), limit);
+    const i = multipleOf(below(variable(name), limit), gcd(divisorOf(start), step));
     const body = this.block(() => build(i));
     this.emit({ kind: 'for', name, start, end, step, level, body });
   }

@@ -50,6 +50,16 @@ const attention = {
   operands: { list: { oneOf: ['mask', 'bias', 'sinks'] } },
 } as const;
 
+/** How a window moves over spatial axes: one entry each. Negative padding crops. */
+const moves = {
+  strides: integers,
+  padding: pairs,
+  dilation: integers,
+  /** Zeros between input elements: transposed convolution. */
+  inputDilation: integers,
+} as const;
+export type Windows = ValuesOf<typeof moves>;
+
 const leafKinds = {
   /** 'constant' params carry data made by the model (tables such as rotary frequencies); see Program.constants. */
   param: {
@@ -112,6 +122,11 @@ const shapeKinds = {
   pad: { low: dims, high: dims },
   concat: { axis: 'integer' },
   reverse: { axes: integers },
+  /**
+   * args: x [N, ...spatial, C]. What a window of the sizes `window` sees at each place, and 0 beyond the edges and
+   * between dilated inputs: [N, ...places, ...window, C].
+   */
+  windows: { window: integers, ...moves },
 } as const satisfies Readonly<Record<string, AttrKinds>>;
 
 const contractionKinds = {
@@ -123,15 +138,7 @@ const contractionKinds = {
     acc: 'dtype',
   },
   /** args: x [N, ...spatial, C], filter [...window, C / groups, O]. Result [N, ...spatial', O]. */
-  conv: {
-    strides: integers,
-    padding: pairs,
-    dilation: integers,
-    /** Zeros between input elements: transposed convolution. */
-    inputDilation: integers,
-    groups: 'integer',
-    acc: 'dtype',
-  },
+  conv: { ...moves, groups: 'integer', acc: 'dtype' },
   /** args: x [T, K] sorted by group, w [E, K, N], counts i32[E] (sum <= T). Rows beyond the sum give 0. */
   ragged_dot: { acc: 'dtype' },
 } as const satisfies Readonly<Record<string, AttrKinds>>;

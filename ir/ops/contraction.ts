@@ -1,14 +1,13 @@
 // Contractions: dot_general, convolution and the grouped product of mixtures of experts. The interpreter accumulates in
 // doubles and rounds once, so it is at least as exact as any device's order of summation.
-import type { Dim } from '../dim.ts';
 import { dim, dimConst, dimDivExact, dimMul, dimText } from '../dim.ts';
 import type { DType } from '../dtype.ts';
 import { isFloat, roundTo } from '../dtype.ts';
 import type { Expr } from '../loop.ts';
-import { add, alu, cast, constant, floorDiv, index, lessThan, modulo, mul, select, sub } from '../loop.ts';
+import { alu, cast, constant, lessThan, mul, select } from '../loop.ts';
 import type { NdArray } from '../ndarray.ts';
 import { sizeOf, stridesOf } from '../ndarray.ts';
-import type { Attrs, ContractionAttrs } from './attrs.ts';
+import type { ContractionAttrs } from './attrs.ts';
 import {
   Factors,
   fail,
@@ -26,9 +25,9 @@ import {
   requireType,
   shapeOf,
   strided,
-  windowPlaces,
 } from './common.ts';
 import type { Op, OpTable } from './op.ts';
+import { placesOf, requireWindows } from './windows.ts';
 
 /** Accumulators are of the arguments' class: floats add up in a float, integers in an integer. */
 function requireAccumulator(op: string, constraint: number, dtype: DType, acc: DType): void {
@@ -153,25 +152,6 @@ const dotGeneral: Op<'dot_general'> = {
   },
 };
 
-/** What a convolution computes along one spatial axis. */
-interface Window {
-  readonly size: number;
-  readonly stride: number;
-  readonly low: number;
-  readonly dilation: number;
-  readonly inputDilation: number;
-}
-
-function windowsOf(filter: readonly Dim[], attrs: Attrs['conv']): Window[] {
-  return attrs.strides.map((stride, i) => ({
-    size: dimConst(filter[i])!,
-    stride,
-    low: attrs.padding[i][0],
-    dilation: attrs.dilation[i],
-    inputDilation: attrs.inputDilation[i],
-  }));
-}
-
 /**
  * Convolution (cross-correlation, as everywhere in deep learning), zero padded; negative padding crops.
  * C1: x and filter have one numeric dtype; acc is a float for floats and an integer for integers.
@@ -190,16 +170,7 @@ const conv: Op<'conv'> = {
     const rank = x.shape.length;
     if (rank < 3) fail('conv', 2, `x must have at least 3 axes, got ${rank}`);
     requireRank('conv', 2, 'filter', filter, rank);
-    const spatial = rank - 2;
-    requireList('conv', 3, 'padding', attrs.padding, spatial);
-    for (const name of ['strides', 'dilation', 'inputDilation'] as const) {
-      requireList('conv', 3, name, attrs[name], spatial);
-      for (const value of attrs[name]) requireInteger('conv', 3, name, value, 1);
-    }
-    for (const pair of attrs.padding) {
-      requireList('conv', 3, 'padding', pair, 2);
-      for (const value of pair) requireInteger('conv', 3, 'padding', value, -(2 ** 31));
-    }
+    requireWindows('conv', attrs, rank - 2);
     requireInteger('conv', 5, 'groups', attrs.groups, 1);
     const channels = filter.shape[rank - 1];
     if (!dimDivExact(channels, attrs.groups)) {
@@ -212,18 +183,12 @@ const conv: Op<'conv'> = {
       x.shape[rank - 1],
       dimMul(filter.shape[rank - 2], attrs.groups),
     );
-    const places = attrs.strides.map((stride, i) => {
-      const size = dimConst(filter.shape[i]);
-      if (size === undefined || size < 1)
-        fail('conv', 4, `window ${dimText(filter.shape[i])} must be a constant above 0`);
-      const inner = attrs.inputDilation[i];
-      if (inner > 1 && x.shape[i + 1].min < 1) fail('conv', 4, `dilated input ${dimText(x.shape[i + 1])} may be empty`);
-      const [low, high] = attrs.padding[i];
-      const span = (size - 1) * attrs.dilation[i] + 1;
-      // an input of S elements with inner - 1 zeros between them has S * inner - (inner - 1) elements
-      return windowPlaces('conv', 6, dimMul(x.shape[i + 1], inner), span, stride, low - (inner - 1), high);
+    const window = filter.shape.slice(0, -2).map((d) => {
+      const size = dimConst(d);
+      if (size === undefined || size < 1) fail('conv', 4, `window ${dimText(d)} must be a constant above 0`);
+      return size;
     });
-    const shape = [x.shape[0], ...places, channels];
+    const shape = [x.shape[0], ...placesOf('conv', x.shape, window, attrs), channels];
     requireShape('conv', 6, shape, 'the result');
     return { dtype: attrs.acc, shape };
   },
@@ -253,21 +218,21 @@ const conv: Op<'conv'> = {
   eval(node, [x, filter], env) {
     const { groups, acc } = node.attrs;
     const shape = shapeOf(node, env);
-    const windows = windowsOf(node.args[1].type.shape, node.attrs);
-    const spatial = windows.length;
+    const { strides: steps, padding, dilation, inputDilation } = node.attrs;
+    const spatial = steps.length;
     const inner = filter.shape[spatial];
     const outer = filter.shape[spatial + 1];
     const perGroup = outer / groups;
-    const extents = windows.map((w) => w.size);
+    const extents = filter.shape.slice(0, spatial);
     const strides = stridesOf(x.shape);
     const out = new Float64Array(sizeOf(shape));
     forEachIndex(shape.slice(0, -1), (place, row) => {
       forEachIndex(extents, (offset, tap) => {
         let from = place[0] * strides[0];
-        for (const [i, w] of windows.entries()) {
-          const at = place[i + 1] * w.stride + offset[i] * w.dilation - w.low;
-          if (at < 0 || at % w.inputDilation !== 0 || at / w.inputDilation >= x.shape[i + 1]) return;
-          from += (at / w.inputDilation) * strides[i + 1];
+        for (const [i, inner] of inputDilation.entries()) {
+          const at = place[i + 1] * steps[i] + offset[i] * dilation[i] - padding[i][0];
+          if (at < 0 || at % inner !== 0 || at / inner >= x.shape[i + 1]) return;
+          from += (at / inner) * strides[i + 1];
         }
         for (let g = 0; g < groups; g++) {
           for (let c = 0; c < inner; c++) {
@@ -281,44 +246,6 @@ const conv: Op<'conv'> = {
       });
     });
     return rounded(acc, shape, out);
-  },
-
-  element(node, at, context) {
-    const [x, filter] = node.args.map((a) => a.type.shape);
-    const { groups, acc } = node.attrs;
-    const windows = windowsOf(filter, node.attrs);
-    const spatial = windows.length;
-    const channel = at[spatial + 1];
-    const perGroup = dimDivExact(filter[spatial + 1], groups)!;
-    const extents = [...windows.map((w) => dim(w.size)), filter[spatial]];
-    return context.fold('add', extents, acc, (k) => {
-      const firstChannel =
-        groups === 1 ? index(0) : mul(floorDiv(channel, context.size(perGroup)), context.size(filter[spatial]));
-      const source: Expr[] = [at[0]];
-      const product = (i: number): Expr => {
-        if (i === spatial) {
-          const value = context.read(0, [...source, add(firstChannel, k[spatial])]);
-          return mul(cast(value, acc), cast(context.read(1, [...k, channel]), acc));
-        }
-        // one axis after another, so that no condition or quotient is ever of a negative index
-        const w = windows[i];
-        const place = add(mul(at[i + 1], index(w.stride)), mul(k[i], index(w.dilation)));
-        const position = w.low === 0 ? place : sub(place, index(w.low));
-        const extent = mul(context.size(x[i + 1]), index(w.inputDilation));
-        const inside = lessThan(position, extent);
-        return context.guard(
-          w.low > 0 ? alu('and', alu('ge', place, index(w.low)), inside) : inside,
-          () => {
-            source[i + 1] = w.inputDilation === 1 ? position : floorDiv(position, index(w.inputDilation));
-            if (w.inputDilation === 1) return product(i + 1);
-            const aligned = alu('eq', modulo(position, index(w.inputDilation)), index(0));
-            return context.guard(aligned, () => product(i + 1), constant(0, acc));
-          },
-          constant(0, acc),
-        );
-      };
-      return product(0);
-    });
   },
 };
 

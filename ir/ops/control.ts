@@ -9,6 +9,7 @@ import type { Op, OpTable } from './op.ts';
  * recomputation in a backward pass stays recomputation.
  */
 const fence: Op<'fence'> = {
+  cost: 'free',
   infer(args) {
     requireArity('fence', args, 2);
     return args[0];
@@ -64,6 +65,7 @@ const gradient: Op<'gradient'> = {
  * C1: name is a string and save a boolean, where given.
  */
 const mark: Op<'mark'> = {
+  cost: 'free',
   infer(args, { name, save }) {
     requireArity('mark', args, 1);
     if (name !== undefined && typeof name !== 'string') fail('mark', 1, `name must be a string, got ${String(name)}`);

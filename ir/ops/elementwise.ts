@@ -69,6 +69,9 @@ function binary<O extends BinaryOp & keyof ElementwiseAttrs>(
   };
 }
 
+/** An op of many instructions. */
+const costly = <O extends keyof ElementwiseAttrs>(op: Op<O>): Op<O> => ({ ...op, cost: 'costly' });
+
 /**
  * Integer division as the interpreter defines it, on machines that trap or are undefined for a divisor of 0, and for
  * the smallest integer over -1: those divisors are replaced by 1 and their results chosen.
@@ -115,25 +118,25 @@ export const elementwise: OpTable<ElementwiseAttrs> = {
   /** C2: float, as for all functions up to rsqrt. */
   floor: unary('floor', 'float', Math.floor),
   round: unary('round', 'float', roundHalfEven),
-  exp: unary('exp', 'float', Math.exp),
-  log: unary('log', 'float', Math.log),
-  sin: unary('sin', 'float', Math.sin),
-  cos: unary('cos', 'float', Math.cos),
-  tanh: unary('tanh', 'float', Math.tanh),
-  erf: unary('erf', 'float', erf),
-  sqrt: unary('sqrt', 'float', Math.sqrt),
+  exp: costly(unary('exp', 'float', Math.exp)),
+  log: costly(unary('log', 'float', Math.log)),
+  sin: costly(unary('sin', 'float', Math.sin)),
+  cos: costly(unary('cos', 'float', Math.cos)),
+  tanh: costly(unary('tanh', 'float', Math.tanh)),
+  erf: costly(unary('erf', 'float', erf)),
+  sqrt: costly(unary('sqrt', 'float', Math.sqrt)),
   /** 1 / sqrt(x). */
-  rsqrt: unary('rsqrt', 'float', (x) => 1 / Math.sqrt(x)),
+  rsqrt: costly(unary('rsqrt', 'float', (x) => 1 / Math.sqrt(x))),
 
   /** Integers wrap. C1. C2: numeric. */
   add: binary('add', 'numeric'),
   mul: binary('mul', 'numeric'),
   /** Integers truncate towards zero; x / 0 = 0 on integers. C1. C2: numeric. */
-  div: binary('div', 'numeric', divideOrRem('div')),
+  div: costly(binary('div', 'numeric', divideOrRem('div'))),
   /** The remainder of truncating division, with the sign of x, on floats too; x rem 0 = x on integers. C1. C2: numeric. */
-  rem: binary('rem', 'numeric', divideOrRem('rem')),
+  rem: costly(binary('rem', 'numeric', divideOrRem('rem'))),
   /** IEEE 754 pow. C1. C2: float. */
-  pow: binary('pow', 'float'),
+  pow: costly(binary('pow', 'float')),
   /** NaN where an argument is NaN. C1. C2: numeric. */
   max: binary('max', 'numeric'),
   min: binary('min', 'numeric'),
@@ -188,6 +191,7 @@ export const elementwise: OpTable<ElementwiseAttrs> = {
 
   /** Conversion of values; see castValue in dtype.ts. C1: dtype is known. */
   cast: {
+    cost: 'free',
     infer(args, { dtype }) {
       requireArity('cast', args, 1);
       requireDType('cast', 1, dtype);
@@ -208,6 +212,7 @@ export const elementwise: OpTable<ElementwiseAttrs> = {
 
   /** The same bits as another dtype. C1: dtype is known, and as wide as the argument's. C2: neither is bool. */
   bitcast: {
+    cost: 'free',
     infer(args, { dtype }) {
       requireArity('bitcast', args, 1);
       const [{ dtype: from, shape }] = args;

@@ -82,6 +82,7 @@ export const leaf: OpTable<LeafAttrs> = {
    * C1: dtype is known. C2: of a bool the value is 0 or 1, of an integer type an integer that it can hold.
    */
   const: {
+    cost: 'free',
     infer(args, { value, dtype }) {
       requireArity('const', args, 0);
       requireDType('const', 1, dtype);
@@ -108,6 +109,7 @@ export const leaf: OpTable<LeafAttrs> = {
    * C1: dtype is known and numeric. C2: no dimension can be negative. C3: axis is an axis of shape.
    */
   iota: {
+    cost: 'free',
     infer(args, { shape, axis, dtype }) {
       requireArity('iota', args, 0);
       requireDType('iota', 1, dtype);
@@ -138,6 +140,7 @@ export const leaf: OpTable<LeafAttrs> = {
    * C1: it is a dimension whose bounds are within i32.
    */
   dim: {
+    cost: 'free',
     infer(args, attrs) {
       requireArity('dim', args, 0);
       requireShape('dim', 1, [attrs.dim], 'value');

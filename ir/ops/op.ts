@@ -47,6 +47,11 @@ export interface Op<O extends OpName> {
   /** The result type; checks the numbered constraints of the op's doc comment. Throws ModelcError 'type'. */
   infer(args: readonly TensorType[], attrs: Attrs[O]): TensorType;
   axes(node: Node<O>): AxisRule;
+  /**
+   * What one element costs beside its arguments' elements: nothing, as that of a view or a conversion; much, as a
+   * function that takes many instructions; or a loop of its own that `axes` does not show. Otherwise, about an addition.
+   */
+  readonly cost?: 'free' | 'costly' | 'loop';
   /** The meaning, in plain TypeScript. Values are rounded to the result's dtype. */
   eval(node: Node<O>, args: readonly NdArray[], env: DimEnv): NdArray;
   /** One element of the result as scalar loop code; absent for ops that have no cheap per-element form. */

@@ -117,6 +117,7 @@ export const reduction: OpTable<ReductionAttrs> = {
    * strides are positive, padding is not negative. C3: the window provably fits, and the number of places is a polynomial.
    */
   reduce_window: {
+    cost: 'loop',
     infer(args, attrs) {
       const { window, strides, padding } = attrs;
       requireArity('reduce_window', args, 1);

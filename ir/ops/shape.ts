@@ -29,6 +29,7 @@ import {
 } from './common.ts';
 import type { ElementContext, OpTable } from './op.ts';
 import { commonFactors, reshapeGroups } from './reshape.ts';
+import { windows } from './windows.ts';
 
 const and = (conditions: readonly Expr[]): Expr | undefined =>
   conditions.length === 0 ? undefined : conditions.reduce((x, y) => alu('and', x, y));
@@ -46,11 +47,14 @@ function readWhere(
 }
 
 export const shape: OpTable<ShapeAttrs> = {
+  windows,
+
   /**
    * The elements in row-major order under another shape.
    * C1: no dimension can be negative. C2: the numbers of elements are equal.
    */
   reshape: {
+    cost: 'free',
     infer(args, attrs) {
       requireArity('reshape', args, 1);
       requireShape('reshape', 1, attrs.shape);
@@ -109,6 +113,7 @@ export const shape: OpTable<ShapeAttrs> = {
 
   /** C1: perm is a permutation of the axes. */
   transpose: {
+    cost: 'free',
     infer(args, { perm }) {
       requireArity('transpose', args, 1);
       const [x] = args;
@@ -143,6 +148,7 @@ export const shape: OpTable<ShapeAttrs> = {
    * C3: the size of argument axis i is 1 or that of result axis axes[i].
    */
   broadcast: {
+    cost: 'free',
     infer(args, attrs) {
       requireArity('broadcast', args, 1);
       const [x] = args;
@@ -186,6 +192,7 @@ export const shape: OpTable<ShapeAttrs> = {
    * C2: the last element is inside: start + (size - 1) * stride + 1 <= dimension.
    */
   slice: {
+    cost: 'free',
     infer(args, { starts, sizes, strides }) {
       requireArity('slice', args, 1);
       const [x] = args;
@@ -338,6 +345,7 @@ export const shape: OpTable<ShapeAttrs> = {
 
   /** C1: axes are distinct axes of x. */
   reverse: {
+    cost: 'free',
     infer(args, { axes }) {
       requireArity('reverse', args, 1);
       requireAxes('reverse', 1, axes, args[0].shape.length);

@@ -87,6 +87,7 @@ const cacheUpdate: Op<'cache_update'> = {
  * grow with what was generated, so no bounds could prove it.)
  */
 const cacheRead: Op<'cache_read'> = {
+  cost: 'free',
   infer(args, { axis, length }) {
     requireArity('cache_read', args, 1);
     const [state] = args;

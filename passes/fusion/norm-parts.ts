@@ -4,30 +4,27 @@
 // below: the residual of norms behind a layer goes on from layer to layer, and would be computed from all of them.
 import { dimEquals, dimProduct } from '../../ir/dim.ts';
 import type { Node } from '../../ir/node.ts';
-import { elementwise } from '../../ir/ops/elementwise.ts';
-import { isRowReduction } from '../../ir/region.ts';
+import { isElementwise, isFree, isRowReduction } from '../../ir/region.ts';
 
 export interface NormParts {
   /** Whether a node is in memory whatever it is computed from. */
   readonly isStored: (n: Node) => boolean;
-  readonly isView: (n: Node) => boolean;
   /** Whether a node follows from weights and constants alone. */
   readonly isFixed: (n: Node) => boolean;
 }
 
 /** A function that says of nodes whether they are parts of a norm. */
-export function normParts({ isStored, isView, isFixed }: NormParts): (n: Node) => boolean {
+export function normParts({ isStored, isFixed }: NormParts): (n: Node) => boolean {
   const table = new Map<Node, boolean>();
-  const isElementwise = (n: Node): boolean => n.op in elementwise || n.op === 'mark';
   const isSpread = (n: Node): boolean => {
     if (isFixed(n)) return true;
     if (n.op === 'broadcast') return !dimEquals(dimProduct(n.type.shape), dimProduct(n.args[0].type.shape));
-    return (isElementwise(n) || n.op === 'cast') && n.args.every(isSpread);
+    return isElementwise(n) && n.args.every(isSpread);
   };
   const isPart = (n: Node): boolean => {
     let known = table.get(n);
     if (known === undefined) {
-      const leads = (b: Node): boolean => isRowReduction(b) || ((isView(b) || isElementwise(b)) && isPart(b));
+      const leads = (b: Node): boolean => isRowReduction(b) || ((isFree(b) || isElementwise(b)) && isPart(b));
       const arrays = isElementwise(n) ? new Set(n.args.filter((b) => !isSpread(b))).size : 1;
       known = arrays <= 1 && n.args.some((b) => !isStored(b) && leads(b));
       table.set(n, known);

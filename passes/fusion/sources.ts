@@ -2,8 +2,7 @@
 // operations lie between, costs as much to compute again as to read.
 import { dimEquals, dimProduct } from '../../ir/dim.ts';
 import type { Node } from '../../ir/node.ts';
-import { elementwise } from '../../ir/ops/elementwise.ts';
-import { keepsOrder } from '../../ir/region.ts';
+import { isElementwise, keepsOrder } from '../../ir/region.ts';
 
 /**
  * A function that gives the arrays as large as a node that it is computed from, element by element; of more than two, some.
@@ -24,7 +23,7 @@ export function sourceTable(isStored: (n: Node) => boolean): (n: Node) => Readon
       const isSpread = !dimEquals(dimProduct(n.type.shape), dimProduct(n.args[0].type.shape));
       return isSpread ? new Set() : sourcesOf(n.args[0]);
     }
-    if (n.op in elementwise || n.op === 'mark' || n.op === 'cast' || keepsOrder(n)) {
+    if (isElementwise(n) || keepsOrder(n)) {
       let found: ReadonlySet<Node> = new Set();
       for (const a of n.args) if (found.size <= 1) found = new Set([...found, ...sourcesOf(a)]);
       return found;

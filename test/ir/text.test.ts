@@ -97,6 +97,7 @@ graph every(
   %32 = pad(%x, %const) {low: [0, past, 0], high: [1, 0, 0]} : f32[batch + 1, past + seq, 64]
   %33 = concat(%x, %y) {axis: 1} : f32[batch, 2*seq, 64]
   %34 = reverse(%x) {axes: [0, 2]}
+  %76 = windows(%image) {window: [2, 2], strides: [1, 1], padding: [[1, 1], [0, 2]], dilation: [1, 1], inputDilation: [1, 1]}
   %35 = dot_general(%x, %w) {batch: [[], []], contract: [[2], [1]], acc: f32} : f32[batch, seq, 512]
   %36 = conv(%image, %filter) {strides: [1, 1], padding: [[1, 1], [0, 2]], dilation: [1, 1], inputDilation: [1, 1], groups: 1, acc: f32}
   %37 = ragged_dot(%tokens, %experts, %counts) {acc: f32} : f32[10, 16]

@@ -24,7 +24,7 @@ export function matmulKernel(emitter: Emitter, target: Target): Expr {
   const lanes = Math.min(columns, lanesOf(target));
   const vectors = columns / lanes;
 
-  const { grid, entry, m0, n0 } = blockOf(emitter, products, height, width);
+  const { grid, entry, m0, mEnd, n0 } = blockOf(emitter, products, height, width);
   const thread = threadIndex(target);
   const row0 = builder.let(mul(floorDiv(thread, index(across[1])), index(rows)));
   const column0 = builder.let(mul(modulo(thread, index(across[1])), index(columns)));
@@ -67,7 +67,7 @@ export function matmulKernel(emitter: Emitter, target: Target): Expr {
   builder.for(index(0), index(size), 1, (e) => {
     const row = below(builder.let(add(add(m0, row0), floorDiv(e, index(columns)))), m);
     const column = below(builder.let(add(add(n0, column0), modulo(e, index(columns)))), n);
-    builder.if(alu('and', alu('lt', row, m), alu('lt', column, n)), () => {
+    builder.if(alu('and', alu('lt', row, mEnd), alu('lt', column, n)), () => {
       const totals = nodes.map((_, p) => builder.let(builder.load(sums, add(e, index(p * size)), 'f32')));
       emitResult(emitter, products, [entry, row, column], totals);
     });

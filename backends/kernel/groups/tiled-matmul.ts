@@ -18,7 +18,7 @@ export function tiledMatmulKernel(emitter: Emitter, target: Target, products: Pr
   const { tile, across, rows, columns, depth, stages } = plan;
   const [height, width] = sides(plan);
 
-  const { grid, entry, m0, n0 } = blockOf(emitter, products, height, width);
+  const { grid, entry, m0, mEnd, n0 } = blockOf(emitter, products, height, width);
   const team = builder.let(floorDiv(threadIndex(target), index(tile.threads)));
   const row0 = builder.let(mul(floorDiv(team, index(across[1])), index(rows * tile.m)));
   const column0 = builder.let(mul(modulo(team, index(across[1])), index(columns * tile.n)));
@@ -111,7 +111,7 @@ export function tiledMatmulKernel(emitter: Emitter, target: Target, products: Pr
         const inBlock = add(mul(floorDiv(r, index(bandRows)), index(rows * tile.m)), modulo(r, index(bandRows)));
         const row = below(builder.let(add(m0, add(inBlock, index(from * tile.m)))), m);
         const column = below(builder.let(add(n0, c)), n);
-        builder.if(alu('and', lessThan(row, m), lessThan(column, n)), () => {
+        builder.if(alu('and', lessThan(row, mEnd), lessThan(column, n)), () => {
           const place = builder.let(add(mul(r, index(pitch)), c));
           emitEpilogue(emitter, products, [entry, row, column], index(lanes), lanes, staged, (p) =>
             add(place, index(p * width)),

@@ -4,7 +4,7 @@
 // a register block of tiles down them: at each step a fragment a column of tiles, then for each row a fragment and as
 // many multiplications. Sums stay in private memory from slice to slice, and go from there to the fused epilogue.
 import { dtypeInfo } from '../../../ir/dtype.ts';
-import { add, alu, below, constant, type Expr, floorDiv, index, mul, sub } from '../../../ir/loop.ts';
+import { add, alu, below, constant, type Expr, floorDiv, index, lessThan, mul, sub } from '../../../ir/loop.ts';
 import type { Target } from '../../../ir/target.ts';
 import type { FragmentRole } from '../../../ir/tile.ts';
 import type { Emitter } from '../emit.ts';
@@ -26,8 +26,7 @@ export function matmulKernel(emitter: Emitter, target: Target): Expr {
   const width = strip * nodes.length; // columns of the panel
   const strips = plan.columns / strip;
 
-  const { grid, entry, m0, n0: c0 } = blockOf(emitter, products, plan.block, plan.columns);
-  const mEnd = builder.let(alu('min', add(m0, index(plan.block)), m));
+  const { grid, entry, m0, mEnd, n0: c0 } = blockOf(emitter, products, plan.block, plan.columns);
   const cEnd = builder.let(alu('min', add(c0, index(plan.columns)), n));
 
   const pitch = sliceDepth + 16 * word; // rows of the left panel begin at different places of the cache
@@ -67,11 +66,14 @@ export function matmulKernel(emitter: Emitter, target: Target): Expr {
       builder.for(m0, mEnd, tileRows, (i0) => multiply(i0, n0, { k0, depth, count, inStrip }));
     });
   };
-  if (isSingle) slice(index(0));
-  else {
+  const slices = () => {
+    if (isSingle) return slice(index(0));
     builder.for(index(0), index(strips * stripSums), lanes, (i) => builder.store(sums, i, constant(0, 'f32', lanes)));
     builder.for(index(0), k, sliceDepth, slice);
-  }
+  };
+  // of groups of rows, some tasks are left over
+  if (products.group === undefined) slices();
+  else builder.if(lessThan(m0, mEnd), slices);
   return grid;
 
   /** A register block: rows from i0 on, the columns of the strip at n0. */

@@ -3,9 +3,9 @@
 // turns sums in private memory into results.
 import { type Dim, dim, dimAdd, dimProduct, shapeEquals } from '../../../ir/dim.ts';
 import { dtypeInfo } from '../../../ir/dtype.ts';
-import { add, below, cast, ceilDiv, type Expr, floorDiv, index, modulo, mul } from '../../../ir/loop.ts';
+import { add, alu, below, cast, ceilDiv, constant, type Expr, floorDiv, index, lessThan, modulo, mul, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
 import { isOp, type Node } from '../../../ir/node.ts';
-import { freeAxes, keepsOrder, partsOf } from '../../../ir/region.ts';
+import { keepsOrder, partsOf, productOf } from '../../../ir/region.ts';
 import { delinear, linear } from '../builder.ts';
 import { type Emitter, vectorLoop } from '../emit.ts';
 import type { ProductSizes } from '../schedule.ts';
@@ -13,7 +13,7 @@ import { taskIndex } from './map.ts';
 import { storeInState, updateOrigin } from './update.ts';
 
 export interface Products {
-  readonly nodes: readonly Node<'dot_general'>[];
+  readonly nodes: readonly Node[];
   readonly lhs: Node;
   /** Sizes as expressions: entries of the batch, rows, columns, depth. */
   readonly g: Expr;
@@ -22,7 +22,11 @@ export interface Products {
   readonly k: Expr;
   /** The same as dims. */
   readonly sizes: ProductSizes;
-  /** The element of the left operand, or of product p's right operand. */
+  /** Groups of rows that have a right operand of their own; 0: all rows have one. */
+  readonly groups: Expr;
+  /** The group of the rows that the task computes; as many as there are: rows behind the last group, whose results are 0. */
+  group?: Expr;
+  /** The element of the left operand, or of product p's right operand, that of the task's group. */
   left(g: Expr, m: Expr, k: Expr): Expr;
   right(p: number, g: Expr, n: Expr, k: Expr): Expr;
   /** Index of a product's element. */
@@ -34,55 +38,61 @@ export interface Products {
 
 export function productsOf(emitter: Emitter): Products {
   const { builder, region } = emitter;
-  const nodes = region.anchors as readonly Node<'dot_general'>[];
+  const nodes = region.anchors;
   const [lhs, rhs] = nodes[0].args;
-  const { batch, contract } = nodes[0].attrs;
+  const { batch, rows, columns, depth, result, group } = productOf(nodes[0])!;
   const pick = (x: Node, axes: readonly number[]): Dim[] => axes.map((axis) => x.type.shape[axis]);
-  const shapes = {
-    batch: pick(lhs, batch[0]),
-    rows: pick(lhs, freeAxes(nodes[0], 0)),
-    columns: pick(rhs, freeAxes(nodes[0], 1)),
-    depth: pick(lhs, contract[0]),
-  };
+  const shapes = { batch: pick(lhs, batch[0]), rows: pick(lhs, rows), columns: pick(rhs, columns), depth: pick(lhs, depth[0]) }; // biome-ignore format: one row
   const at = (shape: readonly Dim[], flat: Expr) => delinear(builder, shape, flat);
-  /** The element of an operand of `node` whose free axes are `free`. */
-  const element = (node: Node<'dot_general'>, side: 0 | 1, g: Expr, free: readonly Expr[], k: Expr): Expr => {
-    const place = new Array<Expr>(node.args[side].type.shape.length);
+  /** The element of an operand of product `p` whose own axes are `free`. */
+  const element = (p: number, side: 0 | 1, g: Expr, free: readonly Expr[], k: Expr): Expr => {
+    const product = productOf(nodes[p])!;
+    const operand = nodes[p].args[side];
+    const place = new Array<Expr>(operand.type.shape.length);
     const put = (axes: readonly number[], values: readonly Expr[]) =>
       axes.forEach((axis, i) => (place[axis] = values[i]));
-    put(node.attrs.batch[side], at(shapes.batch, g));
-    put(freeAxes(node, side), free);
-    put(node.attrs.contract[side], at(shapes.depth, k));
-    return emitter.element(node.args[side], place);
+    put(product.batch[side], at(shapes.batch, g));
+    put(side === 0 ? product.rows : product.columns, free);
+    put(product.depth[side], at(shapes.depth, k));
+    if (side === 1 && group !== undefined) place[group] = alu('min', products.group!, sub(groups, index(1)));
+    return emitter.element(operand, place);
   };
-  return {
+  const sizes = {
+    batch: dimProduct(shapes.batch),
+    rows: dimProduct(shapes.rows),
+    columns: dimProduct(shapes.columns),
+    depth: dimProduct(shapes.depth),
+  };
+  const groups = group === undefined ? index(0) : builder.size(rhs.type.shape[group]);
+  const products: Products = {
     nodes,
     lhs,
-    g: builder.size(dimProduct(shapes.batch)),
-    m: builder.size(dimProduct(shapes.rows)),
-    n: builder.size(dimProduct(shapes.columns)),
-    k: builder.size(dimProduct(shapes.depth)),
-    sizes: {
-      batch: dimProduct(shapes.batch),
-      rows: dimProduct(shapes.rows),
-      columns: dimProduct(shapes.columns),
-      depth: dimProduct(shapes.depth),
+    groups,
+    g: builder.size(sizes.batch),
+    m: builder.size(sizes.rows),
+    n: builder.size(sizes.columns),
+    k: builder.size(sizes.depth),
+    sizes,
+    left: (g, m, k) => element(0, 0, g, at(shapes.rows, m), k),
+    right: (p, g, n, k) => element(p, 1, g, at(shapes.columns, n), k),
+    result(g, m, n) {
+      const places = { batch: at(shapes.batch, g), rows: at(shapes.rows, m), columns: at(shapes.columns, n) };
+      return result.map((from) => (from ? places[from[0]][from[1]] : index(0)));
     },
-    left: (g, m, k) => element(nodes[0], 0, g, at(shapes.rows, m), k),
-    right: (p, g, n, k) => element(nodes[p], 1, g, at(shapes.columns, n), k),
-    result: (g, m, n) => [...at(shapes.batch, g), ...at(shapes.rows, m), ...at(shapes.columns, n)],
     row: (m) => at(shapes.rows, m),
     column: (n) => at(shapes.columns, n),
   };
+  return products;
 }
 
-/** The block of the result that a group computes: `height` rows and `width` columns of one entry of the batch. */
-export function blockOf(
-  { builder }: Emitter,
-  { g, m, n }: Products,
-  height: number,
-  width: number,
-): Readonly<Record<'grid' | 'entry' | 'm0' | 'n0', Expr>> {
+/** Rows m0 … mEnd - 1 of an entry of the batch, and columns from n0 on. */
+type Block = Readonly<Record<'grid' | 'entry' | 'm0' | 'mEnd' | 'n0', Expr>>;
+
+/** The block of the result that a task computes: up to `height` rows and `width` columns of one entry of the batch. */
+export function blockOf(emitter: Emitter, products: Products, height: number, width: number): Block {
+  const { builder } = emitter;
+  const { g, m, n } = products;
+  if (productOf(products.nodes[0])!.group !== undefined) return groupedBlock(emitter, products, height, width);
   const down = ceilDiv(m, height);
   const perEntry = mul(ceilDiv(n, width), down);
   const grid = mul(g, perEntry);
@@ -92,7 +102,53 @@ export function blockOf(
   const inEntry = isOne ? task : builder.let(modulo(task, perEntry));
   const n0 = builder.let(mul(floorDiv(inEntry, down), index(width)));
   const m0 = builder.let(mul(modulo(inEntry, down), index(height)));
-  return { grid, entry, m0, n0 };
+  return { grid, entry, m0, mEnd: builder.let(alu('min', add(m0, index(height)), m)), n0 };
+}
+
+/**
+ * The same where rows come in groups: no block has rows of two. The counts of the groups say where the blocks of each
+ * begin; there are as many tasks as there can be blocks, and those left over get no rows.
+ */
+function groupedBlock(emitter: Emitter, products: Products, height: number, width: number): Block {
+  const { builder } = emitter;
+  const { m, n, nodes, groups } = products;
+  const down = add(ceilDiv(m, height), groups);
+  const grid = mul(ceilDiv(n, width), down);
+  const task = taskIndex(grid);
+  const n0 = builder.let(mul(floorDiv(task, down), index(width)));
+  const block = builder.let(modulo(task, down));
+  const [first, used, own, m0, mEnd] = [index(0), index(0), groups, m, m].map((e) => builder.mutable(e));
+  const claim = (rows: Expr, group: Expr): void => {
+    builder.assign(own, group);
+    builder.assign(m0, add(first, mul(sub(block, used), index(height))));
+    builder.assign(mEnd, alu('min', add(m0, index(height)), add(first, rows)));
+  };
+  builder.for(index(0), groups, 1, (e) => {
+    const count = alu('max', emitter.element(nodes[0].args[2], [e]), constant(0, 'i32'));
+    const rows = builder.let(alu('min', cast(count, 'index'), sub(m, first)));
+    const end = builder.let(add(used, ceilDiv(rows, height)));
+    const isOwn = alu('and', alu('ge', block, used), lessThan(block, end));
+    builder.if(isOwn, () => claim(rows, e));
+    builder.assign(first, add(first, rows));
+    builder.assign(used, end);
+  });
+  builder.if(alu('ge', block, used), () => {
+    const rows = builder.let(sub(m, first));
+    builder.if(lessThan(block, add(used, ceilDiv(rows, height))), () => claim(rows, groups));
+  });
+  products.group = builder.let(own);
+  return { grid, entry: index(0), m0: builder.let(m0), mEnd: builder.let(mEnd), n0 };
+}
+
+/** Emits what becomes of a task's sums; rows behind the last group have none. */
+function withSums({ builder }: Emitter, { group, groups }: Products, emit: (hasSums: boolean) => void): void {
+  if (group === undefined) emit(true);
+  else
+    builder.if(
+      lessThan(group, groups),
+      () => emit(true),
+      () => emit(false),
+    );
 }
 
 /** Bytes of an element of operands as stored; of the largest. */
@@ -118,16 +174,19 @@ export function emitEpilogue(
   const out = builder.buffer(root, 'write');
   const sameShape = shapeEquals(root.type.shape, products.nodes[0].type.shape);
   const start = builder.let(placeOf(products, g, m, n0));
-  vectorLoop(emitter, count, lanes, (position, width, base) => {
-    const n = add(n0, position);
-    const at = sameShape ? products.result(g, m, n) : delinear(builder, root.type.shape, add(start, position));
-    products.nodes.forEach((node, p) => {
-      emitter.given.set(node, () => cast(emitter.access(sums, add(offset(p), position), 'f32'), node.type.dtype));
-    });
-    const value = emitter.element(root, at);
-    builder.store(out, add(start, base), width > 1 ? emitter.full(value) : value);
-    for (const node of products.nodes) emitter.given.delete(node);
-  });
+  withSums(emitter, products, (hasSums) =>
+    vectorLoop(emitter, count, lanes, (position, width, base) => {
+      const n = add(n0, position);
+      const at = sameShape ? products.result(g, m, n) : delinear(builder, root.type.shape, add(start, position));
+      products.nodes.forEach((node, p) => {
+        const sum = () => emitter.access(sums, add(offset(p), position), 'f32');
+        emitter.given.set(node, () => (hasSums ? sum() : constant(0, 'f32')));
+      });
+      const value = emitter.element(root, at);
+      builder.store(out, add(start, base), width > 1 ? emitter.full(value) : value);
+      for (const node of products.nodes) emitter.given.delete(node);
+    }),
+  );
 }
 
 /** Where a product's element lies among all of them. */
@@ -147,15 +206,17 @@ export function emitResult(
   const place = builder.let(placeOf(products, g, m, n));
   const sameShape = shapeEquals(parts[0].type.shape, products.nodes[0].type.shape);
   const at = sameShape ? products.result(g, m, n) : delinear(builder, parts[0].type.shape, place);
-  products.nodes.forEach((node, p) => {
-    emitter.given.set(node, () => cast(sums[p], node.type.dtype));
+  withSums(emitter, products, (hasSums) => {
+    products.nodes.forEach((node, p) => {
+      emitter.given.set(node, () => (hasSums ? sums[p] : constant(0, 'f32')));
+    });
+    parts.forEach((part, i) => {
+      const value = emitter.element(part, at);
+      if (frame.length === 0) builder.store(out, place, value);
+      else storeInFrame(emitter, frame, at, i, (to) => builder.store(out, to, value));
+    });
+    for (const node of products.nodes) emitter.given.delete(node);
   });
-  parts.forEach((part, i) => {
-    const value = emitter.element(part, at);
-    if (frame.length === 0) builder.store(out, place, value);
-    else storeInFrame(emitter, frame, at, i, (to) => builder.store(out, to, value));
-  });
-  for (const node of products.nodes) emitter.given.delete(node);
 }
 
 /** Hands over where the element `at` of part `i` lies in the root, if it does. */

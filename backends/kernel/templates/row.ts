@@ -5,13 +5,12 @@ import { dimProduct, shapeEquals } from '../../../ir/dim.ts';
 import { topologicalOrder } from '../../../ir/graph.ts';
 import { across, add, alu, cast, ceilDiv, constant, type Expr, index, mul } from '../../../ir/loop.ts';
 import type { Node } from '../../../ir/node.ts';
+import { opOf } from '../../../ir/ops/index.ts';
 import { isRowReduction, keepsRows } from '../../../ir/region.ts';
 import { combine, delinear, identity } from '../builder.ts';
 import { type Emitter, vectorLoop } from '../emit.ts';
 import { rowsPerTask } from '../schedule.ts';
 import { taskIndex } from './map.ts';
-
-const expensive = new Set(['exp', 'log', 'sin', 'cos', 'tanh', 'erf', 'pow', 'div', 'sqrt', 'rsqrt']);
 
 /** The row reductions of a region, in the order in which they can be computed. */
 export function rowReductions(emitter: Emitter, root: Node): Node<'reduce'>[] {
@@ -96,7 +95,7 @@ export function sharedValues(emitter: Emitter, root: Node, loops: readonly Set<N
     (n) =>
       loops.filter((l) => l.has(n)).length > 1 &&
       !moved.has(n) &&
-      expensive.has(n.op) &&
+      opOf(n.op).cost === 'costly' &&
       shapeEquals(n.type.shape, root.type.shape),
   );
 }

@@ -71,6 +71,7 @@ export const attentionSplit: Op<'attention_split'> = {
  * C1: the argument is f32 [B, H, S, splits, E + 2]. C2: dtype is a float dtype.
  */
 export const attentionMerge: Op<'attention_merge'> = {
+  cost: 'costly',
   infer(args, { dtype }) {
     requireArity('attention_merge', args, 1);
     const [parts] = args;

@@ -1,14 +1,15 @@
-// The decomposition of every composite: an equivalent graph of simpler ops. The type asks for each.
+// The decomposition of every composite, and of conv: an equivalent graph of simpler ops. The type asks for each.
 import type { OpName } from '../../node.ts';
 import type { CompositeAttrs } from '../attrs.ts';
 import type { Decomposition } from '../op.ts';
 import { attentionOver } from './attention.ts';
 import { attentionBackwardBias, attentionBackwardKV, attentionBackwardQ, attentionLse } from './attention-backward.ts';
+import { conv } from './conv.ts';
 import { rope } from './rope.ts';
 import { crossEntropy, norm, softmax } from './row.ts';
 
 /** null: only a pass makes the op, for kernels that are there. */
-const decompositions: { readonly [O in keyof CompositeAttrs]: Decomposition<O> | null } = {
+const decompositions: { readonly [O in keyof CompositeAttrs | 'conv']: Decomposition<O> | null } = {
   softmax,
   norm,
   rope,
@@ -20,6 +21,7 @@ const decompositions: { readonly [O in keyof CompositeAttrs]: Decomposition<O> |
   attention_backward_kv: attentionBackwardKV,
   attention_backward_bias: attentionBackwardBias,
   cross_entropy: crossEntropy,
+  conv,
 };
 
 /** The decomposition of an op, for callers that hold a node of unknown op; undefined where there is none. */

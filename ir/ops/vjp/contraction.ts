@@ -11,8 +11,8 @@ import {
   reshaped,
   spread,
   sub,
+  sumOver,
   transposed,
-  unslice,
 } from '../../build.ts';
 import type { Dim } from '../../dim.ts';
 import { dim, dimAdd, dimConst, dimDivExact, dimMul, dimSub, dimText } from '../../dim.ts';
@@ -20,7 +20,7 @@ import { ModelcError } from '../../error.ts';
 import { make } from '../../make.ts';
 import type { Node } from '../../node.ts';
 import type { ContractionAttrs } from '../attrs.ts';
-import { forEachIndex } from '../common.ts';
+import { isOne } from '../common.ts';
 import type { Vjp, VjpTable } from './rule.ts';
 
 /**
@@ -55,47 +55,27 @@ function amount(d: Dim): number {
   throw new ModelcError('type', `the derivative of conv needs a padding that is constant, got ${dimText(d)}`);
 }
 
-/**
- * Of the filter: for every position in the window, the product of the elements of x that it meets with the cotangents of
- * the places, per group and over all images and places.
- */
-function filterCotangent(node: Node<'conv'>, cotangent: Node): Node {
-  const { strides, padding, dilation, inputDilation, groups, acc } = node.attrs;
-  const [x, filter] = node.args;
-  const { shape } = x.type;
-  const taps = filter.type.shape.slice(0, -2);
-  const [channels, outputs] = filter.type.shape.slice(-2);
-  const places = node.type.shape.slice(1, -1);
-  // x with its dilation and padding; what negative padding crops is left out by the slices below
-  const low = padding.map(([before]) => Math.max(0, before));
-  const extents = inputDilation.map((inner, i) =>
-    dimAdd(dimMul(shape[i + 1], inner), 1 - inner + low[i] + Math.max(0, padding[i][1])),
+/** Of the filter: what each of its positions saw, times the cotangents of the places, over all images and places. */
+function filterCotangent({ args: [x, filter], attrs }: Node<'conv'>, cotangent: Node): Node {
+  const { groups, acc, ...moves } = attrs;
+  const spatial = moves.strides.length;
+  const taps = filter.type.shape.slice(0, spatial);
+  const [inner, outer] = filter.type.shape.slice(spatial);
+  const perGroup = dimDivExact(outer, groups)!;
+  const places = cotangent.type.shape.slice(0, -1);
+  const seen = make('windows', [x], { ...moves, window: taps.map((d) => dimConst(d)!) });
+  const summed = range(spatial + 1);
+  if (isOne(inner) && isOne(perGroup)) {
+    const own = spread(cotangent, seen.type.shape, [...summed, 2 * spatial + 1]);
+    return reshaped(sumOver(mul(seen, own), summed), filter.type.shape);
+  }
+  const product = make(
+    'dot_general',
+    [reshaped(seen, [...places, ...taps, dim(groups), inner]), reshaped(cotangent, [...places, dim(groups), perGroup])],
+    { batch: [[2 * spatial + 1], [spatial + 1]], contract: [summed, summed], acc },
   );
-  const around = (inner: readonly Dim[]): Dim[] => [shape[0], ...inner, shape[shape.length - 1]];
-  const starts = [dim(0), ...low.map((n) => dim(n)), dim(0)];
-  const surrounded = unslice(x, around(extents), starts, [1, ...inputDilation, 1]);
-  const grouped = (y: Node, width: Dim): Node => reshaped(y, [...y.type.shape.slice(0, -1), dim(groups), width]);
-  const own = grouped(cotangent, dimDivExact(outputs, groups)!);
-  const [group, summed] = [strides.length + 1, range(strides.length + 1)];
-  const products: Node[] = [];
-  forEachIndex(
-    taps.map((k) => dimConst(k)!),
-    (at) => {
-      const first = at.map((k, i) => dim(k * dilation[i] + Math.max(0, -padding[i][0])));
-      const met = make('slice', [surrounded], {
-        starts: [dim(0), ...first, dim(0)],
-        sizes: around(places),
-        strides: [1, ...strides, 1],
-      });
-      const product = make('dot_general', [grouped(met, channels), own], {
-        batch: [[group], [group]],
-        contract: [summed, summed],
-        acc,
-      });
-      products.push(reshaped(transposed(product, [1, 0, 2]), [dim(1), channels, outputs]));
-    },
-  );
-  return reshaped(make('concat', products, { axis: 0 }), filter.type.shape);
+  const perm = [...range(spatial + 1).map((i) => i + 1), 0, spatial + 2];
+  return reshaped(transposed(product, perm), filter.type.shape);
 }
 
 /** Of x: the filter, turned round, over the cotangent, with strides and input dilation traded. */

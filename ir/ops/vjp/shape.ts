@@ -1,5 +1,6 @@
 // Reverse-mode rules of shape ops: each moves the cotangent back to where the elements came from.
 import {
+  add,
   axesOf,
   constant,
   filled,
@@ -11,10 +12,12 @@ import {
   transposed,
   unslice,
 } from '../../build.ts';
-import { dim, dimAdd } from '../../dim.ts';
+import type { Dim } from '../../dim.ts';
+import { dim, dimAdd, dimMul } from '../../dim.ts';
 import { make } from '../../make.ts';
+import type { Node } from '../../node.ts';
 import type { ShapeAttrs } from '../attrs.ts';
-import { isOne } from '../common.ts';
+import { forEachIndex, isOne } from '../common.ts';
 import type { VjpTable } from './rule.ts';
 
 export const shape: VjpTable<ShapeAttrs> = {
@@ -48,4 +51,30 @@ export const shape: VjpTable<ShapeAttrs> = {
     });
   },
   reverse: ({ attrs }, c) => [make('reverse', [c], attrs)],
+  windows: (node, c) => [unseen(node, c)],
 };
+
+/** The sum, over the positions of a window, of what came back from each: placed where that position was in the padded x. */
+function unseen({ args: [x], attrs }: Node<'windows'>, c: Node): Node {
+  const { window, strides, padding, dilation, inputDilation } = attrs;
+  const spatial = window.length;
+  const [first, ...rest] = x.type.shape;
+  const channels = rest[spatial];
+  const low = padding.map(([before]) => Math.max(0, before));
+  const around = (inner: readonly Dim[]): Dim[] => [first, ...inner, channels];
+  const places = c.type.shape.slice(1, spatial + 1);
+  // as far as the padding goes, and the zeros behind the last element of a dilated x
+  const extents = around(inputDilation.map((inner, i) => dimAdd(dimMul(rest[i], inner), low[i] + Math.max(0, padding[i][1])))); // biome-ignore format: one row
+  const parts: Node[] = [];
+  forEachIndex(window, (tap) => {
+    let own = c;
+    for (const [i, k] of tap.entries()) own = sliceAxis(own, spatial + 1 + i, k, 1);
+    const starts = tap.map((k, i) => dim(k * dilation[i] + Math.max(0, -padding[i][0])));
+    parts.push(unslice(reshaped(own, around(places)), extents, [dim(0), ...starts, dim(0)], [1, ...strides, 1]));
+  });
+  return make('slice', [parts.reduce(add)], {
+    starts: [dim(0), ...low.map((n) => dim(n)), dim(0)],
+    sizes: x.type.shape,
+    strides: [1, ...inputDilation, 1],
+  });
+}

@@ -108,6 +108,25 @@ export const cases: readonly Case[] = [
   },
   {
     op: 'conv',
+    name: 'channels that fill vectors',
+    args: [uniform([2, 5, 6, 16], 15), uniform([3, 2, 16, 20], 16)],
+    attrs: { ...conv2d, padding: [[1, 1], [0, 0]] }, // biome-ignore format: one row
+    shapes: [[dimVar('b', 1, 4), dim(5), dim(6), dim(16)], [dim(3), dim(2), dim(16), dim(20)]], // biome-ignore format: one row
+    dims: { b: 2 },
+    tfjs: (x, w) => tf.conv2d(tf.pad(x, [[0, 0], [1, 1], [0, 0], [0, 0]]) as tf.Tensor4D, w as tf.Tensor4D, 1, 'valid'), // biome-ignore format: one row
+    tolerance: 1e-4,
+  },
+  {
+    op: 'conv',
+    name: 'two groups of several channels',
+    args: [uniform([1, 4, 4, 6], 17), uniform([2, 2, 3, 4], 18)],
+    attrs: { ...conv2d, groups: 2 },
+    tfjs: (x, w) =>
+      tf.concat([0, 1].map((g) => tf.conv2d(tf.slice(x, [0, 0, 0, 3 * g], [1, 4, 4, 3]) as tf.Tensor4D, tf.slice(w, [0, 0, 0, 2 * g], [2, 2, 3, 2]) as tf.Tensor4D, 1, 'valid')), 3), // biome-ignore format: one row
+    tolerance: 1e-5,
+  },
+  {
+    op: 'conv',
     name: 'zeros between inputs: transposed convolution',
     args: [f32([1, 3, 1], 1, 2, 3), f32([2, 1, 1], 10, 1)],
     attrs: { strides: [1], padding: [[1, 1]], dilation: [1], inputDilation: [2], groups: 1, acc: 'f32' },

@@ -14,7 +14,30 @@ const reshape = (name: string, from: number[], to: number[]): Case => ({
   tfjs: (x) => tf.reshape(x, to),
 });
 
+const windows1d = { window: [2], strides: [1], padding: [[0, 0]], dilation: [1], inputDilation: [1] } as const;
+
 export const cases: Case[] = [
+  {
+    op: 'windows',
+    name: 'with zeros beyond the edges',
+    args: [f32([1, 3, 1], 1, 2, 3)],
+    attrs: { ...windows1d, padding: [[1, 1]] },
+    expected: [0, 1, 1, 2, 2, 3, 3, 0],
+  },
+  {
+    op: 'windows',
+    name: 'strided, dilated and cropped',
+    args: [f32([1, 6, 1], 1, 2, 3, 4, 5, 6)],
+    attrs: { ...windows1d, strides: [2], dilation: [2], padding: [[-1, 1]] },
+    expected: [2, 4, 4, 6],
+  },
+  {
+    op: 'windows',
+    name: 'zeros between inputs',
+    args: [f32([1, 2, 2], 1, 2, 3, 4)],
+    attrs: { ...windows1d, inputDilation: [2] },
+    expected: [1, 2, 0, 0, 0, 0, 3, 4],
+  },
   reshape('merge', [2, 3, 4], [6, 4]),
   reshape('split', [6, 4], [2, 3, 4]),
   reshape('merge and split', [2, 6, 5], [12, 5, 1]),
@@ -246,4 +269,10 @@ export const failing: FailingCase[] = [
   { op: 'reverse', constraint: 1, args: [['f32', [4, 2]]], attrs: { axes: [1, 1] } },
   { op: 'reverse', constraint: 1, args: [['f32', [4, 2]]], attrs: { axes: [2] } },
   { op: 'reverse', constraint: 1, args: [['f32', [4, 2]]], attrs: { axes: 0 } },
+  { op: 'windows', constraint: 1, args: [['bool', [1, 4, 2]]], attrs: windows1d },
+  { op: 'windows', constraint: 2, args: [['f32', [4, 2]]], attrs: { ...windows1d, window: [] } },
+  { op: 'windows', constraint: 3, args: [['f32', [1, 4, 2]]], attrs: { ...windows1d, window: [0] } },
+  { op: 'windows', constraint: 3, args: [['f32', [1, 4, 2]]], attrs: { ...windows1d, strides: [1, 1] } },
+  { op: 'windows', constraint: 4, args: [['f32', [1, seq, 2]]], attrs: { ...windows1d, inputDilation: [2] } },
+  { op: 'windows', constraint: 6, args: [['f32', [1, 1, 2]]], attrs: windows1d },
 ];
