@@ -6,8 +6,7 @@ import { mmaTiles } from '../../backends/cuda/tiles.ts';
 import { parseGraph } from '../../frontends/text/index.ts';
 import type { DimVar } from '../../ir/dim.ts';
 import { dim, dimEval } from '../../ir/dim.ts';
-import type { DType } from '../../ir/dtype.ts';
-import { isDType, isFloat } from '../../ir/dtype.ts';
+import { isFloat } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { evaluate } from '../../ir/eval.ts';
 import type { Graph } from '../../ir/graph.ts';
@@ -25,16 +24,10 @@ import { verify } from '../../ir/verify.ts';
 import { bind } from '../../passes/bind.ts';
 import { cacheLayout } from '../../passes/cache-layout.ts';
 import { decompose } from '../../passes/decompose.ts';
-import { grad } from '../../passes/grad.ts';
-import { pack } from '../../passes/pack.ts';
 import type { Pass } from '../../passes/pass.ts';
-import { passes, runPasses } from '../../passes/pipeline.ts';
-import { precision } from '../../passes/precision.ts';
+import { type PassOptions, passes, runPasses } from '../../passes/pipeline.ts';
 import { recipeName, recipeOf } from '../../passes/recipe.ts';
 import { simplify } from '../../passes/simplify.ts';
-import { sliceProducts } from '../../passes/slice-products.ts';
-import { splitAttention } from '../../passes/split-attention.ts';
-import { splitWeights } from '../../passes/split-weights.ts';
 import { randomGraph } from '../support/random-graph.ts';
 
 const target: Target = {
@@ -51,47 +44,30 @@ const target: Target = {
   bindingBytes: 2 ** 47,
 };
 
-/** `simplify`, `bind seq=1`, `decompose keep=attention`, `cache-layout static store=bf16 capacity=64`. */
+/** What a pass's line calls what is neither a number nor a word. */
+const named: Readonly<Record<string, unknown>> = { mma: mmaTiles };
+
+/**
+ * A pass of the pipeline by its name, with its options and what it reads of the target: `simplify`, `bind bind.seq=1`,
+ * `decompose keep=softmax`, `cache-layout cache.capacity=80`, `split-weights target.bindingBytes=160`.
+ */
 function passOf(line: string): Pass {
   const [name, ...words] = line.trim().split(' ');
-  const options = new Map(words.map((w) => w.split('=') as [string, string]));
-  const numbers = Object.fromEntries([...options].map(([key, value]) => [key, Number(value)]));
-  switch (name) {
-    case 'simplify':
-      return simplify;
-    case 'grad':
-      return grad;
-    case 'pack':
-      return pack;
-    case 'precision':
-      return { name, run: (graph, t) => precision.run(graph, { ...t, tiles: mmaTiles }) };
-    case 'slice-products':
-      return { name, run: (graph, t) => sliceProducts.run(graph, { ...t, groupThreads: numbers.threads }) };
-    case 'split-attention':
-      return { name, run: (graph, t) => splitAttention.run(graph, { ...t, threads: numbers.threads }) };
-    case 'split-weights':
-      return { name, run: (graph, t) => splitWeights.run(graph, { ...t, bindingBytes: numbers.bindingBytes }) };
-    case 'bind':
-      return bind(numbers);
-    case 'decompose':
-      return decompose(new Set(opNames.filter((op) => options.get('keep')?.split(',').includes(op))));
-    case 'cache-layout': {
-      const store = options.get('store') ?? 'f32';
-      const kind = options.has('capacity') ? 'static' : 'dynamic';
-      return cacheLayout({
-        kind,
-        capacity: options.has('capacity') ? numbers.capacity : undefined,
-        store: dtype(store),
-      });
-    }
-    default:
-      throw new Error(`no pass ${name}`);
+  const given = { cache: {}, bind: {}, target: {}, keep: '' };
+  for (const word of words) {
+    const [path, text] = word.split('=');
+    const [owner, field] = path.includes('.') ? path.split('.') : ['', path];
+    const value = named[text] ?? (Number.isNaN(Number(text)) ? text : Number(text));
+    Object.assign(owner === '' ? given : given[owner as 'cache' | 'bind' | 'target'], { [field]: value });
   }
-}
-
-function dtype(text: string): DType {
-  if (!isDType(text)) throw new Error(`no dtype ${text}`);
-  return text;
+  const options: PassOptions = {
+    cache: { kind: 'dynamic', store: 'f32', ...given.cache },
+    bind: given.bind,
+    keep: new Set(opNames.filter((op) => given.keep.split(',').includes(op))),
+  };
+  const pass = passes(options).find((p) => p.name === name);
+  if (!pass) throw new Error(`no pass ${name}`);
+  return { name, run: (graph, t) => pass.run(graph, { ...t, ...given.target }) };
 }
 
 /** Values for the dims of a graph: those that the pass binds, all of the capacity, otherwise small ones. */
