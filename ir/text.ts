@@ -1,3 +1,6 @@
+// Text of every level. A graph prints one node a line in topological order, with every attribute and type, and
+// frontends/text reads it back to the same interned nodes; kernels, regions and programs print for people only.
+// Numbering follows the structure alone, so equal graphs print equal text.
 import type { Graph } from './graph.ts';
 import { dimVars, roots, topologicalOrder } from './graph.ts';
 import type { Node } from './node.ts';

@@ -1,7 +1,7 @@
 // The package as others see it: what the tarball holds, what its exports resolve to, that it runs where it finds only the
-// dependencies that it declares, and that the code in the README works. Budget: 60 s.
+// dependencies that it declares, and that the code in the README and in docs/ works. Budget: 60 s.
 import { spawnSync } from 'node:child_process';
-import { readFileSync, symlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { join } from 'node:path';
 import { buildSync, transformSync } from 'esbuild';
@@ -9,7 +9,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { example, modelc, root } from '../support/command.ts';
 import { packageJson, UserProject } from '../support/packed.ts';
 
-const readme = readFileSync(join(root, 'README.md'), 'utf8');
+const docs = readdirSync(join(root, 'docs')).map((name) => join('docs', name));
+const pages = ['README.md', ...docs.sort()].map((name) => ({ name, text: readFileSync(join(root, name), 'utf8') }));
+const allText = pages.map(({ text }) => text).join('\n');
 const file = readFileSync(join(root, 'examples', 'custom-architecture.ts'), 'utf8');
 const architectureSource = file
   .slice(file.indexOf('import *'))
@@ -147,9 +149,11 @@ describe('the package', () => {
   });
 });
 
-describe('the README', () => {
-  const blocks = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, source]) => source);
-  const [own, examples] = [blocks.filter((block) => block.includes("from 'modelc/nn'")), blocks.length];
+describe('README.md and docs/', () => {
+  const blocks = pages.flatMap(({ name, text }) =>
+    [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, source]) => ({ name, source })),
+  );
+  const own = blocks.map(({ source }) => source).filter((source) => source.includes("from 'modelc/nn'"));
   /** What examples take from those above them. */
   const names = `
     import type { AutoModelForCausalLM, AutoTokenizer } from 'modelc';
@@ -167,25 +171,41 @@ describe('the README', () => {
   });
 
   test('has examples of all that it shows', () => {
-    expect(examples).toBeGreaterThanOrEqual(9);
+    expect(blocks.length).toBeGreaterThanOrEqual(12);
     for (const name of ['modelc', 'modelc/nn', 'modelc/vite', 'modelc/esbuild']) {
-      expect(readme, name).toContain(`from '${name}'`);
+      expect(allText, name).toContain(`from '${name}'`);
     }
   });
 
-  test.each(blocks.map((source) => [source.split('\n').find((line) => /import/.test(line)), source]))(
-    'type-checks: %s',
-    (_, source) => {
+  test.each(blocks.map(({ name, source }) => [name, source.split('\n').find((line) => /import/.test(line)), source]))(
+    '%s type-checks: %s',
+    (_name, _line, source) => {
       expect(typeCheck('example.ts', source)).toBe('');
     },
   );
 
   test('names scripts that package.json has, and commands that modelc has', () => {
     const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-    for (const [, script] of readme.matchAll(/npm run ([\w:-]+)/g)) expect(scripts, script).toHaveProperty([script]);
+    for (const [, script] of allText.matchAll(/npm run ([\w:-]+)/g)) expect(scripts, script).toHaveProperty([script]);
     const help = modelc(['--help']).stdout;
-    for (const [, command] of readme.matchAll(/npx modelc (\w+)/g))
+    for (const [, command] of allText.matchAll(/npx modelc (\w+)/g))
       expect(help).toMatch(new RegExp(`^  ${command} `, 'm'));
+  });
+
+  test('link to pages and folders that are there', () => {
+    for (const { name, text } of pages) {
+      const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path]) => path);
+      for (const path of links) expect(existsSync(join(root, name, '..', path)), `${name}: ${path}`).toBe(true);
+    }
+  });
+
+  test('name paths of the repository that are there', () => {
+    const folders = 'ir|passes|backends|frontends|models|runtime|test|bench|examples|scripts';
+    for (const { name, text } of pages) {
+      for (const [, path] of text.matchAll(new RegExp(`(?<![\\w/.-])((?:${folders})/[\\w./-]*\\w(?:\\.ts)?)`, 'g'))) {
+        expect(existsSync(join(root, path)), `${name}: ${path}`).toBe(true);
+      }
+    }
   });
 
   test("shows the architecture of examples/, which runs for a user's program", () => {
