@@ -47,6 +47,7 @@ function programOf(device: Device, { kernels }: ProbeKernels, bytes: number): Pr
     target: { language: device.target.language, features: device.target.features },
     entries,
     kernels: all.map(([, kernel]) => kernel),
+    prepare: [],
     weights: [],
     constants: [],
     states: [],

@@ -19,6 +19,12 @@ export interface PlanState extends PlanTensor {
   readonly role?: StateRole | undefined;
 }
 
+/** A weight: a stored one, by its name in the checkpoint, or one that is made of stored ones. */
+export interface PlanWeight extends PlanTensor {
+  /** The graph that makes it, in Program.prepare. */
+  readonly prepare?: number;
+}
+
 /** A place in memory. Arena offsets are byte offsets at the maxima of the dims; the others index the binding lists. */
 export type Slot =
   | { readonly space: 'arena'; readonly offset: number; readonly bytes: number }
@@ -54,8 +60,10 @@ export interface Program {
   readonly target: { readonly language: string; readonly features: readonly string[] };
   readonly entries: Readonly<Record<string, Plan>>;
   readonly kernels: readonly Kernel[];
-  /** Checkpoint tensors, read only; names are checkpoint names. */
-  readonly weights: readonly PlanTensor[];
+  /** Texts of graphs that make weights, each of stored weights to one result. They run before the program, once. */
+  readonly prepare: readonly string[];
+  /** Read only. */
+  readonly weights: readonly PlanWeight[];
   /** Tables made by the model, read only. */
   readonly constants: readonly (PlanTensor & { readonly data: readonly number[] })[];
   /** Read and written by every entry; all zero at first. Shapes may name dims that the runtime chooses (capacity). */

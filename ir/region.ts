@@ -32,6 +32,8 @@ export interface RegionGraph {
   readonly graph: Graph;
   /** In execution order; the regions of one launch are independent of each other. */
   readonly launches: readonly (readonly Region[])[];
+  /** Graphs that make those of its weights that are derived, by name. */
+  readonly prepare?: ReadonlyMap<string, Graph>;
 }
 
 type Dims = AxisRule['result'];

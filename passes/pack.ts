@@ -1,21 +1,20 @@
 // Lays weights out for contractions: the contracted axes last, so that a kernel walks memory forwards. A dot whose right
-// operand is a view (transposes, casts) of a weight becomes a dot over the weight itself, permuted where needed; the
-// permuted weight is a new param whose name ends in the recipe, `NAME|transpose(1,0)`, which the loader carries out.
+// operand is a view (transposes, casts) of a weight becomes a dot over the weight itself, or over its transpose, which is
+// prepared: made once, before all runs (prepare.ts).
 // A weight that is also used otherwise (an embedding table) stays as it is: it would be in memory twice.
-import type { Graph } from '../ir/graph.ts';
-import { roots, topologicalOrder, usersOf } from '../ir/graph.ts';
+import { type Graph, roots, topologicalOrder, usersOf } from '../ir/graph.ts';
 import { make } from '../ir/make.ts';
 import type { Node } from '../ir/node.ts';
 import { isOp } from '../ir/node.ts';
 import { rewrite } from '../ir/rewrite.ts';
 import type { Pass } from './pass.ts';
-import { recipeName, recipeOf } from './recipe.ts';
+import { isWeight, prepared, unprepared } from './prepare.ts';
 
 const isIdentity = (perm: readonly number[]): boolean => perm.every((p, i) => p === i);
 
 /** A dot's right operand as a weight: the view's axis i is the weight's axis axes[i]; `casts` from inner to outer. */
 interface WeightView {
-  readonly weight: Node<'param'>;
+  readonly weight: Node;
   readonly axes: readonly number[];
   readonly casts: readonly Node<'cast'>[];
 }
@@ -32,7 +31,7 @@ function weightView(operand: Node): WeightView | undefined {
     else break;
     node = node.args[0];
   }
-  return isOp(node, 'param') && node.attrs.kind === 'weight' ? { weight: node, axes, casts } : undefined;
+  return isWeight(node) ? { weight: node, axes, casts } : undefined;
 }
 
 /** The permutation of the weight that a dot wants: free and batch axes in the order of the view, contracted axes last. */
@@ -48,8 +47,7 @@ function agreedPermutations(graph: Graph): Map<Node, readonly number[]> {
   const users = usersOf(order);
   const isRoot = new Set(roots(graph));
   const agreed = new Map<Node, readonly number[]>();
-  for (const weight of graph.params) {
-    if (weight.attrs.kind !== 'weight') continue;
+  for (const weight of order.filter(isWeight)) {
     const perms = new Map<string, readonly number[]>();
     let isOnlyContracted = true;
     const views: Node[] = [weight];
@@ -67,12 +65,8 @@ function agreedPermutations(graph: Graph): Map<Node, readonly number[]> {
   return agreed;
 }
 
-function packed(weight: Node<'param'>, perm: readonly number[]): Node {
-  if (isIdentity(perm)) return weight;
-  const { source, perm: before } = recipeOf(weight.attrs.name);
-  const name = recipeName({ source, perm: perm.map((p) => before?.[p] ?? p) }); // a recipe on a recipe is one recipe
-  return make('param', [], { ...weight.attrs, name, shape: perm.map((p) => weight.attrs.shape[p]) });
-}
+const packed = (weight: Node, perm: readonly number[]): Node =>
+  isIdentity(perm) ? weight : prepared(make('transpose', [unprepared(weight)], { perm }));
 
 export const pack: Pass = {
   name: 'pack',

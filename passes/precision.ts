@@ -11,6 +11,7 @@ import { isOp, type Node } from '../ir/node.ts';
 import { hasFewRows, productOf } from '../ir/region.ts';
 import { type Rules, rewrite } from '../ir/rewrite.ts';
 import type { Pass, TargetlessPass } from './pass.ts';
+import { isWeight } from './prepare.ts';
 
 export const precision: Pass = {
   name: 'precision',
@@ -24,7 +25,9 @@ export const precision: Pass = {
         const hasTile = target.tiles.some(
           (t) => t.threads > 1 && t.operands === dtype && t.accumulator === dot.attrs.acc,
         );
-        return hasTile && isWeight(weight) ? make('dot_general', [rounded(left, dtype), weight], dot.attrs) : undefined;
+        return hasTile && isViewOfWeight(weight)
+          ? make('dot_general', [rounded(left, dtype), weight], dot.attrs)
+          : undefined;
       },
     }),
 };
@@ -59,8 +62,7 @@ export function computeIn(dtype: DType): TargetlessPass {
 
 const isView = (n: Node): boolean => isOp(n, 'transpose') || isOp(n, 'reshape');
 
-const isWeight = (n: Node): boolean =>
-  isOp(n, 'param') ? n.attrs.kind === 'weight' : isView(n) && isWeight(n.args[0]);
+const isViewOfWeight = (n: Node): boolean => isWeight(n) || (isView(n) && isViewOfWeight(n.args[0]));
 
 /**
  * `x` in another type; an attention takes its operands in that type, and so gives its result. Below views: the kernel

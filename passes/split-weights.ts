@@ -1,5 +1,5 @@
 // Splits weights that are larger than what one binding of the target can show. Such a weight becomes the concatenation
-// of parts along its first axis, each a weight of its own (recipe.ts), and the concatenation moves from the weight to
+// of parts along its first axis, each a prepared slice (prepare.ts), and the concatenation moves from the weight to
 // what is computed from it: an op that treats the axis as independent positions is applied to every part and the results
 // are joined; a contraction over the axis becomes a sum of products; a gather along it reads every part and selects.
 // Parts are of one size where that divides, so that they share kernels. Users of one weight share its parts.
@@ -9,10 +9,10 @@ import { ModelcError } from '../ir/error.ts';
 import { make } from '../ir/make.ts';
 import { isOp, type Node, type OpName } from '../ir/node.ts';
 import { opOf } from '../ir/ops/index.ts';
-import { rewrite } from '../ir/rewrite.ts';
+import { rewrite, substitute } from '../ir/rewrite.ts';
 import type { Target } from '../ir/target.ts';
 import type { Pass } from './pass.ts';
-import { recipeName, recipeOf } from './recipe.ts';
+import { cutPrepared, inStored, prepared, uncut } from './prepare.ts';
 
 /** Ops through which a split moves: their attributes name axes, not sizes. */
 const passable: readonly OpName[] = ['cast', 'transpose', 'dot_general', 'gather'];
@@ -22,9 +22,20 @@ type Parts = Node<'concat'>;
 export const splitWeights: Pass = {
   name: 'split-weights',
   run: (graph, target) => {
+    const cut = cutPrepared(graph);
+    if (!cut.graph.params.some((p) => isTooLarge(p, target))) return graph;
     const split = new Set<Node>(); // concatenations of parts of weights
-    const joined = (parts: readonly Node[], axis: number): Parts => {
-      const node = make('concat', parts, { axis });
+    const parts = new Map<Node, Node>(); // params that stand for parts, and how they are made
+    const joined = (whole: Node<'param'>): Parts => {
+      const made = partsOf(whole, target);
+      const value = inStored(whole, cut.prepare);
+      const params = made.map(({ starts, sizes }, i) => {
+        const name = `${whole.attrs.name}#${i}`;
+        const param = make('param', [], { ...whole.attrs, name, shape: sizes });
+        parts.set(param, prepared(make('slice', [value], { starts, sizes, strides: sizes.map(() => 1) })));
+        return param;
+      });
+      const node = make('concat', params, { axis: 0 });
       split.add(node);
       return node;
     };
@@ -38,10 +49,11 @@ export const splitWeights: Pass = {
       if (moved && isOp(moved, 'concat') && node.args.length === 1) split.add(moved);
       return moved;
     };
-    return rewrite(graph, {
-      param: (p) => (isTooLarge(p, target) ? joined(partsOf(p, target), 0) : undefined),
+    const moved = rewrite(cut.graph, {
+      param: (p) => (isTooLarge(p, target) ? joined(p) : undefined),
       ...Object.fromEntries(passable.map((op) => [op, move])),
     });
+    return uncut({ graph: substitute(moved, parts), prepare: cut.prepare });
   },
 };
 
@@ -51,9 +63,10 @@ const bytesOf = (p: Node<'param'>): number =>
 const isTooLarge = (p: Node<'param'>, target: Target): boolean =>
   p.attrs.kind === 'weight' && bytesOf(p) > target.bindingBytes;
 
-/** Weights that together are `p`, in order along the first axis. */
-function partsOf(p: Node<'param'>, { bindingBytes }: Target): Node[] {
-  const rows = dimConst(p.type.shape[0]) ?? 0;
+/** Ranges along the first axis that together are `p`, in order. */
+function partsOf(p: Node<'param'>, { bindingBytes }: Target): { readonly starts: Dim[]; readonly sizes: Dim[] }[] {
+  const [first, ...rest] = p.type.shape;
+  const rows = dimConst(first) ?? 0;
   const rowBytes = bytesOf(p) / rows;
   const most = Math.floor(bindingBytes / rowBytes);
   if (most < 1) {
@@ -63,12 +76,10 @@ function partsOf(p: Node<'param'>, { bindingBytes }: Target): Node[] {
     );
   }
   const size = Math.ceil(rows / Math.ceil(rows / most));
-  const recipe = recipeOf(p.attrs.name);
-  return Array.from({ length: Math.ceil(rows / size) }, (_, i) => {
-    const [start, end] = [i * size, Math.min(rows, (i + 1) * size)];
-    const shape = [dim(end - start), ...p.attrs.shape.slice(1)];
-    return make('param', [], { ...p.attrs, name: recipeName({ ...recipe, rows: [start, end] }), shape });
-  });
+  return Array.from({ length: Math.ceil(rows / size) }, (_, i) => ({
+    starts: [dim(i * size), ...rest.map(() => dim(0))],
+    sizes: [dim(Math.min(size, rows - i * size)), ...rest],
+  }));
 }
 
 /** `node` applied to each part of its argument `at`; undefined where it needs the argument whole. */

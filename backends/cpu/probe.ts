@@ -83,6 +83,7 @@ export async function probe(device: CpuDevice): Promise<Probe> {
     target: { language: 'c', features: device.target.features },
     entries: { fill: plan, read: plan, fma: plan },
     kernels: [],
+    prepare: [],
     weights: [],
     constants: [],
     states: [],

@@ -2,12 +2,13 @@
 import { type Dim, dimProduct } from '../../ir/dim.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { dimVars } from '../../ir/graph.ts';
+import { dimVars, type Graph } from '../../ir/graph.ts';
 import type { Kernel } from '../../ir/loop.ts';
 import { type Node, originOf, typeText } from '../../ir/node.ts';
-import type { Plan, PlanDim, PlanState, PlanTensor, Program, Slot, Step } from '../../ir/program.ts';
+import type { Plan, PlanDim, PlanState, PlanTensor, PlanWeight, Program, Slot, Step } from '../../ir/program.ts';
 import { type Region, type RegionGraph, readsInPlace } from '../../ir/region.ts';
 import type { Target } from '../../ir/target.ts';
+import { printGraph } from '../../ir/text.ts';
 import { KernelTable } from './lower.ts';
 import { type Lifetime, planArena } from './memory.ts';
 import { joinParts } from './side-by-side.ts';
@@ -27,15 +28,32 @@ export const planParam = (param: Node<'param'>): PlanState => {
 
 /** Bindings that all entries of a program share. */
 class Bindings {
-  readonly weights = new Map<string, PlanTensor>();
+  readonly weights = new Map<string, PlanWeight>();
   readonly constants = new Map<string, PlanTensor>();
   readonly states = new Map<string, PlanState>();
+
+  /** Texts of the graphs that make derived weights, each once. */
+  readonly prepare: string[] = [];
+
+  weight(param: Node<'param'>, making: Graph | undefined): number {
+    const { name } = param.attrs;
+    const text = making && printGraph(making);
+    const known = this.weights.get(name);
+    if (known && text !== (known.prepare === undefined ? undefined : this.prepare[known.prepare])) {
+      throw new ModelcError('type', `entries make the weight ${name} in two ways`);
+    }
+    const at = this.add(this.weights, param);
+    if (!known && text !== undefined) {
+      this.weights.set(name, { ...planTensor(name, param), prepare: this.prepare.push(text) - 1 });
+    }
+    return at;
+  }
 
   add(table: Map<string, PlanState>, param: Node<'param'>): number {
     const { name } = param.attrs;
     const tensor = planParam(param);
     const known = table.get(name);
-    if (known && JSON.stringify(known) !== JSON.stringify(tensor)) {
+    if (known && JSON.stringify({ ...known, ...tensor }) !== JSON.stringify(known)) {
       throw new ModelcError(
         'type',
         `entries disagree about ${param.attrs.kind} ${name}: ${typeText(param.type)} in one`,
@@ -63,6 +81,7 @@ export function plan(
     target: { language: target.language, features: target.features },
     entries: numbered,
     kernels,
+    prepare: bindings.prepare,
     weights: [...bindings.weights.values()],
     constants: [...bindings.constants.values()].map((t) => {
       const data = constants.get(t.name);
@@ -89,7 +108,12 @@ function withoutUnused(all: readonly Kernel[], plans: ReadonlyMap<string, Plan>)
   };
 }
 
-function planEntry({ graph, launches }: RegionGraph, table: KernelTable, bindings: Bindings, target: Target): Plan {
+function planEntry(
+  { graph, launches, prepare }: RegionGraph,
+  table: KernelTable,
+  bindings: Bindings,
+  target: Target,
+): Plan {
   const inputs = graph.params.filter((p) => p.attrs.kind === 'input');
   const slots = new Map<Node, Slot>();
   for (const p of graph.params) {
@@ -98,7 +122,7 @@ function planEntry({ graph, launches }: RegionGraph, table: KernelTable, binding
         slots.set(p, { space: 'input', index: inputs.indexOf(p) });
         break;
       case 'weight':
-        slots.set(p, { space: 'weight', index: bindings.add(bindings.weights, p) });
+        slots.set(p, { space: 'weight', index: bindings.weight(p, prepare?.get(p.attrs.name)) });
         break;
       case 'constant':
         slots.set(p, { space: 'constant', index: bindings.add(bindings.constants, p) });

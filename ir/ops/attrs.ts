@@ -218,8 +218,8 @@ const controlKinds = {
   stop_gradient: none,
   /** args: loss (a float scalar), x (float). The derivative of loss with respect to x, in the type of x. */
   gradient: none,
-  /** x, with intent for passes. */
-  mark: { name: { optional: 'string' }, save: { optional: 'boolean' } },
+  /** x, with intent for passes. `prepare`: x is made of weights alone and computed once, before all runs. */
+  mark: { name: { optional: 'string' }, save: { optional: 'boolean' }, prepare: { optional: 'boolean' } },
 } as const satisfies Readonly<Record<string, AttrKinds>>;
 
 const compositeKinds = {

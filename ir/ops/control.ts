@@ -61,15 +61,19 @@ const gradient: Op<'gradient'> = {
 };
 
 /**
- * The value of x, named for passes that look for it, or marked to be saved for the backward pass.
- * C1: name is a string and save a boolean, where given.
+ * The value of x, named for passes that look for it, marked to be saved for the backward pass, or to be prepared: computed
+ * once from weights (passes/prepare.ts).
+ * C1: name is a string, save and prepare are booleans, where given.
  */
 const mark: Op<'mark'> = {
   cost: 'free',
-  infer(args, { name, save }) {
+  infer(args, { name, save, prepare }) {
     requireArity('mark', args, 1);
     if (name !== undefined && typeof name !== 'string') fail('mark', 1, `name must be a string, got ${String(name)}`);
     if (save !== undefined && typeof save !== 'boolean') fail('mark', 1, `save must be a boolean, got ${String(save)}`);
+    if (prepare !== undefined && typeof prepare !== 'boolean') {
+      fail('mark', 1, `prepare must be a boolean, got ${String(prepare)}`);
+    }
     return args[0];
   },
   axes: (node) => mapAxes(node.type.shape, 1),

@@ -71,10 +71,13 @@ export function printProgram(program: Program, options: { readonly kernels?: boo
     tensors.map((t) => `  ${title} ${tensorText(t)}`);
   return [
     `program ${nameText(program.name)} for ${[language, ...features].join(' ')} {`,
-    ...list('weight', program.weights),
+    ...program.weights.map(
+      (w) => `  weight ${tensorText(w)}${w.prepare === undefined ? '' : `, by prepare ${w.prepare}`}`,
+    ),
     ...list('constant', program.constants),
     ...program.states.map((s) => `  state ${s.role ? `${roleText(s.role)} ` : ''}${tensorText(s)}`),
     '}',
+    ...program.prepare.flatMap((graph, i) => ['', `prepare ${i}`, graph.trimEnd()]),
     ...Object.entries(program.entries).flatMap(([name, plan]) => ['', ...planText(name, plan, program)]),
     ...(options.kernels ? program.kernels.flatMap((k) => ['', printKernel(k).trimEnd()]) : []),
     '',

@@ -113,7 +113,8 @@ const isTarget = (name: unknown): name is ArtifactTarget => typeof name === 'str
 export function printManifest({ variants, ...rest }: AnyManifest): Promise<string> {
   const programs: string[] = [];
   const shared = variants.map(({ program: { target, ...program }, ...variant }) => {
-    const text = JSON.stringify(program);
+    const weights = program.weights.map(({ prepare: _, ...w }) => w); // the artifact's files have them as they are read
+    const text = JSON.stringify({ ...program, prepare: [], weights });
     const known = programs.indexOf(text);
     return { ...variant, target, program: known < 0 ? programs.push(text) - 1 : known };
   });

@@ -1,9 +1,11 @@
-// The weight files of an artifact.
+// The weight files of an artifact. Derived weights are made here, so that whoever loads the artifact makes none.
 import { join } from 'node:path';
+import type { FileSpan } from '../../backends/device.ts';
 import { type TensorSource, writeSafetensors } from '../../frontends/huggingface/index.ts';
 import { dtypeInfo } from '../../ir/dtype.ts';
 import { evalShape, type PlanTensor, type Program } from '../../ir/program.ts';
 import type { OpenedModel } from '../models/open.ts';
+import { weightSource } from '../tensors/prepare-weight.ts';
 
 const shardBytes = 512 * 2 ** 20;
 
@@ -14,7 +16,14 @@ export async function writeWeights(
   draft: string,
 ): Promise<string[]> {
   const weights = new Map<string, PlanTensor>();
-  for (const program of programs) for (const w of program.weights) if (!weights.has(w.name)) weights.set(w.name, w);
+  const sources = new Map<string, () => Promise<FileSpan | Uint8Array>>();
+  for (const program of programs) {
+    for (const w of program.weights) {
+      if (weights.has(w.name)) continue;
+      weights.set(w.name, w);
+      sources.set(w.name, () => weightSource(store, w, program));
+    }
+  }
   const shapeOf = (w: PlanTensor): number[] => evalShape(w.shape, {});
   const sizeOf = (w: PlanTensor): number => shapeOf(w).reduce((n, d) => n * d, dtypeInfo[w.dtype].bytes);
   const shards: PlanTensor[][] = [[]];
@@ -33,7 +42,7 @@ export async function writeWeights(
   for (const [i, shard] of shards.entries()) {
     const tensors: TensorSource[] = [];
     for (const weight of shard) {
-      const data = await store.source(weight);
+      const data = await sources.get(weight.name)!();
       tensors.push({ name: weight.name, dtype: weight.dtype, shape: shapeOf(weight), data });
     }
     await writeSafetensors(join(draft, files[i]), tensors, { hasDigest: true });

@@ -11,6 +11,7 @@ import { verify } from '../../ir/verify.ts';
 import type { CacheSpec } from '../../passes/cache-layout.ts';
 import { fuse } from '../../passes/fusion/fuse.ts';
 import { meaningPasses, type PassHooks, type PassOptions, passes, runPasses } from '../../passes/pipeline.ts';
+import { cutPrepared } from '../../passes/prepare.ts';
 
 /** How a model is compiled. */
 export interface CompileOptions {
@@ -41,9 +42,11 @@ export function meaningOf(graph: Graph, options: CompileOptions = {}): Graph {
 export function compileRegions(traced: Traced, target: Target, options: CompileOptions = {}): RegionGraph {
   const cache = options.cache ?? defaultCache;
   const list = passes({ cache, bind: {}, keep: kernelComposites, ...options.training });
-  const regions = fuse(runPasses(traced.graph, target, list, options.hooks), target);
+  const asked = cutPrepared(traced.graph);
+  const { graph, prepare } = cutPrepared(runPasses(asked.graph, target, list, options.hooks), asked.prepare);
+  const regions = fuse(graph, target);
   verify(regions.graph);
-  return regions;
+  return { ...regions, prepare };
 }
 
 /** Bytes of the intermediate results of an entry, at the maxima of its dims. */

@@ -4,6 +4,7 @@ import type { Device } from '../../backends/device.ts';
 import type { Traced } from '../../frontends/dsl/index.ts';
 import type { Target } from '../../ir/target.ts';
 import { type CompileOptions, compile } from '../compiler/compile.ts';
+import { weightSource } from '../tensors/prepare-weight.ts';
 import type { WeightStore } from '../tensors/weight-store.ts';
 import { devices, type TargetName } from './devices.ts';
 import type { Executor, Tensors } from './executor.ts';
@@ -50,7 +51,7 @@ export async function openExecutor(options: ExecutorOptions): Promise<Executor> 
   return ProgramExecutor.open({
     ...(await built(options.entries(entries))),
     device,
-    weight: (tensor) => weights.source(tensor),
+    weight: (weight, program) => weightSource(weights, weight, program),
     missing: (entry) => built([entry]),
     added,
   });

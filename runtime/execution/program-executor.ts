@@ -4,7 +4,7 @@
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from '../../backends/device.ts';
 import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { byteSize, evalShape, type Plan, type PlanTensor, type Program } from '../../ir/program.ts';
+import { byteSize, evalShape, type Plan, type PlanWeight, type Program } from '../../ir/program.ts';
 import { bytesOf, type HostTensor, storeNumbers, viewOf } from '../tensors/host-tensor.ts';
 import { checkOpen } from './cache-errors.ts';
 import type { RepeatOptions, Sizes, States, Tensors } from './executor.ts';
@@ -24,7 +24,7 @@ export interface ProgramOptions {
   readonly program: Program;
   readonly device: Device;
   /** Finds the bytes of a weight of the program. */
-  readonly weight: (weight: PlanTensor) => WeightSource | Promise<WeightSource>;
+  readonly weight: (weight: PlanWeight, program: Program) => WeightSource | Promise<WeightSource>;
   /** Native code of the program, when it was built elsewhere. */
   readonly binary?: string;
   /** Compiles an entry that the program lacks, at its first use: a program with the same states and the same limits. */
@@ -72,7 +72,7 @@ export class ProgramExecutor extends QueuedExecutor<ProgramEntry, Buffer> {
     const loaded = await this.device.load(program, binary);
     const weights: Buffer[] = [];
     for (const tensor of program.weights) {
-      const buffer = this.fixed.get(`weight ${tensor.name}`) ?? (await this.bind(tensor));
+      const buffer = this.fixed.get(`weight ${tensor.name}`) ?? (await this.bind(tensor, program));
       this.fixed.set(`weight ${tensor.name}`, buffer);
       weights.push(buffer);
     }
@@ -88,8 +88,8 @@ export class ProgramExecutor extends QueuedExecutor<ProgramEntry, Buffer> {
     }
   }
 
-  private async bind(tensor: PlanTensor): Promise<Buffer> {
-    const source = await this.options.weight(tensor);
+  private async bind(tensor: PlanWeight, program: Program): Promise<Buffer> {
+    const source = await this.options.weight(tensor, program);
     const bytes = source instanceof Uint8Array ? source.byteLength : source.bytes;
     if (bytes !== byteSize(tensor, {})) {
       throw new ModelcError(

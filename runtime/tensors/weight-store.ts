@@ -2,11 +2,9 @@
 import type { FileSpan } from '../../backends/device.ts';
 import type { WeightResolver } from '../../frontends/dsl/index.ts';
 import { type Checkpoint, readSpan, readTensor, weightResolver } from '../../frontends/huggingface/index.ts';
-import { type DType, dtypeInfo, isDType } from '../../ir/dtype.ts';
+import { type DType, isDType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { type NdArray, sizeOf, stridesOf } from '../../ir/ndarray.ts';
-import type { PlanTensor } from '../../ir/program.ts';
-import { recipeOf } from '../../passes/recipe.ts';
+import type { NdArray } from '../../ir/ndarray.ts';
 import { bytesOf, fromNdArray, type HostTensor, toNdArray, viewOf } from './host-tensor.ts';
 
 export interface WeightStore {
@@ -18,8 +16,8 @@ export interface WeightStore {
   stored(name: string): Promise<HostTensor>;
   /** A weight in f32: the first value of a parameter that is trained. */
   read(name: string): Promise<HostTensor>;
-  /** A weight of the program that is not trained, laid out as its name says. */
-  source(weight: PlanTensor): FileSpan | Uint8Array | Promise<FileSpan | Uint8Array>;
+  /** Where the bytes of a weight are, as it is stored. */
+  source(name: string): FileSpan | Uint8Array;
   /** A weight as the interpreter reads it. */
   array(name: string, dtype: DType, shape: readonly number[]): Promise<NdArray>;
 }
@@ -39,7 +37,7 @@ export function checkpointWeights(checkpoint: Checkpoint): WeightStore {
     resolve: weightResolver(checkpoint),
     stored,
     read: async (name) => inF32(await stored(name)),
-    source: (weight) => weightSource(checkpoint, weight),
+    source: (name) => storedTensor(checkpoint, name).span,
     array: (name, dtype, shape) => readTensor(storedTensor(checkpoint, name).span, dtype, shape),
   };
 }
@@ -60,13 +58,7 @@ export function memoryWeights(tensors: ReadonlyMap<string, HostTensor>): WeightS
     },
     stored: async (name) => known(name),
     read: async (name) => inF32(known(name)),
-    source({ name }) {
-      const { source, perm, rows } = recipeOf(name);
-      const { shape, data } = known(source);
-      const bytes = bytesOf(data);
-      const order = perm ?? shape.map((_, i) => i);
-      return perm || rows ? permuteBytes(bytes, shape, order, bytes.length / sizeOf(shape), rows) : bytes;
-    },
+    source: (name) => bytesOf(known(name).data),
     array: async (name) => toNdArray(known(name)),
   };
 }
@@ -88,7 +80,7 @@ export function overlaidWeights(below: WeightStore, tensors: ReadonlyMap<string,
     resolve: (name, shape) => of(name).resolve(name, shape),
     stored: (name) => of(name).stored(name),
     read: (name) => of(name).read(name),
-    source: (weight) => of(recipeOf(weight.name).source).source(weight),
+    source: (name) => of(name).source(name),
     array: (name, dtype, shape) => of(name).array(name, dtype, shape),
   };
   overlays.set(store, { below, tensors });
@@ -100,44 +92,3 @@ const storedTensor = (checkpoint: Checkpoint, name: string) => {
   if (!tensor) throw new ModelcError('checkpoint', `${checkpoint.dir} lacks the weight ${name}; download it again`);
   return tensor;
 };
-
-/** Where the bytes of a program's weight are: in the checkpoint, whole or a span of rows, or permuted as its name says. */
-export async function weightSource(checkpoint: Checkpoint, weight: PlanTensor): Promise<FileSpan | Uint8Array> {
-  const { source, perm, rows } = recipeOf(weight.name);
-  const { span, shape } = storedTensor(checkpoint, source);
-  const elementBytes = dtypeInfo[weight.dtype].bytes;
-  const [, ...row] = perm ? perm.map((p) => shape[p]) : shape;
-  const rowBytes = row.reduce((n, d) => n * d, elementBytes);
-  if (perm) return permuteBytes(await readSpan(span), shape, perm, elementBytes, rows);
-  return rows ? { ...span, offset: span.offset + rows[0] * rowBytes, bytes: (rows[1] - rows[0]) * rowBytes } : span;
-}
-
-/**
- * Row-major 32-bit or 16-bit elements, axes permuted: result axis i is argument axis perm[i]. Of the result, the positions
- * `rows` along its first axis, or all.
- */
-function permuteBytes(
-  bytes: Uint8Array,
-  shape: readonly number[],
-  perm: readonly number[],
-  elementBytes: number,
-  rows: readonly [start: number, end: number] = [0, shape[perm[0]]],
-): Uint8Array {
-  const { buffer } = Uint8Array.from(bytes);
-  const source = elementBytes === 4 ? new Uint32Array(buffer) : new Uint16Array(buffer);
-  const result = [rows[1] - rows[0], ...perm.slice(1).map((p) => shape[p])];
-  const size = result.reduce((n, d) => n * d, 1);
-  const target = elementBytes === 4 ? new Uint32Array(size) : new Uint16Array(size);
-  const strides = stridesOf(shape);
-  const index = new Array<number>(perm.length).fill(0);
-  for (let to = 0, from = rows[0] * strides[perm[0]]; to < size; to++) {
-    target[to] = source[from];
-    for (let axis = perm.length - 1; axis >= 0; axis--) {
-      from += strides[perm[axis]];
-      if (++index[axis] < result[axis]) break;
-      from -= strides[perm[axis]] * result[axis];
-      index[axis] = 0;
-    }
-  }
-  return new Uint8Array(target.buffer);
-}

@@ -70,7 +70,7 @@ function programOf(body: readonly Stmt[], language = 'wgsl'): Program {
   const kernel: Kernel = { name: 'k', buffers: [], dims: [], grid: index(1), body, note: '' };
   const plan = { inputs: [], results: [], dims: [], arenaBytes: 0, steps: [{ do: 'launch', parts: [{ kernel: 0, args: [] }], origin: '' }] } as const; // biome-ignore format: one row
   const target = { language, features: [] };
-  return { version: 1, name: 'p', target, entries: { main: plan }, kernels: [kernel], weights: [], constants: [], states: [] }; // biome-ignore format: one row
+  return { version: 1, name: 'p', target, entries: { main: plan }, kernels: [kernel], prepare: [], weights: [], constants: [], states: [] }; // biome-ignore format: one row
 }
 
 describe('printing', () => {

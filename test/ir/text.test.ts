@@ -517,6 +517,7 @@ for task in 0 .. seq {
         },
       },
       kernels: [kernel],
+      prepare: [],
       weights: [{ name: 'a.weight', dtype: 'bf16', shape: [{ '': 4 }] }],
       constants: [],
       states: [],

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { mmaTiles } from '../../backends/cuda/tiles.ts';
 import { parseGraph } from '../../frontends/text/index.ts';
 import type { DimVar } from '../../ir/dim.ts';
-import { dim, dimEval } from '../../ir/dim.ts';
+import { dimEval } from '../../ir/dim.ts';
 import { isFloat } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { evaluate } from '../../ir/eval.ts';
@@ -17,7 +17,7 @@ import { ndarray, sizeOf } from '../../ir/ndarray.ts';
 import type { Node, OpName } from '../../ir/node.ts';
 import { isOp, originOf, setOrigin } from '../../ir/node.ts';
 import { decomposable } from '../../ir/ops/decompose/index.ts';
-import { opNames, opOf } from '../../ir/ops/index.ts';
+import { opNames } from '../../ir/ops/index.ts';
 import type { Target } from '../../ir/target.ts';
 import { printGraph } from '../../ir/text.ts';
 import { verify } from '../../ir/verify.ts';
@@ -26,7 +26,6 @@ import { cacheLayout } from '../../passes/cache-layout.ts';
 import { decompose } from '../../passes/decompose.ts';
 import type { Pass } from '../../passes/pass.ts';
 import { type PassOptions, passes, runPasses } from '../../passes/pipeline.ts';
-import { recipeName, recipeOf } from '../../passes/recipe.ts';
 import { simplify } from '../../passes/simplify.ts';
 import { randomGraph } from '../support/random-graph.ts';
 
@@ -77,34 +76,19 @@ function dimsFor(graph: Graph, head: string): Record<string, number> {
   return Object.fromEntries([...dimVars(graph).values()].map((v) => [v.name, given.get(v.name) ?? small(v)]));
 }
 
-/** Sizes of the checkpoint's tensors that passes may take a part of. */
-const rowsOf: Readonly<Record<string, number>> = { big: 10, table: 10, tall: 7, batched: 4, turned: 7 };
-
 /** Multiples of 1/4 below 4, which every float type holds and whose products sum exactly in f32; small integers in others. */
 function value({ attrs }: Node<'param'>, shape: readonly number[]): NdArray {
-  const { source, perm, rows } = recipeOf(attrs.name);
-  const seed = [...source].reduce((n, c) => n + c.charCodeAt(0), 0);
+  const seed = [...attrs.name].reduce((n, c) => n + c.charCodeAt(0), 0);
   const element = (i: number): number => {
     const random = (Math.imul(i + seed, 0x9e3779b1) >>> 12) % 32;
     if (isFloat(attrs.dtype)) return (random - 16) / 4;
     return attrs.dtype === 'bool' ? random % 2 : (random % 16) - 2;
   };
-  const permuted = rows ? [rowsOf[source], ...shape.slice(1)] : shape;
-  const sourceShape: number[] = [];
-  for (const [i, d] of permuted.entries()) sourceShape[perm?.[i] ?? i] = d;
-  let data = ndarray(
+  return ndarray(
     attrs.dtype,
-    sourceShape,
-    Array.from({ length: sizeOf(sourceShape) }, (_, i) => element(i)),
+    shape,
+    Array.from({ length: sizeOf(shape) }, (_, i) => element(i)),
   );
-  const stored = { name: source, kind: 'weight', dtype: attrs.dtype, shape: sourceShape.map((n) => dim(n)) } as const;
-  if (perm) {
-    const view = make('transpose', [make('param', [], stored)], { perm });
-    data = opOf('transpose').eval(view, [data], {});
-  }
-  if (!rows) return data;
-  const row = sizeOf(shape.slice(1));
-  return ndarray(attrs.dtype, shape, data.data.slice(rows[0] * row, rows[1] * row));
 }
 
 /** What a graph computes, results and updates, from values that depend on the names of the params alone. */
@@ -206,18 +190,6 @@ describe('decompose', () => {
     expect(opsAfter([]).filter((op) => decomposable.includes(op))).toEqual([]);
     expect(opsAfter(['attention']).filter((op) => decomposable.includes(op))).toEqual(['attention']);
   });
-});
-
-test('recipes of weights are read from their names, and written', () => {
-  expect(recipeOf('a.weight')).toEqual({ source: 'a.weight' });
-  for (const name of ['a|b.weight|transpose(1,0)', 'a|slice(0,512)', 'a|transpose(1,0)|slice(3,4)']) {
-    expect(recipeName(recipeOf(name))).toBe(name);
-  }
-  expect(recipeOf('a|b|transpose(1,0)|slice(3,7)')).toEqual({ source: 'a|b', perm: [1, 0], rows: [3, 7] });
-  expect(recipeName({ source: 'a', perm: [0, 1] })).toBe('a');
-  for (const name of ['a|transpose(1,1)', 'a|transpose(0,2)', 'a|transpose()', 'a|slice(4,4)', 'a|slice(1)']) {
-    expect(recipeOf(name)).toEqual({ source: name });
-  }
 });
 
 describe('pipeline', () => {

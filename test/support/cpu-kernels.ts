@@ -99,6 +99,7 @@ export const programOf = (place: Place, entries: Record<string, Plan>, kernels: 
   target: { language: place === 'sm_80' ? 'cuda' : 'c', features: [place] },
   entries,
   kernels,
+  prepare: [],
   weights: [],
   constants: [],
   states: [],

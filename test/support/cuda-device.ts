@@ -9,14 +9,14 @@ import { printProgram } from '../../backends/cuda/print.ts';
 import { type Architecture, architectures } from '../../backends/cuda/target.ts';
 import { hasNvcc, nvccAt, type Toolchain, unoptimizedNvcc } from '../../backends/cuda/toolchain.ts';
 import type { CausalEntry } from '../../frontends/dsl/index.ts';
-import type { PlanTensor, Program } from '../../ir/program.ts';
+import type { Program } from '../../ir/program.ts';
 import { compile } from '../../runtime/compiler/compile.ts';
 import { ProgramExecutor } from '../../runtime/execution/program-executor.ts';
 import { GenerationConfig } from '../../runtime/generation/configuration.ts';
 import { createModel, type PreTrainedModel } from '../../runtime/generation/model.ts';
 import type { LoadOptions } from '../../runtime/models/load-options.ts';
 import { openModel } from '../../runtime/models/open.ts';
-import { weightSource } from '../../runtime/tensors/weight-store.ts';
+import { weightSource } from '../../runtime/tensors/prepare-weight.ts';
 import { runCompiled } from './cpu-device.ts';
 import type { TestDevice } from './test-device.ts';
 
@@ -64,12 +64,11 @@ export async function openEmulated(
   options: LoadOptions = {},
   entryNames: readonly CausalEntry[] = ['prefill', 'decode', 'forward'],
 ): Promise<{ model: PreTrainedModel; program: Program; executor: ProgramExecutor; device: CudaDevice }> {
-  const { checkpoint, info, model, cache, trace } = await openModel<'causal-lm'>(directory, options);
+  const { checkpoint, info, model, cache, trace, weights } = await openModel<'causal-lm'>(directory, options);
   const device = await emulatedDevice([]);
   const entries = Object.fromEntries(entryNames.map((entry) => [entry, trace(entry)]));
   const program = compile(model.modelType, entries, device.target, { cache });
-  const weight = (tensor: PlanTensor) => weightSource(checkpoint, tensor);
-  const executor = await ProgramExecutor.open({ program, device, weight });
+  const executor = await ProgramExecutor.open({ program, device, weight: (w, of) => weightSource(weights, w, of) });
   const { config, generationConfig } = checkpoint;
   const generation =
     Object.keys(generationConfig).length > 0

@@ -59,4 +59,5 @@ export const failing: readonly FailingCase[] = [
   { op: 'gradient', constraint: 2, args: [['f32', []], ['i32', [2]]], attrs: {} },
   { op: 'mark', constraint: 1, args: [['f32', [4]]], attrs: { name: 3 } },
   { op: 'mark', constraint: 1, args: [['f32', [4]]], attrs: { save: 'yes' } },
+  { op: 'mark', constraint: 1, args: [['f32', [4]]], attrs: { prepare: 1 } },
 ]; // biome-ignore format: a table
