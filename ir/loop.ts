@@ -22,6 +22,10 @@ export type AluOp =
   | (typeof compareAlu)[number]
   | 'select'
   | 'fma';
+export type CompareOp = (typeof compareAlu)[number];
+/** Operations whose result has the type of their operands, all of one type. */
+export type ArithmeticOp = Exclude<AluOp, CompareOp | 'select'>;
+export const isCompare = (op: AluOp): op is CompareOp => (compareAlu as readonly string[]).includes(op);
 
 interface Typed {
   readonly dtype: ScalarType;
@@ -117,6 +121,7 @@ export type Stmt =
 export interface KernelBuffer {
   readonly name: string;
   readonly dtype: DType;
+  /** What is there before is not seen through 'write': a task reads there what it wrote. */
   readonly access: 'read' | 'write' | 'readwrite';
 }
 
@@ -232,8 +237,7 @@ export function exprKey(e: Expr): string {
 export function alu(op: AluOp, ...operands: Expr[]): Expr {
   const lanes = Math.max(...operands.map((a) => a.lanes));
   const args = lanes === 1 ? operands : operands.map((a) => splat(a, lanes));
-  const isCompare = (compareAlu as readonly string[]).includes(op);
-  const dtype: ScalarType = isCompare ? 'bool' : op === 'select' ? args[1].dtype : args[0].dtype;
+  const dtype: ScalarType = isCompare(op) ? 'bool' : op === 'select' ? args[1].dtype : args[0].dtype;
   if (dtype === 'index' && lanes === 1) {
     const folded = foldIndex(op, args);
     if (folded) return folded;

@@ -28,6 +28,8 @@ export interface Target {
   readonly features: readonly string[];
   /** Width of a vector register in bytes (64 for AVX-512, 32 for AVX2, 16 for SSE2 and NEON). */
   readonly vectorBytes: number;
+  /** Most lanes that a vector in a kernel has; default: 64. */
+  readonly vectorLanes?: number;
   /**
    * Bytes that a thread loads at once at best, where vectors are no more than wide accesses and have as many lanes as are
    * in it. Without it, a load fills a vector register with values as they are computed.

@@ -1,57 +1,37 @@
 // Operations and constants of the loop IR as C text, by scalar type: which are C operators and which are functions of
 // the prelude.
 import { castValue, f32ToBf16Bits, f32ToF16Bits } from '../../ir/dtype.ts';
-import type { ModelcError } from '../../ir/error.ts';
-import { type AluOp, binaryAlu, type ScalarType, unaryAlu } from '../../ir/loop.ts';
-import { malformed } from '../malformed.ts';
+import type { ArithmeticOp, CompareOp, ScalarType } from '../../ir/loop.ts';
 import { memoryType, valueBytes, valueType } from './types.ts';
 
-export const compares = new Map<AluOp, string>([
-  ['eq', '=='],
-  ['ne', '!='],
-  ['lt', '<'],
-  ['le', '<='],
-  ['gt', '>'],
-  ['ge', '>='],
-]);
-export const aluArity = new Map<AluOp, number>([
-  ...unaryAlu.map((op) => [op, 1] as const),
-  ...binaryAlu.map((op) => [op, 2] as const),
-  ...[...compares.keys()].map((op) => [op, 2] as const),
-  ['select', 3],
-  ['fma', 3],
-]);
+const comparisons: Readonly<Record<CompareOp, string>> = { eq: '==', ne: '!=', lt: '<', le: '<=', gt: '>', ge: '>=' };
 
-export function compare(op: AluOp, dtype: ScalarType, n: number, operands: readonly string[]): string {
+export function compare(op: CompareOp, dtype: ScalarType, n: number, operands: readonly string[]): string {
   // true is the mask -1 in vectors
   const [a, b] = n > 1 && dtype === 'bool' ? operands.map((x) => `(-${x})`) : operands;
-  const text = `(${a} ${compares.get(op)} ${b})`;
+  const text = `(${a} ${comparisons[op]} ${b})`;
   if (n === 1 || valueBytes(dtype) === 4) return text;
   return `__builtin_convertvector(${text}, i32x${n})`; // the mask of a narrow or wide comparison
 }
 
-export function arithmetic(op: AluOp, dtype: ScalarType, n: number, [a, b, c]: readonly string[]): string {
+/** Operations on types for which ir/verify-expr.ts has them defined (rule 6). */
+export function arithmetic(op: ArithmeticOp, dtype: ScalarType, n: number, [a, b, c]: readonly string[]): string {
   const type = valueType(dtype, n);
   const float = dtype === 'f32';
   // C computes narrow integers in int: the conversion back wraps
   const wrap = (text: string): string => (n === 1 && (dtype === 'i8' || dtype === 'u8') ? `((${type})${text})` : text);
   const call = (): string =>
     `${op}_${dtype === 'index' && (op === 'div' || op === 'rem') ? 'index' : type}(${a}${b ? `, ${b}` : ''})`;
-  const undefinedOn = (): ModelcError => malformed(`${op} is not defined on ${dtype}`);
   if (dtype === 'bool') {
     // 0/1 scalars and 0/-1 masks behave alike under these
     switch (op) {
-      case 'and':
-      case 'min':
-      case 'mul':
-        return `(${a} & ${b})`;
       case 'or':
       case 'max':
         return `(${a} | ${b})`;
       case 'xor':
         return `(${a} ^ ${b})`;
-      default:
-        throw undefinedOn();
+      default: // and, min, mul
+        return `(${a} & ${b})`;
     }
   }
   switch (op) {
@@ -83,25 +63,21 @@ export function arithmetic(op: AluOp, dtype: ScalarType, n: number, [a, b, c]: r
     case 'sqrt':
     case 'rsqrt':
     case 'pow':
-      if (!float) throw undefinedOn();
       return call();
     case 'and':
     case 'or':
     case 'xor':
-      if (float) throw undefinedOn();
       return `(${a} ${{ and: '&', or: '|', xor: '^' }[op]} ${b})`;
     case 'shl':
     case 'shr':
-      if (float) throw undefinedOn();
       return call();
     default:
-      throw undefinedOn();
+      return op satisfies never;
   }
 }
 
 /** A C literal with exactly this value. */
 export function constantText(value: number, dtype: ScalarType): string {
-  if (typeof value !== 'number') throw malformed('a constant must be a number');
   switch (dtype) {
     case 'f32': {
       const x = Math.fround(value);
@@ -134,6 +110,6 @@ export function constantText(value: number, dtype: ScalarType): string {
     case 'u8':
       return `((${memoryType(dtype)})${castValue('f32', dtype, value)})`;
     default:
-      throw malformed(`unknown type ${dtype satisfies never}`);
+      return dtype satisfies never;
   }
 }

@@ -1,12 +1,11 @@
 // Loop IR expressions and statements as C. A vector wider than the machine's registers is printed in parts, each as
 // wide as a register: every expression is asked for part p of its lanes. Nothing of the program's text reaches the C
-// code: variables and buffers get generated names, numbers and types are checked on the way.
+// code: variables and buffers get generated names; numbers and types were checked by ir/verify-kernel.ts.
 import type { DType } from '../../ir/dtype.ts';
 import { dtypeInfo, isDType } from '../../ir/dtype.ts';
-import type { Expr, Kernel, ScalarType, Stmt } from '../../ir/loop.ts';
-import { aluArity, arithmetic, compare, compares, constantText } from '../c/scalar.ts';
-import { castLoadText, castText, isHalf, memoryType, valueBytes, valueType } from '../c/types.ts';
-import { integer, malformed } from '../malformed.ts';
+import { type Expr, isCompare, type Kernel, type ScalarType, type Stmt } from '../../ir/loop.ts';
+import { arithmetic, compare, constantText } from '../c/scalar.ts';
+import { castLoadText, castText, isHalf, memoryType, valueType } from '../c/types.ts';
 import type { Isa } from './target.ts';
 import { type Fragment, printTile, type TileContext } from './tiles.ts';
 
@@ -59,7 +58,6 @@ export class BodyPrinter {
     variables.set('task', { c: 'task', dtype: 'index', lanes: 1, mutable: false });
     const buffers = new Map<string, Memory>();
     kernel.buffers.forEach((b, i) => {
-      if (!isDType(b.dtype)) throw malformed('a buffer has an unknown type');
       buffers.set(b.name, { c: `b${i}`, dtype: b.dtype });
     });
     this.scope = { variables, buffers, fragments: new Map() };
@@ -67,7 +65,6 @@ export class BodyPrinter {
 
   /** A scalar index expression, for the grid. */
   index(e: Expr): string {
-    if (e.dtype !== 'index' || e.lanes !== 1) throw malformed('an index must be a scalar of type index');
     return this.value(e, 0);
   }
 
@@ -100,12 +97,10 @@ export class BodyPrinter {
       case 'for': {
         const c = `j${this.count++}`; // not i, as i8 and i32 are types
         const end = `n${this.count++}`;
-        const step = integer(s.step, 'a loop step');
-        if (step < 1) throw malformed('a loop step must be positive');
         const start = this.index(s.start);
         this.line(`const ix ${end} = ${this.index(s.end)};`);
         if (s.level === 'simd') this.line('SIMD');
-        this.block(`for (ix ${c} = ${start}; ${c} < ${end}; ${c} += ${step})`, s.body, (scope) =>
+        this.block(`for (ix ${c} = ${start}; ${c} < ${end}; ${c} += ${s.step})`, s.body, (scope) =>
           scope.variables.set(s.name, { c, dtype: 'index', lanes: 1, mutable: false }),
         );
         return;
@@ -120,17 +115,13 @@ export class BodyPrinter {
         return;
       }
       case 'assign': {
-        const target = this.scope.variables.get(s.name);
-        if (!target?.mutable) throw malformed(`'${s.name}' is assigned but not a mutable variable`);
-        if (target.dtype !== s.value.dtype || target.lanes !== s.value.lanes) {
-          throw malformed(`'${s.name}' is assigned a value of another type`);
-        }
+        const target = this.scope.variables.get(s.name)!;
         this.update(s.value, (p, _n, value) => `${partName(target.c, p)} = ${value};`);
         return;
       }
       case 'store': {
         const { dtype } = s.value;
-        const memory = this.memory(s.buffer, dtype);
+        const memory = this.memory(s.buffer);
         const at = this.shared(this.index(s.index), s.value.lanes);
         this.update(s.value, (p, n, value) => {
           if (n === 1) return `${memory}[${at}] = ${value};`;
@@ -141,12 +132,10 @@ export class BodyPrinter {
         return;
       }
       case 'alloc':
-        this.alloc(s.buffer, s.dtype, integer(s.size, 'an allocation size'));
+        this.alloc(s.buffer, s.dtype, s.size);
         return;
       case 'prefetch': {
-        const memory = this.scope.buffers.get(s.buffer);
-        if (!memory) throw malformed(`unknown buffer '${s.buffer}'`);
-        this.line(`__builtin_prefetch(${memory.c} + ${this.index(s.index)});`);
+        this.line(`__builtin_prefetch(${this.memory(s.buffer)} + ${this.index(s.index)});`);
         return;
       }
       case 'if':
@@ -165,10 +154,9 @@ export class BodyPrinter {
         return printTile(s, this.tileContext());
       case 'barrier':
       case 'reduce':
-        throw malformed(`a '${s.kind}' in a kernel for a target whose tasks are single threads`);
+        return; // tasks are single threads: rule 13 of kernels
       default:
         s satisfies never;
-        throw malformed('unknown statement');
     }
   }
 
@@ -180,12 +168,11 @@ export class BodyPrinter {
       line: (text) => this.line(text),
       fresh: () => `s${this.count++}`, // not f, as f32 is a type
       index: (e) => this.index(e),
-      memory: (buffer, dtype) => this.memory(buffer, dtype),
+      memory: (buffer) => this.memory(buffer),
     };
   }
 
   private alloc(name: string, dtype: DType, size: number): void {
-    if (!isDType(dtype) || size < 0) throw malformed('an allocation has an unknown type or a negative size');
     const bytes = Math.ceil((size * dtypeInfo[dtype].bytes) / 64) * 64;
     const c = `t${this.count++}`;
     const type = memoryType(dtype);
@@ -230,29 +217,21 @@ export class BodyPrinter {
 
   /** Lanes of one part of a value. */
   private partLanes(lanes: number): number {
-    if (!(Number.isInteger(lanes) && lanes >= 1 && lanes <= 64 && (lanes & (lanes - 1)) === 0)) {
-      throw malformed('lanes must be a power of two up to 64');
-    }
     const n = Math.min(lanes, this.registerLanes);
     this.lanes.add(n);
     return n;
   }
 
-  private memory(name: string, dtype: ScalarType): string {
-    const memory = this.scope.buffers.get(name);
-    if (!memory) throw malformed(`unknown buffer '${name}'`);
-    if (memory.dtype !== dtype) throw malformed(`buffer '${name}' holds ${memory.dtype}, not ${dtype}`);
-    return memory.c;
+  private memory(name: string): string {
+    return this.scope.buffers.get(name)!.c;
   }
 
   private scalar(e: Expr): string {
-    if (e.lanes !== 1) throw malformed('a condition must be a scalar');
     return this.value(e, 0);
   }
 
   /** The C expression of part `p` of a value. */
   private value(e: Expr, p: number): string {
-    if (memoryType(e.dtype) === undefined) throw malformed('a value has an unknown type');
     const n = this.partLanes(e.lanes);
     switch (e.kind) {
       case 'const': {
@@ -262,9 +241,7 @@ export class BodyPrinter {
         return e.dtype === 'bool' ? `splat_${type}(-${c})` : `splat_${type}(${c})`;
       }
       case 'var': {
-        const v = this.scope.variables.get(e.name);
-        if (!v) throw malformed(`unknown variable '${e.name}'`);
-        if (v.dtype !== e.dtype || v.lanes !== e.lanes) throw malformed(`variable '${e.name}' has another type`);
+        const v = this.scope.variables.get(e.name)!;
         return partName(v.c, p);
       }
       case 'load':
@@ -273,13 +250,12 @@ export class BodyPrinter {
         return this.alu(e, p, n);
       case 'cast': {
         const { arg } = e;
-        if (arg.lanes !== e.lanes) throw malformed('a cast cannot change the number of lanes');
         if (arg.kind === 'load' && isDType(arg.dtype)) {
           const direct = castLoadText(
             arg.dtype,
             e.dtype,
             n,
-            `${this.memory(arg.buffer, arg.dtype)} + ${this.index(arg.index)}${this.offset(p)}`,
+            `${this.memory(arg.buffer)} + ${this.index(arg.index)}${this.offset(p)}`,
           );
           if (direct) return direct;
         }
@@ -290,13 +266,11 @@ export class BodyPrinter {
       case 'splat': {
         const type = valueType(e.dtype, n);
         const arg = this.value(e.arg, 0);
-        if (e.arg.lanes !== 1 || e.arg.dtype !== e.dtype) throw malformed('a splat takes a scalar of its own type');
         if (n === 1) return arg;
         return e.dtype === 'bool' ? `splat_${type}(-(i32)${arg})` : `splat_${type}(${arg})`;
       }
       case 'ramp': {
         const { start } = e;
-        if (start.lanes !== 1 || e.dtype !== 'i32') throw malformed('a ramp has a scalar start and type i32');
         const first = castText(start.dtype, 'i32', 1, this.value(start, 0));
         return n === 1 ? first : `ramp_${n}(${first}${this.offset(p)})`;
       }
@@ -305,13 +279,12 @@ export class BodyPrinter {
       case 'across':
         return this.across(e.arg, e.op);
       default:
-        e satisfies never;
-        throw malformed('unknown expression');
+        return e satisfies never;
     }
   }
 
   private load(e: Expr & { kind: 'load' }, p: number, n: number): string {
-    const memory = this.memory(e.buffer, e.dtype);
+    const memory = this.memory(e.buffer);
     const at = this.index(e.index);
     if (n === 1) return e.dtype === 'bool' ? `(${memory}[${at}] != 0)` : `${memory}[${at}]`;
     const address = `${memory} + ${at}${this.offset(p)}`;
@@ -321,9 +294,6 @@ export class BodyPrinter {
 
   private zip(e: Expr & { kind: 'zip' }, p: number, n: number): string {
     const [a, b] = e.args;
-    if (a.lanes !== e.lanes || b.lanes !== e.lanes || a.dtype !== e.dtype || b.dtype !== e.dtype) {
-      throw malformed('the operands of a zip have its type');
-    }
     if (n === 1) return this.value(e.half === 'low' ? a : b, 0);
     // Each part of the operands gives two parts of the whole: its low and its high half
     const at = e.half === 'low' ? p : p + e.lanes / n;
@@ -333,8 +303,6 @@ export class BodyPrinter {
   }
 
   private across(arg: Expr, op: string): string {
-    if (op !== 'add' && op !== 'max' && op !== 'min') throw malformed('unknown reduction across lanes');
-    if (arg.dtype === 'bool') throw malformed('a reduction across lanes takes numbers');
     if (arg.lanes === 1) return this.value(arg, 0);
     // 16-bit floats are combined in f32 and rounded once
     const dtype = isHalf(arg.dtype) ? 'f32' : arg.dtype;
@@ -351,10 +319,6 @@ export class BodyPrinter {
     const x = this.value(arg, p);
     const from = valueType(arg.dtype, n);
     const to = valueType(e.dtype, n);
-    const isBool = arg.dtype === 'bool' || e.dtype === 'bool';
-    if (arg.lanes !== e.lanes || isBool || valueBytes(arg.dtype) !== valueBytes(e.dtype)) {
-      throw malformed(`a bitcast from ${arg.dtype} to ${e.dtype} changes the size`);
-    }
     if (from === to) return x;
     if (arg.dtype === 'f32') return `((${to})bits_of_${n}(${x}))`;
     if (e.dtype === 'f32') return `float_of_${n}((${valueType('u32', n)})${x})`;
@@ -362,30 +326,19 @@ export class BodyPrinter {
   }
 
   private alu(e: Expr & { kind: 'alu' }, p: number, n: number): string {
-    const arity = aluArity.get(e.op);
-    if (arity !== e.args.length) throw malformed('unknown operation or wrong number of operands');
-    const [a, b] = e.args;
-    const values = e.args.map((arg) => {
-      if (arg.lanes !== e.lanes) throw malformed(`operands of ${e.op} differ in lanes`);
-      return this.value(arg, p);
-    });
-    const isCompare = compares.has(e.op);
-    const operand = e.op === 'select' ? e.args[1] : a;
-    if (e.op === 'select' ? a.dtype !== 'bool' || e.args[2].dtype !== operand.dtype : b && b.dtype !== a.dtype) {
-      throw malformed(`operands of ${e.op} differ in type`);
-    }
-    if (e.dtype !== (isCompare ? 'bool' : operand.dtype)) throw malformed(`${e.op} has a result of another type`);
-    if (e.op === 'select') {
+    const { op } = e;
+    const values = e.args.map((arg) => this.value(arg, p));
+    if (op === 'select') {
       const [c, x, y] = values;
       return n === 1 ? `(${c} ? ${x} : ${y})` : `select_${valueType(e.dtype, n)}(${c}, ${x}, ${y})`;
     }
-    const { dtype } = operand;
+    const { dtype } = e.args[0];
     if (isHalf(dtype)) {
       // As the reference: every operation is computed in f32 and rounded
       const wide = values.map((v) => castText(dtype, 'f32', n, v));
-      return isCompare ? compare(e.op, 'f32', n, wide) : castText('f32', dtype, n, arithmetic(e.op, 'f32', n, wide));
+      return isCompare(op) ? compare(op, 'f32', n, wide) : castText('f32', dtype, n, arithmetic(op, 'f32', n, wide));
     }
-    return isCompare ? compare(e.op, dtype, n, values) : arithmetic(e.op, dtype, n, values);
+    return isCompare(op) ? compare(op, dtype, n, values) : arithmetic(op, dtype, n, values);
   }
 }
 

@@ -3,8 +3,8 @@
 // compiled, and the tables with group 0.
 import type { Kernel } from '../../ir/loop.ts';
 import { aliasedKernels, dimNames, type Plan, type Program, type Slot } from '../../ir/program.ts';
+import { verifyProgram } from '../../ir/verify-program.ts';
 import { memoryType } from '../c/types.ts';
-import { integer, malformed } from '../malformed.ts';
 import { abi, abiVersion, programSymbol } from './abi.ts';
 import { BodyPrinter } from './expr.ts';
 import { prelude } from './prelude.ts';
@@ -20,6 +20,7 @@ export interface PrintedProgram {
 /** Prints a program for the instruction set that its target names. Throws ModelcError 'type' on a malformed program. */
 export function printProgram(program: Program): PrintedProgram {
   const isa = isaOf(program.target.features);
+  verifyProgram(program, { groupThreads: 1, groupBytes: 0, tiles: isa.tiles });
   const dims = new Map(dimNames(program).map((name, i) => [name, i]));
   const lanes = new Set<number>();
   const aliased = aliasedKernels(program);
@@ -113,7 +114,7 @@ function printTables(program: Program, dims: number, scratchBytes: number): stri
   const entries = plans.map(
     (plan, i) => `{${addressCount(program, plan)}, ${plan.steps.length}, step_${i}, part_${i}, slot_${i}}`,
   );
-  const arena = Math.max(0, ...plans.map((plan) => integer(plan.arenaBytes, 'the arena size')));
+  const arena = Math.max(0, ...plans.map((plan) => plan.arenaBytes));
   lines.push(
     `static const struct entry entries[] = {${entries.join(', ') || '{0}'}};`,
     `extern const struct program ${programSymbol};`,
@@ -133,43 +134,19 @@ export const addressCount = (program: Program, plan: Plan): number =>
   plan.results.length;
 
 function printPlan(program: Program, plan: Plan, at: number): string[] {
-  const spaces = {
-    weight: program.weights.length,
-    constant: program.constants.length,
-    state: program.states.length,
-    input: plan.inputs.length,
-    result: plan.results.length,
-  };
+  const constant = 1 + program.weights.length;
+  const state = constant + program.constants.length;
+  const input = state + program.states.length;
+  const bases = { weight: 1, constant, state, input, result: input + plan.inputs.length };
   const slotText = (slot: Slot): string => {
-    if (slot.space === 'arena') {
-      const { offset, bytes } = slot;
-      const end = integer(offset, 'an arena offset') + integer(bytes, 'an arena size');
-      if (offset < 0 || bytes < 0 || end > plan.arenaBytes) throw malformed('a slot lies outside of the arena');
-      return `{0, ${offset}ULL}`;
-    }
-    let base = 1;
-    for (const [space, count] of Object.entries(spaces)) {
-      if (space === slot.space) {
-        const index = integer(slot.index, 'a slot index');
-        if (index < 0 || index >= count) throw malformed(`a slot names ${space} ${index} of ${count}`);
-        return `{${base + index}, 0}`;
-      }
-      base += count;
-    }
-    throw malformed('a slot is in an unknown space');
+    return slot.space === 'arena' ? `{0, ${slot.offset}ULL}` : `{${bases[slot.space] + slot.index}, 0}`;
   };
-  const declared = new Set(plan.dims.map((d) => d.name));
   const steps: string[] = [];
   const parts: string[] = [];
   const slots: string[] = [];
   for (const step of plan.steps) {
     steps.push(`{${parts.length}, ${step.parts.length}}`);
     for (const part of step.parts) {
-      const kernel = program.kernels[integer(part.kernel, 'a kernel number')];
-      if (!kernel) throw malformed('a launch names a kernel that does not exist');
-      if (kernel.buffers.length !== part.args.length) throw malformed('a launch and its kernel differ in buffers');
-      const unbound = kernel.dims.find((name) => !declared.has(name));
-      if (unbound !== undefined) throw malformed(`a kernel reads dim '${unbound}' that the entry does not declare`);
       parts.push(`{run_${part.kernel}, grid_${part.kernel}, ${slots.length}, ${part.args.length}}`);
       slots.push(...part.args.map(slotText));
     }

@@ -1,10 +1,10 @@
 // Tiles as C: what each row of the instruction sets' tables is printed as. A tile of one row is a vector and its operands
 // are variables, so that the compiler allocates registers. Those of AMX are matrices in registers of their own, numbered
 // here; a kernel that uses them configures them when it begins and releases them when it ends.
+import { dtypeInfo } from '../../ir/dtype.ts';
 import type { Expr } from '../../ir/loop.ts';
 import type { Tile } from '../../ir/target.ts';
 import type { FragmentRole, TileStmt } from '../../ir/tile.ts';
-import { integer, malformed } from '../malformed.ts';
 
 export interface Fragment {
   readonly tile: Tile;
@@ -20,8 +20,8 @@ export interface TileContext {
   line(text: string): void;
   fresh(): string;
   index(e: Expr): string;
-  /** The C pointer of memory of a type. */
-  memory(buffer: string, dtype: 'f32' | 'bf16'): string;
+  /** The C pointer of memory. */
+  memory(buffer: string): string;
 }
 
 /** Matrices in registers, where a tile has them. */
@@ -30,8 +30,7 @@ const isMatrix = (tile: Tile): boolean => tile.m > 1;
 export function printTile(s: TileStmt, p: TileContext): void {
   switch (s.kind) {
     case 'fragment': {
-      const tile = p.tiles.find((t) => t.name === s.tile);
-      if (!tile) throw malformed('a fragment of a tile that the target does not have');
+      const tile = p.tiles.find((t) => t.name === s.tile)!;
       const vector = vectorOf(tile, s.role);
       if (vector !== undefined) {
         const c = p.fresh();
@@ -40,19 +39,17 @@ export function printTile(s: TileStmt, p: TileContext): void {
         return;
       }
       const taken = [...p.fragments.values()].filter((f) => isMatrix(f.tile)).length;
-      if (taken >= (tile.registers ?? 0)) throw malformed('more matrices than there are registers for');
       p.fragments.set(s.name, { tile, role: s.role, c: `${taken}` });
       if (s.role === 'sum') p.line(`__asm__ volatile("tilezero %%tmm${taken}" ::: "memory");`);
       return;
     }
     case 'tile_read': {
       const { tile, role, c } = fragmentOf(p, s.fragment);
-      const dtype = role === 'sum' ? 'f32' : operandsOf(tile);
-      const address = `${p.memory(s.buffer, dtype)} + ${p.index(s.index)}`;
-      const pitch = integer(s.pitch, 'a pitch');
+      const { bytes } = dtypeInfo[role === 'sum' ? tile.accumulator : tile.operands];
+      const address = `${p.memory(s.buffer)} + ${p.index(s.index)}`;
       const vector = vectorOf(tile, role);
       if (vector === undefined) {
-        p.line(moveMatrix('tileloadd (%0,%1,1), %%tmm', c, address, pitch * (dtype === 'f32' ? 4 : 2)));
+        p.line(moveMatrix('tileloadd (%0,%1,1), %%tmm', c, address, s.pitch * bytes));
       } else if (role === 'left') {
         p.line(`${c} = splat_${vector}(${tile.operands === 'f32' ? '*' : 'load_word'}(${address}));`);
       } else p.line(`${c} = *(const ${vector}_at *)(${address});`);
@@ -60,10 +57,6 @@ export function printTile(s: TileStmt, p: TileContext): void {
     }
     case 'tile_multiply': {
       const [sum, left, right] = [s.sum, s.left, s.right].map((name) => fragmentOf(p, name));
-      const fits = left.tile === sum.tile && right.tile === sum.tile;
-      if (!fits || sum.role !== 'sum' || left.role !== 'left' || right.role !== 'right') {
-        throw malformed('a tile multiplies operands that are not its own');
-      }
       if (isMatrix(sum.tile)) {
         p.line(`__asm__ volatile("${sum.tile.name} %%tmm${right.c}, %%tmm${left.c}, %%tmm${sum.c}" ::: "memory");`);
       } else if (sum.tile.operands === 'f32') p.line(`${sum.c} += ${left.c} * ${right.c};`);
@@ -72,10 +65,9 @@ export function printTile(s: TileStmt, p: TileContext): void {
     }
     case 'tile_store': {
       const { tile, role, c } = fragmentOf(p, s.fragment);
-      if (role !== 'sum') throw malformed('a tile stores something else than a sum');
-      const address = `${p.memory(s.buffer, 'f32')} + ${p.index(s.index)}`;
+      const address = `${p.memory(s.buffer)} + ${p.index(s.index)}`;
       const vector = vectorOf(tile, role);
-      if (vector === undefined) p.line(moveMatrix('tilestored %%tmm', c, address, integer(s.pitch, 'a pitch') * 4));
+      if (vector === undefined) p.line(moveMatrix('tilestored %%tmm', c, address, s.pitch * 4));
       else p.line(`*(${vector}_at *)(${address}) = ${c};`);
       return;
     }
@@ -84,10 +76,9 @@ export function printTile(s: TileStmt, p: TileContext): void {
     case 'copy':
     case 'copy_batch':
     case 'copy_wait':
-      throw malformed(`a '${s.kind}' in a kernel for a target whose tasks are single threads`);
+      return; // tiles are of one thread: rules 13 and 18 of kernels
     default:
       s satisfies never;
-      throw malformed('unknown statement');
   }
 }
 
@@ -104,15 +95,8 @@ function vectorOf(tile: Tile, role: FragmentRole): string | undefined {
   return role === 'sum' || tile.operands === 'f32' ? `f32x${tile.n}` : `i32x${tile.n}`;
 }
 
-function operandsOf({ operands }: Tile): 'f32' | 'bf16' {
-  if (operands !== 'f32' && operands !== 'bf16') throw malformed('a tile of another type');
-  return operands;
-}
-
 function fragmentOf(p: TileContext, name: string): Fragment {
-  const fragment = p.fragments.get(name);
-  if (!fragment) throw malformed(`unknown fragment '${name}'`);
-  return fragment;
+  return p.fragments.get(name)!;
 }
 
 /** The statements of a kernel's body, with what surrounds them where they use matrices. */

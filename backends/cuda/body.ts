@@ -1,21 +1,16 @@
 // Loop IR statements as CUDA C: loops shared by the threads of a group, variables, stores, memory of a group, barriers and
 // reductions that all threads come to, and tiles.
-import { type DType, dtypeInfo, isDType } from '../../ir/dtype.ts';
+import { factorOf } from '../../ir/alignment.ts';
+import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import type { Expr, Kernel, Stmt } from '../../ir/loop.ts';
 import { castText, isHalf, memoryType } from '../c/types.ts';
-import { factorOf } from '../kernel/alignment.ts';
-import { integer, malformed } from '../malformed.ts';
 import { storeLines } from './access.ts';
 import { ExprPrinter, type IndexType, laneName, type Memory, type Scope } from './expr.ts';
-import { type ReduceType, reduceTypes, runWidths } from './prelude.ts';
+import { type ReduceType, reduceTypes } from './prelude.ts';
 import { type Fragment, printTile } from './tiles.ts';
 
 /** Prints the body of one kernel. */
 export class BodyPrinter extends ExprPrinter {
-  /** Bytes of shared memory that the kernel declares. */
-  groupBytes = 0;
-  private inGroupLoop = false;
-
   constructor(
     kernel: Kernel,
     /** C names of the kernel's dims. */
@@ -67,17 +62,13 @@ export class BodyPrinter extends ExprPrinter {
         return;
       }
       case 'assign': {
-        const target = this.scope.variables.get(s.name);
-        if (!target?.mutable) throw malformed(`'${s.name}' is assigned but not a mutable variable`);
-        if (target.dtype !== s.value.dtype || target.lanes !== s.value.lanes) {
-          throw malformed(`'${s.name}' is assigned a value of another type`);
-        }
+        const target = this.scope.variables.get(s.name)!;
         this.named(s.value).forEach((value, lane) => this.line(`${laneName(target.c, lane)} = ${value};`));
         return;
       }
       case 'store': {
-        const { dtype, lanes } = s.value;
-        const memory = this.memory(s.buffer, dtype);
+        const { lanes } = s.value;
+        const memory = this.memory(s.buffer);
         const at = this.index(s.index);
         if (lanes === 1) {
           this.line(`${memory.c}[${at}] = ${this.scalar(s.value)};`);
@@ -96,23 +87,20 @@ export class BodyPrinter extends ExprPrinter {
         return;
       }
       case 'alloc':
-        this.alloc(s.buffer, s.dtype, integer(s.size, 'an allocation size'), s.scope, s.over);
+        this.alloc(s.buffer, s.dtype, s.size, s.scope, s.over);
         return;
       case 'barrier':
-        this.collective('a barrier');
         this.line('__syncthreads();');
         return;
       case 'reduce':
-        this.collective('a reduction');
         for (const { name, value } of s.values) this.reduce(name, s.op, s.width, value);
         return;
       case 'prefetch': {
-        const memory = this.known(s.buffer);
+        const memory = this.memory(s.buffer);
         if (memory.space === 'global') this.line(`prefetch(${memory.c} + ${this.index(s.index)});`);
         return;
       }
       case 'if':
-        if (s.condition.lanes !== 1) throw malformed('a condition must be a scalar');
         this.block(`if (${this.scalar(s.condition)})`, s.then);
         if (s.otherwise.length > 0) this.block('else', s.otherwise);
         return;
@@ -125,12 +113,10 @@ export class BodyPrinter extends ExprPrinter {
       case 'copy':
       case 'copy_batch':
       case 'copy_wait':
-        if (s.kind !== 'copy') this.collective('a tile');
         printTile(s, this.tiles);
         return;
       default:
         s satisfies never;
-        throw malformed('unknown statement');
     }
   }
 
@@ -141,14 +127,12 @@ export class BodyPrinter extends ExprPrinter {
     condition: (e: Expr) => this.scalar(e),
     factor: (e: Expr) => factorOf(e, this.scope.factors),
     fragments: (): Map<string, Fragment> => this.scope.fragments,
-    memory: (name: string): Memory => this.known(name),
+    memory: (name: string): Memory => this.memory(name),
   };
 
   private loop(s: Stmt & { kind: 'for' }): void {
-    const step = integer(s.step, 'a loop step');
-    if (step < 1) throw malformed('a loop step must be positive');
+    const { step } = s;
     const isGroup = s.level === 'group';
-    if (isGroup && this.inGroupLoop) throw malformed('a group loop inside a group loop');
     const c = this.fresh('j'); // not i, as i8 and i32 are types
     const end = this.fresh('n');
     const start = this.index(s.start);
@@ -163,34 +147,22 @@ export class BodyPrinter extends ExprPrinter {
       ? `for (${this.ix} ${c} = ${from}, ${end} = 0; ${end} < ${each}; ${end}++, ${c} += ${by})`
       : `for (${this.ix} ${c} = ${from}; ${c} < ${end}; ${c} += ${by})`;
     if (isCounted) this.line(`#pragma unroll ${Math.min(each, 4)}`); // and no more: kernels stay small
-    const outer = this.inGroupLoop;
-    this.inGroupLoop ||= isGroup;
     this.block(head, s.body, (scope) => {
       scope.variables.set(s.name, { c, dtype: 'index', lanes: 1, mutable: false });
       scope.factors.set(s.name, factorOf(s.start, this.scope.factors, step));
     });
-    this.inGroupLoop = outer;
-  }
-
-  /** All threads of the group must come to what is printed next. */
-  private collective(what: string): void {
-    if (this.inGroupLoop) throw malformed(`${what} inside a group loop`);
   }
 
   private alloc(name: string, dtype: DType, size: number, scope: string, over?: string): void {
-    if (!isDType(dtype) || size < 0) throw malformed('an allocation has an unknown type or a negative size');
     const c = this.fresh('t');
     const count = Math.max(1, size);
     const space = scope === 'group' ? 'group' : 'thread';
     const bytes = Math.ceil((count * dtypeInfo[dtype].bytes) / 16) * 16;
     const type = memoryType(dtype);
     if (over !== undefined) {
-      const under = this.known(over);
-      if (under.space !== space || !(bytes <= (under.bytes ?? 0)))
-        throw malformed(`'${over}' has no room for '${name}'`);
+      const under = this.memory(over);
       this.line(`${type} *const ${c} = (${type} *)${under.c};`);
     } else {
-      if (space === 'group') this.groupBytes += bytes;
       this.line(`${space === 'group' ? '__shared__ __align__(16) ' : ''}${type} ${c}[${count}];`);
     }
     this.scope.buffers.set(name, { c, dtype, space, bytes });
@@ -198,9 +170,6 @@ export class BodyPrinter extends ExprPrinter {
 
   private reduce(name: string, op: string, width: number, value: Expr): void {
     const isWhole = width === this.groupThreads;
-    if (!isWhole && !runWidths.includes(width)) throw malformed('a reduction over an odd number of threads');
-    if (op !== 'add' && op !== 'max' && op !== 'min') throw malformed('unknown reduction of a group');
-    if (value.lanes !== 1) throw malformed('a reduction of a group takes a scalar');
     const type = this.plain(value.dtype);
     const wide: ReduceType = reduceTypes.find((t) => t === type) ?? (isHalf(type) ? 'f32' : 'i32');
     const c = this.fresh('v');

@@ -1,13 +1,12 @@
 // Loop IR expressions as CUDA C. The threads of a GPU are its vector lanes, so a vector of the loop IR
 // means wide memory access and nothing else: a vector value is printed as one scalar expression a lane, and only its
 // loads and stores move 16, 8 or 4 bytes at once, as far as the index is provably aligned. Nothing of the program's text
-// reaches the code: variables and buffers get generated names, numbers and types are checked on the way.
-import { type DType, dtypeInfo, isDType } from '../../ir/dtype.ts';
-import type { Expr, Kernel, ScalarType } from '../../ir/loop.ts';
-import { aluArity, arithmetic, compare, compares, constantText } from '../c/scalar.ts';
-import { castText, isHalf, memoryType, valueBytes, valueType } from '../c/types.ts';
-import { accessBytes, type Factors, factorOf } from '../kernel/alignment.ts';
-import { malformed } from '../malformed.ts';
+// reaches the code: variables and buffers get generated names; numbers and types were checked by ir/verify-kernel.ts.
+import { accessBytes, type Factors, factorOf } from '../../ir/alignment.ts';
+import { type DType, dtypeInfo } from '../../ir/dtype.ts';
+import { type Expr, isCompare, type Kernel, type ReduceOp, type ScalarType } from '../../ir/loop.ts';
+import { arithmetic, compare, constantText } from '../c/scalar.ts';
+import { castText, isHalf, valueType } from '../c/types.ts';
 import { loadLanes } from './access.ts';
 import type { Fragment } from './tiles.ts';
 
@@ -57,7 +56,6 @@ export class ExprPrinter {
     declare('thread', 'thread');
     const buffers = new Map<string, Memory>();
     kernel.buffers.forEach((b, i) => {
-      if (!isDType(b.dtype)) throw malformed('a buffer has an unknown type');
       buffers.set(b.name, { c: `b${i}`, dtype: b.dtype, space: 'global' });
     });
     this.scope = { variables, buffers, factors: new Map(), fragments: new Map() };
@@ -65,7 +63,6 @@ export class ExprPrinter {
 
   /** A scalar index expression. */
   index(e: Expr): string {
-    if (e.dtype !== 'index' || e.lanes !== 1) throw malformed('an index must be a scalar of type index');
     return this.scalar(e);
   }
 
@@ -83,7 +80,6 @@ export class ExprPrinter {
   }
 
   protected type(dtype: ScalarType): string {
-    if (memoryType(dtype) === undefined) throw malformed('a value has an unknown type');
     return valueType(this.plain(dtype), 1);
   }
 
@@ -105,16 +101,8 @@ export class ExprPrinter {
     });
   }
 
-  protected known(name: string): Memory {
-    const memory = this.scope.buffers.get(name);
-    if (!memory) throw malformed(`unknown buffer '${name}'`);
-    return memory;
-  }
-
-  protected memory(name: string, dtype: ScalarType): Memory {
-    const memory = this.known(name);
-    if (memory.dtype !== dtype) throw malformed(`buffer '${name}' holds ${memory.dtype}, not ${dtype}`);
-    return memory;
+  protected memory(name: string): Memory {
+    return this.scope.buffers.get(name)!;
   }
 
   /** Bytes that one instruction may move; the compiler keeps arrays of a thread in registers if accessed by element. */
@@ -123,25 +111,18 @@ export class ExprPrinter {
   }
 
   protected scalar(e: Expr): string {
-    if (e.lanes !== 1) throw malformed('a vector stands where a scalar must');
     return this.lanesOf(e)[0];
   }
 
   /** The C expressions of the lanes of a value. Vectors may print statements that they need before. */
   protected lanesOf(e: Expr): string[] {
     const n = e.lanes;
-    if (!(Number.isInteger(n) && n >= 1 && n <= 64 && (n & (n - 1)) === 0)) {
-      throw malformed('lanes must be a power of two up to 64');
-    }
     const repeat = (text: string): string[] => new Array<string>(n).fill(text);
-    this.type(e.dtype); // checks it
     switch (e.kind) {
       case 'const':
         return repeat(this.constant(e.value, e.dtype));
       case 'var': {
-        const v = this.scope.variables.get(e.name);
-        if (!v) throw malformed(`unknown variable '${e.name}'`);
-        if (v.dtype !== e.dtype || v.lanes !== n) throw malformed(`variable '${e.name}' has another type`);
+        const v = this.scope.variables.get(e.name)!;
         return Array.from({ length: n }, (_, lane) => laneName(v.c, lane));
       }
       case 'load':
@@ -149,12 +130,10 @@ export class ExprPrinter {
       case 'alu':
         return this.alu(e);
       case 'cast':
-        if (e.arg.lanes !== n) throw malformed('a cast cannot change the number of lanes');
         return this.lanesOf(e.arg).map((x) => castText(this.plain(e.arg.dtype), this.plain(e.dtype), 1, x));
       case 'bitcast':
         return this.bitcast(e.arg, e);
       case 'splat': {
-        if (e.arg.lanes !== 1 || e.arg.dtype !== e.dtype) throw malformed('a splat takes a scalar of its own type');
         const text = this.scalar(e.arg);
         if (n === 1 || /^[\w.]+$/.test(text)) return repeat(text);
         const c = this.fresh('v');
@@ -162,15 +141,11 @@ export class ExprPrinter {
         return repeat(c);
       }
       case 'ramp': {
-        if (e.start.lanes !== 1 || e.dtype !== 'i32') throw malformed('a ramp has a scalar start and type i32');
         const first = castText(this.plain(e.start.dtype), 'i32', 1, this.scalar(e.start));
         return Array.from({ length: n }, (_, lane) => (lane === 0 ? first : `(${first} + ${lane})`));
       }
       case 'zip': {
         const [a, b] = e.args;
-        if (a.lanes !== n || b.lanes !== n || a.dtype !== e.dtype || b.dtype !== e.dtype) {
-          throw malformed('the operands of a zip have its type');
-        }
         const from = e.half === 'low' ? 0 : n / 2;
         const [x, y] = [this.lanesOf(a), this.lanesOf(b)];
         return Array.from({ length: n }, (_, lane) => (lane % 2 === 0 ? x : y)[from + (lane >> 1)]);
@@ -178,8 +153,7 @@ export class ExprPrinter {
       case 'across':
         return [this.across(e.arg, e.op)];
       default:
-        e satisfies never;
-        throw malformed('unknown expression');
+        return e satisfies never;
     }
   }
 
@@ -188,7 +162,7 @@ export class ExprPrinter {
   }
 
   private load(e: Expr & { kind: 'load' }): string[] {
-    const memory = this.memory(e.buffer, e.dtype);
+    const memory = this.memory(e.buffer);
     const at = this.index(e.index);
     if (e.lanes === 1) {
       const element = `${memory.c}[${at}]`;
@@ -206,9 +180,7 @@ export class ExprPrinter {
     return lanes;
   }
 
-  private across(arg: Expr, op: string): string {
-    if (op !== 'add' && op !== 'max' && op !== 'min') throw malformed('unknown reduction across lanes');
-    if (arg.dtype === 'bool') throw malformed('a reduction across lanes takes numbers');
+  private across(arg: Expr, op: ReduceOp): string {
     // 16-bit floats are combined in f32 and rounded once
     const type = this.plain(arg.dtype);
     const dtype = isHalf(type) ? 'f32' : type;
@@ -222,10 +194,6 @@ export class ExprPrinter {
 
   private bitcast(arg: Expr, e: Expr): string[] {
     const [from, to] = [this.plain(arg.dtype), this.plain(e.dtype)];
-    const isBool = from === 'bool' || to === 'bool';
-    if (arg.lanes !== e.lanes || isBool || valueBytes(from) !== valueBytes(to)) {
-      throw malformed(`a bitcast from ${arg.dtype} to ${e.dtype} changes the size`);
-    }
     const type = valueType(to, 1);
     return this.lanesOf(arg).map((x) => {
       if (valueType(from, 1) === type) return x;
@@ -236,22 +204,11 @@ export class ExprPrinter {
   }
 
   private alu(e: Expr & { kind: 'alu' }): string[] {
-    if (aluArity.get(e.op) !== e.args.length) throw malformed('unknown operation or wrong number of operands');
-    const [a, b] = e.args;
-    const isCompare = compares.has(e.op);
-    const operand = e.op === 'select' ? b : a;
-    if (e.op === 'select' ? a.dtype !== 'bool' || e.args[2].dtype !== operand.dtype : b && b.dtype !== a.dtype) {
-      throw malformed(`operands of ${e.op} differ in type`);
-    }
-    if (e.dtype !== (isCompare ? 'bool' : operand.dtype)) throw malformed(`${e.op} has a result of another type`);
-    const values = e.args.map((arg) => {
-      if (arg.lanes !== e.lanes) throw malformed(`operands of ${e.op} differ in lanes`);
-      return this.lanesOf(arg);
-    });
+    const values = e.args.map((arg) => this.lanesOf(arg));
     return Array.from({ length: e.lanes }, (_, lane) =>
       this.operation(
         e,
-        operand.dtype,
+        e.args[0].dtype,
         values.map((v) => v[lane]),
       ),
     );
@@ -263,9 +220,9 @@ export class ExprPrinter {
     if (isHalf(dtype)) {
       // As the reference: every operation is computed in f32 and rounded
       const wide = x.map((v) => castText(dtype, 'f32', 1, v));
-      return compares.has(op) ? compare(op, 'f32', 1, wide) : castText('f32', dtype, 1, arithmetic(op, 'f32', 1, wide));
+      return isCompare(op) ? compare(op, 'f32', 1, wide) : castText('f32', dtype, 1, arithmetic(op, 'f32', 1, wide));
     }
-    if (compares.has(op)) return compare(op, dtype, 1, x);
+    if (isCompare(op)) return compare(op, dtype, 1, x);
     if (dtype === 'index' && (op === 'div' || op === 'rem')) return `${op}_index_${this.ix}(${x.join(', ')})`;
     const wraps = op === 'add' || op === 'sub' || op === 'mul' || op === 'neg' || op === 'fma';
     if (wraps && (dtype === 'i32' || dtype === 'i64')) {

@@ -4,12 +4,12 @@
 // by the grid, so a launch is right for every run that passes its dims, whatever grid it was recorded with.
 import type { Expr, Kernel, Stmt } from '../../ir/loop.ts';
 import { aliasedKernels, dimNames, type Program } from '../../ir/program.ts';
+import { verifyProgram } from '../../ir/verify-program.ts';
 import { memoryType } from '../c/types.ts';
-import { integer, malformed } from '../malformed.ts';
 import { BodyPrinter } from './body.ts';
 import { prelude } from './prelude.ts';
 import { fits32 } from './range.ts';
-import { architectureOf } from './target.ts';
+import { architectureOf, cudaTarget } from './target.ts';
 
 /** The files of a program; kernel i is the function kernel_i of one of them. */
 export type PrintedProgram = readonly string[];
@@ -18,7 +18,8 @@ export const kernelSymbol = (kernel: number): string => `kernel_${kernel}`;
 
 /** Prints a program for the architecture that its target names. Throws ModelcError 'type' on a malformed program. */
 export function printProgram(program: Program): PrintedProgram {
-  const { groupThreads } = architectureOf(program.target.features);
+  const { name, groupThreads } = architectureOf(program.target.features);
+  verifyProgram(program, cudaTarget(name));
   const dims = new Map(dimNames(program).map((name, i) => [name, i]));
   const bounds = dimBounds(program);
   const aliased = aliasedKernels(program);
@@ -35,14 +36,12 @@ function dimBounds(program: Program): Map<string, { low: number; high: number }>
   for (const { dims } of Object.values(program.entries)) {
     for (const { name, min, max } of dims) {
       const known = bounds.get(name);
-      const low = Math.min(integer(min, 'a bound'), known?.low ?? min);
-      bounds.set(name, { low, high: Math.max(integer(max, 'a bound'), known?.high ?? max) });
+      const low = Math.min(min, known?.low ?? min);
+      bounds.set(name, { low, high: Math.max(max, known?.high ?? max) });
     }
   }
   return bounds;
 }
-
-const groupBytesLimit = 48 * 1024;
 
 function printKernel(
   kernel: Kernel,
@@ -56,9 +55,6 @@ function printKernel(
   const dimText = new Map(kernel.dims.map((name) => [name, `d${dims.get(name)}`]));
   const body = new BodyPrinter(kernel, dimText, ix, groupThreads);
   body.statements(kernel.body);
-  if (body.groupBytes > groupBytesLimit) {
-    throw malformed(`a kernel shares ${body.groupBytes} bytes; a group has ${groupBytesLimit}`);
-  }
   // The grid sees the dims, not the task
   const grid = new BodyPrinter({ ...kernel, buffers: [] }, dimText, ix, groupThreads).index(kernel.grid);
   const params = [

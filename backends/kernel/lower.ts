@@ -4,6 +4,7 @@ import type { Expr, Kernel } from '../../ir/loop.ts';
 import { attrText, isOp, type Node, typeText } from '../../ir/node.ts';
 import type { Region } from '../../ir/region.ts';
 import type { Target } from '../../ir/target.ts';
+import { verifyKernel } from '../../ir/verify-kernel.ts';
 import { KernelBuilder } from './builder.ts';
 import { Emitter } from './emit.ts';
 import * as groups from './groups/index.ts';
@@ -36,9 +37,14 @@ export class KernelTable {
     if (known) return known.kernel;
     const kernel = this.kernels.length;
     const parts = numbers.map((n) => this.kernels[n]);
-    this.kernels.push(sideBySide(`${parts[0].name.split('_')[0]}_${kernel}`, parts, places));
+    this.add(sideBySide(`${parts[0].name.split('_')[0]}_${kernel}`, parts, places));
     this.known.set(key, { kernel, buffers: [] });
     return kernel;
+  }
+
+  private add(kernel: Kernel): void {
+    verifyKernel(kernel, this.target);
+    this.kernels.push(kernel);
   }
 
   lower(region: Region): Lowered {
@@ -49,7 +55,7 @@ export class KernelTable {
       const emitter = new Emitter(region, builder);
       const grid = template(emitter, this.target);
       const kernel = this.kernels.length;
-      this.kernels.push(builder.finish(`${region.kind}_${kernel}`, grid, note(region)));
+      this.add(builder.finish(`${region.kind}_${kernel}`, grid, note(region)));
       found = { kernel, buffers: builder.nodes.map((n) => nodes.indexOf(n)) };
       this.known.set(key, found);
     }

@@ -2,10 +2,9 @@
 // it allows: single words where it is written or read element by element; two or four words where all that is read is
 // vectors at multiples of their size, so that one load brings what a vector needs; 16-bit floats, single or four, where
 // the device has that type.
+import { accessBytes, type Factors, factorOf } from '../../ir/alignment.ts';
 import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import type { Expr, Kernel, Stmt } from '../../ir/loop.ts';
-import { accessBytes, type Factors, factorOf } from '../kernel/alignment.ts';
-import { malformed } from '../malformed.ts';
 import type { Module } from './layout.ts';
 import { functionName, wgslType } from './prelude.ts';
 import { typeOf } from './scalar.ts';
@@ -30,6 +29,10 @@ export interface Place {
 
 /** Dtypes whose elements in files are not words. */
 const isPacked = (dtype: DType): boolean => dtype !== 'f32' && dtype !== 'i32' && dtype !== 'u32';
+
+/** Dtypes of which a word of a file holds several elements. */
+type Narrow = 'bf16' | 'f16' | 'i8' | 'u8' | 'bool';
+const isNarrow = (dtype: DType): dtype is Narrow => dtypeInfo[dtype].bytes < wordBytes;
 
 /** Bytes of an element in memory. */
 const bytesIn = (dtype: DType, packed: boolean): number => (packed ? dtypeInfo[dtype].bytes : wordBytes);
@@ -169,7 +172,7 @@ export function loadText(
   const shift = Math.log2((element.lanes * wordBytes) / bytes);
   const elements = Array.from({ length: words / element.lanes }, (_, i) => elementAt(place, 'i', shift, i));
   const all = elements.length === 1 ? elements[0] : `${wgslType('u32', words)}(${elements.join(', ')})`;
-  const body = bytes === wordBytes ? `return ${fromWord(dtype, all, lanes)};` : `let w = ${all}; return ${fromPacked(dtype, words, lanes)};`; // biome-ignore format: one row
+  const body = packed && isNarrow(dtype) ? `let w = ${all}; return ${fromPacked(dtype, words, lanes)};` : `return ${fromWord(dtype, all, lanes)};`; // biome-ignore format: one row
   define(`load${lanes}_${name}`, `fn load${lanes}_${name}(i: i32) -> ${type} { ${body} }`);
   return `load${lanes}_${name}(${at})`;
 }
@@ -194,7 +197,7 @@ function unpacked(dtype: DType, place: Place): string {
 }
 
 /** The lanes in `words` words named w of packed memory, one or a vector. */
-function fromPacked(dtype: DType, words: number, lanes: number): string {
+function fromPacked(dtype: Narrow, words: number, lanes: number): string {
   const each = (f: (word: string) => string): string =>
     `${typeOf(dtype, lanes)}(${Array.from({ length: words }, (_, i) => f(words === 1 ? 'w' : `w.${'xyzw'[i]}`)).join(', ')})`;
   const bytesOf = (word: string): string => `((vec4<u32>(${word}) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u))`;
@@ -210,13 +213,14 @@ function fromPacked(dtype: DType, words: number, lanes: number): string {
     case 'bool':
       return each((w) => `(${bytesOf(w)} != vec4<u32>(0u))`);
     default:
-      throw malformed(`vectors of packed ${dtype}`);
+      return dtype satisfies never;
   }
 }
 
 /** What words of unpacked memory hold. */
 export function fromWord(dtype: DType, words: string, lanes = 1): string {
-  switch (valueTypes[dtype]) {
+  const value = valueTypes[dtype];
+  switch (value) {
     case 'f32':
     case 'i32':
       return `bitcast<${typeOf(dtype, lanes)}>(${words})`;
@@ -225,15 +229,12 @@ export function fromWord(dtype: DType, words: string, lanes = 1): string {
     case 'bool':
       return `(${words} != ${wgslType('u32', lanes)}(0u))`;
     default:
-      throw malformed('unknown type');
+      return value satisfies never;
   }
 }
 
 /** The word of unpacked memory that holds a value. */
 export function storeText({ dtype, place }: Bound, at: string, value: string): string {
-  if (place.packed || place.element.type !== 'u32' || place.element.lanes !== 1) {
-    throw malformed('a kernel writes to memory that it can only read');
-  }
   const word = ((): string => {
     switch (valueTypes[dtype]) {
       case 'u32':

@@ -1,11 +1,10 @@
 // The statements and expressions of one kernel as WGSL. Nothing of the program's text reaches the code: variables and
-// buffers get generated names, numbers and types are checked on the way. Memory that kernels bind is arrays of words;
+// buffers get generated names; numbers and types were checked by ir/verify-kernel.ts. Memory that kernels bind is arrays of words;
 // how elements lie in them is storage.ts's choice, how they are loaded access.ts's.
-import { type DType, isDType } from '../../ir/dtype.ts';
+import type { DType } from '../../ir/dtype.ts';
 import type { Expr, Kernel, ReduceOp, ScalarType, Stmt } from '../../ir/loop.ts';
-import { integer, malformed } from '../malformed.ts';
 import { type Bound, loadText, type Place, storeText, type Widths } from './access.ts';
-import { aluArity, aluText, bitcastText, castText, constantText, isScalarType, subgroupText, typeOf } from './scalar.ts'; // biome-ignore format: one row
+import { aluText, bitcastText, castText, constantText, subgroupText, typeOf } from './scalar.ts';
 import { type Feature, groupThreads } from './target.ts';
 
 /** A value that a statement declares. */
@@ -61,7 +60,6 @@ export class BodyPrinter {
     known('thread', 'thread');
     const buffers = new Map<string, Memory>();
     kernel.buffers.forEach((b, i) => {
-      if (!isDType(b.dtype)) throw malformed('a buffer has an unknown type');
       buffers.set(b.name, { kind: 'bound', name: `b${i}`, dtype: b.dtype, place: places[i] });
     });
     this.scope = { variables, buffers };
@@ -107,11 +105,7 @@ export class BodyPrinter {
         return;
       }
       case 'assign': {
-        const target = this.scope.variables.get(s.name);
-        if (!target?.mutable) throw malformed(`'${s.name}' is assigned but not a mutable variable`);
-        if (target.dtype !== s.value.dtype || target.lanes !== s.value.lanes) {
-          throw malformed(`'${s.name}' is assigned a value of another type`);
-        }
+        const target = this.scope.variables.get(s.name)!;
         this.line(`${target.name} = ${this.value(s.value)};`);
         return;
       }
@@ -134,27 +128,25 @@ export class BodyPrinter {
       case 'copy':
       case 'copy_batch':
       case 'copy_wait':
-        throw malformed(`a '${s.kind}' in a kernel for a target without tiles`);
+        return; // this target has no tiles: rule 17 of kernels
       case 'prefetch':
         return; // WGSL has no way to say it
       case 'if':
-        this.block(`if (${this.condition(s.condition)})`, s.then);
+        this.block(`if (${this.value(s.condition)})`, s.then);
         if (s.otherwise.length > 0) this.block('else', s.otherwise);
         return;
       default:
         s satisfies never;
-        throw malformed('unknown statement');
     }
   }
 
   private loop(s: Stmt & { kind: 'for' }): void {
     const [i, end] = [this.fresh('j'), this.fresh('n')];
-    const step = integer(s.step, 'a loop step');
-    if (step < 1) throw malformed('a loop step must be positive');
+    const { step } = s;
     const spread = s.level === 'group';
-    const first = this.index(s.start);
+    const first = this.value(s.start);
     const start = spread ? `${first} + thread * ${step}` : first;
-    this.line(`let ${end} = ${this.index(s.end)};`);
+    this.line(`let ${end} = ${this.value(s.end)};`);
     this.block(
       `for (var ${i} = ${start}; ${i} < ${end}; ${i} += ${spread ? step * groupThreads : step})`,
       s.body,
@@ -163,30 +155,27 @@ export class BodyPrinter {
   }
 
   private store(s: Stmt & { kind: 'store' }): void {
-    const { dtype, lanes } = s.value;
-    const memory = this.memory(s.buffer, dtype);
+    const { lanes } = s.value;
+    const memory = this.memory(s.buffer);
     const write = (at: string, value: string): void => {
       this.line(memory.kind === 'local' ? `${memory.name}[${at}] = ${value};` : storeText(memory, at, value));
     };
-    if (lanes === 1) return write(this.index(s.index), this.value(s.value));
+    if (lanes === 1) return write(this.value(s.index), this.value(s.value));
     const [at, value] = [this.fresh('p'), this.fresh('v')];
-    this.line(`let ${at} = ${this.index(s.index)};`);
+    this.line(`let ${at} = ${this.value(s.index)};`);
     this.line(`let ${value} = ${this.value(s.value)};`);
     for (let lane = 0; lane < lanes; lane++) write(`${at} + ${lane}`, `${value}[${lane}]`);
   }
 
   private alloc(s: Stmt & { kind: 'alloc' }): void {
-    const size = integer(s.size, 'an allocation size');
-    if (!isDType(s.dtype) || size < 0) throw malformed('an allocation has an unknown type or a negative size');
     const name = this.fresh(s.scope === 'group' ? 'shared' : 'own');
-    const type = `array<${typeOf(s.dtype, 1)}, ${Math.max(1, size)}>`;
+    const type = `array<${typeOf(s.dtype, 1)}, ${Math.max(1, s.size)}>`;
     if (s.scope === 'group') this.globals.set(name, `var<workgroup> ${name}: ${type};`);
     else this.line(`var ${name}: ${type};`);
     this.scope.buffers.set(s.buffer, { kind: 'local', name, dtype: s.dtype, shared: s.scope === 'group' });
   }
 
   private reduction({ op, width, values }: Stmt & { kind: 'reduce' }): void {
-    if (op !== 'add' && op !== 'max' && op !== 'min') throw malformed('unknown reduction over threads');
     if (width === groupThreads) for (const value of values) this.reduce(op, value);
     else this.reduceRuns(op, width, values);
   }
@@ -196,10 +185,7 @@ export class BodyPrinter {
    * thread combines what the threads of its run have in the group's memory.
    */
   private reduceRuns(op: ReduceOp, width: number, values: readonly Named[]): void {
-    const isRun = width >= 1 && width <= 32 && Number.isInteger(Math.log2(width));
-    if (!isRun) throw malformed('a run of an odd number of threads');
     const names = values.map(({ value }) => {
-      if (value.dtype !== 'f32' || value.lanes !== 1) throw malformed('a reduction over runs of threads takes f32');
       const name = this.fresh('v');
       this.line(`var ${name} = ${this.value(value)};`);
       return name;
@@ -232,8 +218,7 @@ export class BodyPrinter {
 
   /** Combines the values of all threads; every thread gets the result. */
   private reduce(op: ReduceOp, s: Named): void {
-    const { dtype, lanes } = s.value;
-    if (dtype === 'bool' || lanes !== 1) throw malformed('a reduction over a group takes scalar numbers');
+    const { dtype } = s.value;
     const type = typeOf(dtype, 1);
     const shared = `reduced_${type}`;
     this.globals.set(shared, `var<workgroup> ${shared}: array<${type}, ${groupThreads}>;`);
@@ -272,33 +257,16 @@ export class BodyPrinter {
     this.scope.variables.set(s.name, { name, dtype, lanes: 1, mutable: false });
   }
 
-  private memory(name: string, dtype: ScalarType): Memory {
-    const memory = this.scope.buffers.get(name);
-    if (!memory) throw malformed(`unknown buffer '${name}'`);
-    if (memory.dtype !== dtype) throw malformed(`buffer '${name}' holds ${memory.dtype}, not ${dtype}`);
-    return memory;
-  }
-
-  private index(e: Expr): string {
-    if (e.dtype !== 'index' || e.lanes !== 1) throw malformed('an index must be a scalar of type index');
-    return this.value(e);
-  }
-
-  private condition(e: Expr): string {
-    if (e.dtype !== 'bool' || e.lanes !== 1) throw malformed('a condition must be a scalar bool');
-    return this.value(e);
+  private memory(name: string): Memory {
+    return this.scope.buffers.get(name)!;
   }
 
   private value(e: Expr): string {
-    if (!isScalarType(e.dtype)) throw malformed('a value has an unknown type');
-    if (e.lanes !== 1 && e.lanes !== 2 && e.lanes !== 4) throw malformed('a vector has 2 or 4 lanes here');
     switch (e.kind) {
       case 'const':
         return constantText(e.value, e.dtype, e.lanes);
       case 'var': {
-        const v = this.scope.variables.get(e.name);
-        if (!v) throw malformed(`unknown variable '${e.name}'`);
-        if (v.dtype !== e.dtype || v.lanes !== e.lanes) throw malformed(`variable '${e.name}' has another type`);
+        const v = this.scope.variables.get(e.name)!;
         return v.name;
       }
       case 'load':
@@ -306,16 +274,12 @@ export class BodyPrinter {
       case 'alu':
         return this.alu(e);
       case 'cast':
-        if (e.arg.lanes !== e.lanes) throw malformed('a cast cannot change the number of lanes');
         return castText(e.arg.dtype, e.dtype, e.lanes, this.value(e.arg));
       case 'bitcast':
-        if (e.arg.lanes !== e.lanes) throw malformed('a bitcast cannot change the number of lanes');
         return bitcastText(e.arg.dtype, e.dtype, e.lanes, this.value(e.arg));
       case 'splat':
-        if (e.arg.lanes !== 1 || e.arg.dtype !== e.dtype) throw malformed('a splat takes a scalar of its own type');
         return e.lanes === 1 ? this.value(e.arg) : `${typeOf(e.dtype, e.lanes)}(${this.value(e.arg)})`;
       case 'ramp': {
-        if (e.start.lanes !== 1 || e.dtype !== 'i32') throw malformed('a ramp has a scalar start and type i32');
         const first = this.value(e.start);
         if (e.lanes === 1) return first;
         const steps = Array.from({ length: e.lanes }, (_, i) => i).join(', ');
@@ -334,34 +298,22 @@ export class BodyPrinter {
         return `${name}(${this.value(arg)})`;
       }
       default:
-        e satisfies never;
-        throw malformed('unknown expression');
+        return e satisfies never;
     }
   }
 
   private alu(e: Expr & { kind: 'alu' }): string {
-    if (aluArity.get(e.op) !== e.args.length) throw malformed('unknown operation or wrong number of operands');
-    const values = e.args.map((arg) => {
-      if (arg.lanes !== e.lanes) throw malformed(`operands of ${e.op} differ in lanes`);
-      return this.value(arg);
-    });
-    if (e.op === 'select') {
-      const [c, x, y] = e.args;
-      if (c.dtype !== 'bool' || x.dtype !== y.dtype || x.dtype !== e.dtype) {
-        throw malformed('operands of select differ in type');
-      }
+    const { op } = e;
+    const values = e.args.map((arg) => this.value(arg));
+    if (op === 'select') {
       return `select(${values[2]}, ${values[1]}, ${values[0]})`;
     }
     const { dtype } = e.args[0];
-    if (e.args.some((arg) => arg.dtype !== dtype)) throw malformed(`operands of ${e.op} differ in type`);
-    return aluText(e.op, dtype, e.lanes, values);
+    return aluText(op, dtype, e.lanes, values);
   }
 
   private zip(e: Expr & { kind: 'zip' }): string {
     const [a, b] = e.args;
-    if ([a, b].some((x) => x.lanes !== e.lanes || x.dtype !== e.dtype)) {
-      throw malformed('the operands of a zip have its type');
-    }
     if (e.lanes === 1) return this.value(e.half === 'low' ? a : b);
     const start = e.half === 'low' ? 0 : e.lanes / 2;
     const lanes = Array.from({ length: e.lanes }, (_, i) => `${i % 2 === 0 ? 'a' : 'b'}[${start + (i >> 1)}]`);
@@ -372,8 +324,8 @@ export class BodyPrinter {
   }
 
   private load(e: Expr & { kind: 'load' }): string {
-    const memory = this.memory(e.buffer, e.dtype);
-    const at = this.index(e.index);
+    const memory = this.memory(e.buffer);
+    const at = this.value(e.index);
     const { dtype } = memory;
     if (e.lanes > 1 && memory.kind === 'local' && !memory.shared) {
       // functions do not see memory of the thread

@@ -5,9 +5,10 @@
 // A binding is an array of words. Where a buffer begins in the arena, the dims and the number of tasks come from a
 // uniform buffer, so that launches share modules.
 import type { Expr, Kernel } from '../../ir/loop.ts';
-import type { Plan, Program, Slot } from '../../ir/program.ts';
-import { integer, malformed } from '../malformed.ts';
+import type { Program, Slot } from '../../ir/program.ts';
+import { verifyProgram } from '../../ir/verify-program.ts';
 import { wordBytes } from './storage.ts';
+import { webgpuTarget } from './target.ts';
 
 export interface Module {
   /** Without its body where the text of the module is known. */
@@ -41,6 +42,7 @@ export const headWords = 2;
 
 /** Lays a program out; its kernels need no bodies. Throws ModelcError 'type' on a malformed one. */
 export function layoutProgram(program: Program): Layout {
+  verifyProgram(program, webgpuTarget());
   const modules: Module[] = [];
   const known = new Map<string, number>();
   const entries = new Map<string, Dispatch[]>();
@@ -48,9 +50,9 @@ export function layoutProgram(program: Program): Layout {
     const dispatches: Dispatch[] = [];
     for (const step of plan.steps) {
       for (const { kernel: at, args } of step.parts) {
-        const kernel = kernelOf(program, plan, at, args);
+        const kernel = program.kernels[at];
         const { key, resources, buffers, writes } = shareBindings(kernel, args);
-        const offsets = args.flatMap((slot) => (slot.space === 'arena' ? [offsetOf(plan, slot)] : []));
+        const offsets = args.flatMap((slot) => (slot.space === 'arena' ? [slot.offset / wordBytes] : []));
         const words = [...offsets, ...kernel.dims.map((dim) => ({ dim }))];
         let module = known.get(`${at}:${key}`);
         if (module === undefined) {
@@ -64,37 +66,6 @@ export function layoutProgram(program: Program): Layout {
     entries.set(name, dispatches);
   }
   return { modules, entries };
-}
-
-function kernelOf(program: Program, plan: Plan, at: number, args: readonly Slot[]): Kernel {
-  const kernel = program.kernels[integer(at, 'a kernel number')];
-  if (!kernel) throw malformed('a launch names a kernel that does not exist');
-  if (kernel.buffers.length !== args.length) throw malformed('a launch and its kernel differ in buffers');
-  const declared = new Set(plan.dims.map((d) => d.name));
-  const unbound = kernel.dims.find((name) => !declared.has(name));
-  if (unbound !== undefined) throw malformed(`a kernel reads dim '${unbound}' that the entry does not declare`);
-  const counts = {
-    weight: program.weights.length,
-    constant: program.constants.length,
-    state: program.states.length,
-    input: plan.inputs.length,
-    result: plan.results.length,
-  };
-  for (const slot of args) {
-    if (slot.space === 'arena') continue;
-    const index = integer(slot.index, 'a slot index');
-    if (!(index >= 0 && index < (counts[slot.space] ?? 0))) throw malformed(`a slot names ${slot.space} ${index}`);
-  }
-  return kernel;
-}
-
-function offsetOf(plan: Plan, slot: Slot & { space: 'arena' }): number {
-  const offset = integer(slot.offset, 'an arena offset');
-  const end = offset + integer(slot.bytes, 'an arena size');
-  if (offset < 0 || slot.bytes < 0 || end > plan.arenaBytes || offset % wordBytes !== 0) {
-    throw malformed('a slot lies outside of the arena');
-  }
-  return offset / wordBytes;
 }
 
 /** Which buffers of a kernel are in which binding. */

@@ -40,6 +40,7 @@ export const webgpuTarget = (features: readonly Feature[] = [], limits: Limits =
   language: 'wgsl',
   features,
   vectorBytes: 16,
+  vectorLanes: 4,
   vectorRegisters: 16,
   threads: 16,
   cacheBytes: 2 ** 16,

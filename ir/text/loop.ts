@@ -139,6 +139,13 @@ function statement(s: Stmt, lines: string[], indent: string): void {
   }
 }
 
+/** The first line of a statement. */
+export function stmtText(s: Stmt): string {
+  const lines: string[] = [];
+  statement(s, lines, '');
+  return lines[0] ?? '';
+}
+
 /** A kernel as text. */
 export function printKernel(kernel: Kernel): string {
   const buffers = kernel.buffers.map((b) => `${b.name}: ${b.access} ${b.dtype}`);

@@ -57,8 +57,13 @@ describe.skipIf(noDawn !== '')(`the null backend takes every module, at default 
   });
 
   test('a refused kernel is named, with what the compiler says', async () => {
-    const body: Stmt[] = [{ kind: 'alloc', buffer: 't', dtype: 'f32', size: 10_000, scope: 'group' }];
-    const store: Stmt = { kind: 'store', buffer: 't', index: index(0), value: { kind: 'const', value: 1, dtype: 'f32', lanes: 1 } }; // biome-ignore format: one row
+    // All that a group has, and what the reduction needs
+    const one = { kind: 'const', value: 1, dtype: 'f32', lanes: 1 } as const;
+    const body: Stmt[] = [
+      { kind: 'alloc', buffer: 't', dtype: 'f32', size: 4096, scope: 'group' },
+      { kind: 'reduce', op: 'add', width: 64, values: [{ name: 'r', value: one }] },
+    ];
+    const store: Stmt = { kind: 'store', buffer: 't', index: variable('thread'), value: variable('r', 'f32') };
     await expect(device.load(programOf([...body, store]))).rejects.toThrow(
       /WebGPU refuses kernel k: .*(storage|16384)/s,
     );

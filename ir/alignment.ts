@@ -1,5 +1,5 @@
 // How wide an access to memory can be: what certainly divides its index, and the bytes that one instruction may move.
-import type { Expr } from '../../ir/loop.ts';
+import type { Expr } from './loop.ts';
 
 /** Known divisors of index variables, powers of two up to `largest`. */
 export type Factors = Map<string, number>;
