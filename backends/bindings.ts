@@ -5,7 +5,7 @@
 // launching a run: what was checked is remembered with the bindings, as long as no dim that a shape names changes.
 import { ModelcError } from '../ir/error.ts';
 import type { Expr, Kernel } from '../ir/loop.ts';
-import { byteSize, type Dims, type Plan, type PlanTensor, type Program } from '../ir/program.ts';
+import { byteSize, type Dims, type Plan, type PlanTensor, type Program, statesOf } from '../ir/program.ts';
 import type { Bindings, Buffer } from './device.ts';
 import { malformed } from './malformed.ts';
 import type { DeviceBuffer } from './memory.ts';
@@ -79,7 +79,8 @@ export class Binder<B extends DeviceBuffer, T> {
 
   private check(plan: Plan, bindings: Bindings, dims: Dims): Bound<B> {
     const { program, own, accept } = this.options;
-    const { weights, constants, states } = program;
+    const { weights, constants } = program;
+    const states = statesOf(program, plan);
     const tensors = { weights, constants, states, inputs: plan.inputs, results: plan.results };
     const bind = (list: BindingList): B[] => {
       const given = bindings[list];
@@ -111,7 +112,8 @@ export class Binder<B extends DeviceBuffer, T> {
   private sizesOf(plan: Plan, dims: Dims): string {
     let names = this.sizeNames.get(plan);
     if (!names) {
-      const { weights, constants, states } = this.options.program;
+      const { weights, constants } = this.options.program;
+      const states = statesOf(this.options.program, plan);
       const shapes = [...weights, ...constants, ...states, ...plan.inputs, ...plan.results].flatMap((t) => t.shape);
       const used = new Set(shapes.flatMap((d) => Object.keys(d)).flatMap((monomial) => monomial.split('*')));
       names = [...used].filter((name) => name !== '');

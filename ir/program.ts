@@ -66,7 +66,10 @@ export interface Program {
   readonly weights: readonly PlanWeight[];
   /** Tables made by the model, read only. */
   readonly constants: readonly (PlanTensor & { readonly data: readonly number[] })[];
-  /** Read and written by every entry; all zero at first. Shapes may name dims that the runtime chooses (capacity). */
+  /**
+   * Read and written by the entries that have a slot of a state; all zero at first. Shapes may name dims that the runtime
+   * chooses (capacity).
+   */
   readonly states: readonly PlanState[];
 }
 
@@ -117,4 +120,16 @@ export function aliasedKernels(program: Program): Set<number> {
     }
   }
   return found;
+}
+
+const withStates = new WeakMap<Plan, boolean>();
+
+/** The states that the runs of an entry bind: all of the program's, or none where no step of the entry has one. */
+export function statesOf({ states }: Pick<Program, 'states'>, plan: Plan): readonly PlanState[] {
+  let uses = withStates.get(plan);
+  if (uses === undefined) {
+    uses = plan.steps.some(({ parts }) => parts.some(({ args }) => args.some(({ space }) => space === 'state')));
+    withStates.set(plan, uses);
+  }
+  return uses ? states : [];
 }

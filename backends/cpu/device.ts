@@ -230,8 +230,11 @@ class NativeProgram implements LoadedProgram {
     this.binder = new Binder({
       program,
       own: (buffer) => device.own(buffer),
-      prepare: ({ weights, constants, states, inputs, results }) =>
-        BigUint64Array.from([weights, constants, states, inputs, results].flat(), (b) => b.address),
+      prepare({ weights, constants, states, inputs, results }) {
+        // what comes behind states has the same place in every entry; no step looks at those that are not bound
+        const places = states.length > 0 ? states : program.states.map(() => results[0]);
+        return BigUint64Array.from([weights, constants, places, inputs, results].flat(), (b) => b.address);
+      },
     });
   }
 

@@ -54,7 +54,7 @@ export interface GenerateOptions {
 
 /** What a generation has written. */
 export interface GenerateOutput {
-  /** Prompt and continuation; '' of a model that was compiled without a tokenizer. */
+  /** Prompt and continuation, or all that a model with an encoder writes; '' of one that was compiled without a tokenizer. */
   text: string;
   /** The continuation alone; '' of a model that was compiled without a tokenizer. */
   new_text: string;
@@ -67,28 +67,77 @@ export interface GenerateOutput {
 /** A generation under way: iterate over pieces of text as they come, or await the whole. */
 export interface Generation extends AsyncIterable<string>, PromiseLike<GenerateOutput> {}
 
-/**
- * A compiled model.
- *
- *     import model from './model/index.js'
- *
- *     for await (const piece of model.generate('Once upon a time', { max_new_tokens: 100 })) console.log(piece)
- *     const { text } = await model.generate('Once upon a time')
- */
-export interface Model {
+/** What compiled models of every kind have. */
+export interface LoadableModel {
   /**
    * Loads the model now rather than at its first use, with the options and errors of the function `load`. A model that
    * loads already, or is loaded, is only waited for.
    */
   load(options?: LoadOptions): Promise<void>;
-  /** Continues a text, or token ids. The pieces are of the continuation, without the prompt: joined, they are `new_text`. */
-  generate(prompt: string | readonly number[], options?: GenerateOptions): Generation;
   /** Token ids of a text, special tokens included. A model that was compiled without a tokenizer has none. */
   encode(text: string): Promise<number[]>;
   /** Text of token ids, special tokens left out. */
   decode(ids: readonly number[]): Promise<string>;
   /** Frees code and memory; the model cannot be used afterwards. */
   dispose(): Promise<void>;
+}
+
+/**
+ * A compiled model that writes: one that continues texts, or, with an encoder, one that translates or summarizes them.
+ *
+ *     import model from './model/index.js'
+ *
+ *     for await (const piece of model.generate('Once upon a time', { max_new_tokens: 100 })) console.log(piece)
+ *     const { text } = await model.generate('Once upon a time')
+ */
+export interface Model extends LoadableModel {
+  /**
+   * Continues a text, or token ids; a model with an encoder writes what it makes of them. The pieces are of what is new,
+   * without the prompt: joined, they are `new_text`.
+   */
+  generate(prompt: string | readonly number[], options?: GenerateOptions): Generation;
+}
+
+/** A tensor, row-major. */
+export interface ModelTensor {
+  /** Its numbers. */
+  readonly data: Float32Array | BigInt64Array;
+  /** Its shape. */
+  readonly dims: readonly number[];
+}
+
+/** Columns of a batch by name, as lists of rows or as tensors: `input_ids`, `attention_mask`, … */
+export interface ModelInputs {
+  /** A row, rows, or a tensor. */
+  readonly [name: string]: readonly number[] | readonly (readonly number[])[] | ModelTensor;
+}
+
+/**
+ * A compiled model that reads whole inputs at once: an encoder, alone or with a head.
+ *
+ *     const { logits } = await model.forward('The river is wide.')
+ */
+export interface SequenceModel extends LoadableModel {
+  /** Runs the model on a text, on texts of one batch, or on columns. Gives tensors by the names of transformers. */
+  forward(inputs: string | readonly string[] | ModelInputs): Promise<Readonly<Record<string, ModelTensor>>>;
+}
+
+/** A class, and how sure a classifier is of it. */
+export interface ClassScore {
+  /** The name that the model's config has for it. */
+  readonly label: string;
+  /** From 0 to 1; of a regression, the number itself. */
+  readonly score: number;
+}
+
+/**
+ * A compiled model that classifies.
+ *
+ *     const [{ label, score }] = await model.classify('A film to see twice.')
+ */
+export interface Classifier extends SequenceModel {
+  /** The scores of all classes, best first, of a text (and another, of models that read pairs) or of columns of one row. */
+  classify(input: string | ModelInputs, text_pair?: string): Promise<ClassScore[]>;
 }
 
 /** How far a file of the artifact is; names and meanings follow transformers.js. */
@@ -147,8 +196,11 @@ export interface LoadOptions {
  * 'unsupported' when the machine does not fit, 'checkpoint' when files are missing or damaged, 'network' when a download
  * breaks (load() again goes on where it ended), and the signal's reason when it fires.
  */
-export declare function load(options?: LoadOptions): Promise<Model>;
+export declare function load(options?: LoadOptions): Promise<ArtifactModel>;
+
+/** The model of this artifact. */
+export type ArtifactModel = Model;
 
 /** The model, loaded at its first use. */
-declare const model: Model;
+declare const model: ArtifactModel;
 export default model;

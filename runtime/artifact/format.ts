@@ -6,14 +6,17 @@
 //   weights-NNNNN-of-NNNNN.safetensors   the weights as the kernels read them, at multiples of 64 bytes
 //   config.json, generation_config.json, tokenizer.json, …   as in the checkpoint
 // A target is a row of `TargetTypes` here, a row of `writers` in write.ts, a case in open.ts and an entry-TARGET.ts.
+
+import type { EntryLimits } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
-import type { ModelInfo } from '../generation/model.ts';
+import { stateBytes } from '../execution/planned-memory.ts';
 import { type FileRecord, isFileRecords, isSealed, sealed } from './digest.ts';
 import { type DownloadTable, isCount, isObject, isPlainName, parseDownload } from './download-table.ts';
+import { isModelFacts, type ModelFacts } from './loaded-model.ts';
 
 export const formatName = 'modelc-artifact';
-export const formatVersion = 3;
+export const formatVersion = 4;
 export const manifestFile = 'program.json';
 export const runtimeFile = 'runtime.node';
 
@@ -65,7 +68,7 @@ export interface TargetPart<T extends ArtifactTarget> {
 export interface Manifest<T extends ArtifactTarget> extends TargetPart<T> {
   readonly format: typeof formatName;
   readonly version: typeof formatVersion;
-  readonly model: ModelInfo;
+  readonly model: ModelFacts;
   /** All other files. */
   readonly files: readonly FileRecord[];
 }
@@ -78,7 +81,10 @@ export const kernelsFile = (variant: string, extension: 'node' | 'c.gz' | 'cubin
 export const isWeights = (name: string): boolean => name.endsWith('.safetensors');
 
 /** Positions of a cache that every use needs at least. */
-export const someLength = 256;
+const someLength = 256;
+/** Bytes of the states that every use needs at least. */
+export const leastStateBytes = (program: Program, { length, source = 1 }: EntryLimits): number =>
+  stateBytes(program, { batch: 1, capacity: Math.min(length, someLength), source: Math.min(source, someLength) });
 
 const isTexts = (value: unknown): boolean => Array.isArray(value) && value.every((v) => typeof v === 'string');
 
@@ -161,7 +167,7 @@ export async function parseManifest(text: string, path: string): Promise<AnyMani
     checks[target].requires(v.requires);
   const complete =
     isTarget(target) &&
-    isObject(model) &&
+    isModelFacts(model) &&
     isFileRecords(files) &&
     Array.isArray(variants) &&
     variants.every(isVariant) &&

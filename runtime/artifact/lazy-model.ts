@@ -1,28 +1,24 @@
-// The Model that apps hold: one that is opened at its first use. What opens it differs, a compiled artifact or a
-// definition that is compiled in this process; how text is generated does not.
+// The model that apps hold: one that is opened at its first use. What opens it differs, a compiled artifact or a
+// definition that is compiled in this process; what is called on it does not. It has what models of any kind have, because
+// its kind is known when it is opened: what its own lacks is refused then.
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
 import { type GenerateOptions, generateNames, unservedArguments } from '../generation/arguments.ts';
-import type { PreTrainedModel } from '../generation/model.ts';
+import type { GenerationConfig } from '../generation/configuration.ts';
 import { shownValue } from '../generation/parameters.ts';
 import type { BaseStreamer } from '../generation/streamers.ts';
 import type { Tensor } from '../tensors/tensor.ts';
-import type { PreTrainedTokenizer } from '../tokenization/tokenizer.ts';
 import type * as api from './api.ts';
+import { type LoadedModel, needed } from './loaded-model.ts';
 import { Pieces } from './pieces.ts';
-
-/** A model with its tokenizer, without which it takes token ids alone. */
-export interface TextModel {
-  readonly tokenizer: PreTrainedTokenizer | undefined;
-  readonly model: PreTrainedModel;
-}
+import { classify, forward } from './whole-inputs.ts';
 
 /** A generation that starts when it is first iterated over or awaited. */
 class Generation implements api.Generation {
   private started: { pieces: Pieces; output: Promise<api.GenerateOutput> } | undefined;
 
   constructor(
-    private readonly open: () => Promise<TextModel>,
+    private readonly open: () => Promise<LoadedModel>,
     private readonly prompt: string | readonly number[],
     private readonly options: api.GenerateOptions,
   ) {}
@@ -50,22 +46,24 @@ class Generation implements api.Generation {
 
   private async start(stop?: AbortSignal): Promise<{ pieces: Pieces; output: Promise<api.GenerateOutput> }> {
     this.options.signal?.throwIfAborted();
-    const { tokenizer, model } = await this.open();
+    const loaded = await this.open();
     if (!this.started) {
-      const pieces = new Pieces(tokenizer, this.options.token_callback_function);
-      const output = this.run(tokenizer, model, pieces, stop);
+      const pieces = new Pieces(loaded.tokenizer, this.options.token_callback_function);
+      const output = this.run(loaded, pieces, stop);
       output.catch((error: unknown) => pieces.fail(error));
       this.started = { pieces, output };
     }
     return this.started;
   }
 
-  private async run(
-    tokenizer: PreTrainedTokenizer | undefined,
-    model: PreTrainedModel,
-    streamer: Pieces,
-    stop: AbortSignal | undefined,
-  ): Promise<api.GenerateOutput> {
+  private async run(loaded: LoadedModel, streamer: Pieces, stop: AbortSignal | undefined): Promise<api.GenerateOutput> {
+    if (loaded.kind === 'encoder') {
+      throw new ModelcError(
+        'unsupported',
+        `this model was compiled for ${loaded.task} and does not generate; call forward()`,
+      );
+    }
+    const { tokenizer, model } = loaded;
     const { signal, token_callback_function: _, ...options } = this.options;
     const promptIds = typeof this.prompt === 'string' ? needed(tokenizer).encode(this.prompt) : [...this.prompt];
     const signals = [signal, stop].filter((s) => s !== undefined);
@@ -79,26 +77,19 @@ class Generation implements api.Generation {
       ...(streams ? { streamer } : {}),
       ...(signals.length > 0 ? { signal: AbortSignal.any(signals) } : {}),
     });
-    if (!streams) giveWhole(streamer, output, promptIds.length);
     const ids = Array.from(output.data, Number);
+    // a decoder beside an encoder begins with one token, a decoder alone with the prompt
+    const begun = loaded.kind === 'seq2seq-lm' ? ids.slice(0, 1) : promptIds;
+    if (!streams) giveWhole(streamer, output, begun.length);
     const decode = (part: readonly number[]): string => tokenizer?.decode(part, { skip_special_tokens: true }) ?? '';
     const text = decode(ids);
-    return { text, new_text: text.slice(decode(promptIds).length), ids, new_ids: ids.slice(promptIds.length) };
+    return { text, new_text: text.slice(decode(begun).length), ids, new_ids: ids.slice(begun.length) };
   }
-}
-
-/** Throws ModelcError 'input' where text is asked of a model that has none. */
-export function needed(tokenizer: PreTrainedTokenizer | undefined): PreTrainedTokenizer {
-  if (tokenizer) return tokenizer;
-  throw new ModelcError(
-    'input',
-    'this model was compiled from a folder without tokenizer.json, so that it knows no text: give token ids, or compile it again from a folder with a tokenizer',
-  );
 }
 
 /** Whether a generation is a beam search, which knows its tokens only in the end. */
 export function searchesBeams(
-  { generation_config: own }: Pick<TextModel['model'], 'generation_config'>,
+  { generation_config: own }: { readonly generation_config: GenerationConfig },
   options: GenerateOptions,
 ): boolean {
   const given = options.num_beams !== undefined ? options.num_beams : own.num_beams;
@@ -113,10 +104,13 @@ export function giveWhole(streamer: BaseStreamer, output: Tensor<'int64'>, promp
   streamer.end();
 }
 
+/** What models of all kinds have. */
+export type AnyModel = api.Model & api.Classifier;
+
 /** A model that is opened by `open`, once, when it is needed. */
-export function lazyModel(open: (options: api.LoadOptions) => Promise<TextModel>): api.Model {
-  let opened: Promise<TextModel> | undefined;
-  const get = (options: api.LoadOptions = {}): Promise<TextModel> => {
+export function lazyModel(open: (options: api.LoadOptions) => Promise<LoadedModel>): AnyModel {
+  let opened: Promise<LoadedModel> | undefined;
+  const get = (options: api.LoadOptions = {}): Promise<LoadedModel> => {
     opened ??= open(options).catch((error: unknown) => {
       opened = undefined; // the next use tries again
       throw error;
@@ -133,6 +127,9 @@ export function lazyModel(open: (options: api.LoadOptions) => Promise<TextModel>
       checkCall(prompt, options);
       return new Generation(get, prompt, options);
     },
+    forward: async (inputs) =>
+      Object.fromEntries(await forward(await get(), inputs)) as Record<string, api.ModelTensor>,
+    classify: async (input, text_pair) => classify(await get(), input, text_pair),
     encode: async (text) => needed((await get()).tokenizer).encode(text),
     decode: async (ids) => needed((await get()).tokenizer).decode(ids, { skip_special_tokens: true }),
     dispose: async () => {

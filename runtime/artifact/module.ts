@@ -3,23 +3,24 @@
 import { ModelcError } from '../../ir/error.ts';
 import type * as api from './api.ts';
 import { type AnyManifest, type ArtifactTarget, type Manifest, manifestFile, parseManifest } from './format.ts';
-import { lazyModel, type TextModel } from './lazy-model.ts';
+import { type AnyModel, lazyModel } from './lazy-model.ts';
+import type { LoadedModel } from './loaded-model.ts';
 import { LocalFiles } from './local-files.ts';
 import { retrying } from './retry.ts';
 import { type Source, sourceOf } from './source.ts';
 
 export interface ArtifactModule {
-  readonly load: typeof api.load;
-  readonly model: api.Model;
+  readonly load: (options?: api.LoadOptions) => Promise<AnyModel>;
+  readonly model: AnyModel;
 }
 
 /** `url` is that of index.js, `open` opens artifacts of this target. */
 export function artifactModule<T extends ArtifactTarget>(
   url: string,
   target: T,
-  open: (source: Source, manifest: Manifest<T>, options: api.LoadOptions) => Promise<TextModel>,
+  open: (source: Source, manifest: Manifest<T>, options: api.LoadOptions) => Promise<LoadedModel>,
 ): ArtifactModule {
-  const openNow = async (options: api.LoadOptions): Promise<TextModel> => {
+  const openNow = async (options: api.LoadOptions): Promise<LoadedModel> => {
     const source = sourceOf(new URL('.', url));
     const manifest = await readManifest(source, options.signal);
     if (!isFor(manifest, target)) {

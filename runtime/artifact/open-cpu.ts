@@ -6,18 +6,17 @@ import { ProgramExecutor } from '../execution/program-executor.ts';
 import type { LoadOptions } from './api.ts';
 import { chooseVariant, type Manifest, type Misfit, type Requires, runtimeFile } from './format.ts';
 import { compileHere, hostMisfit } from './host.ts';
-import type { TextModel } from './lazy-model.ts';
+import { type LoadedModel, openLoadedModel } from './loaded-model.ts';
 import { LocalFiles } from './local-files.ts';
 import { openWeights } from './local-weights.ts';
 import type { Source } from './source.ts';
-import { openTextModel } from './text-model.ts';
 
 /** Throws ModelcError 'unsupported' when this machine does not fit, 'checkpoint' or 'parse' when files are not whole. */
 export async function openCpuArtifact(
   source: Source,
   manifest: Manifest<'cpu'>,
   options: LoadOptions = {},
-): Promise<TextModel> {
+): Promise<LoadedModel> {
   const folder = source.where;
   const files = new LocalFiles(folder, manifest.files);
   const { program, code, requires } = chooseVariant(manifest.variants, folder, misfitOf);
@@ -33,7 +32,7 @@ export async function openCpuArtifact(
     binary: await files.path(code),
     weight: weights.weight,
   });
-  const opened = await openTextModel(executor, manifest.model, folder, (name) => files.text(name));
+  const opened = await openLoadedModel(executor, manifest.model, folder, (name) => files.text(name));
   weights.ready();
   return opened;
 }

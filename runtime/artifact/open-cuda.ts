@@ -5,11 +5,10 @@ import { ProgramExecutor } from '../execution/program-executor.ts';
 import type { LoadOptions } from './api.ts';
 import { chooseVariant, type Manifest, type Misfit, type Requires, runtimeFile } from './format.ts';
 import { compileHere, hostMisfit } from './host.ts';
-import type { TextModel } from './lazy-model.ts';
+import { type LoadedModel, openLoadedModel } from './loaded-model.ts';
 import { LocalFiles } from './local-files.ts';
 import { openWeights } from './local-weights.ts';
 import type { Source } from './source.ts';
-import { openTextModel } from './text-model.ts';
 
 /**
  * Throws ModelcError 'unsupported' when this machine, its driver, its GPU or the GPU's free memory does not fit, before
@@ -19,7 +18,7 @@ export async function openCudaArtifact(
   source: Source,
   manifest: Manifest<'cuda'>,
   options: LoadOptions = {},
-): Promise<TextModel> {
+): Promise<LoadedModel> {
   const folder = source.where;
   const files = new LocalFiles(folder, manifest.files);
   chooseVariant(manifest.variants, folder, hostMisfit);
@@ -34,7 +33,7 @@ export async function openCudaArtifact(
     binary: await files.path(code),
     weight: weights.weight,
   });
-  const opened = await openTextModel(executor, manifest.model, folder, (name) => files.text(name));
+  const opened = await openLoadedModel(executor, manifest.model, folder, (name) => files.text(name));
   weights.ready();
   return opened;
 }

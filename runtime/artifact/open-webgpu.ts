@@ -12,9 +12,8 @@ import { type ChunkStore, openChunkStore } from './chunk-store.ts';
 import { Download } from './download.ts';
 import { type DownloadTable, parseDownload } from './download-table.ts';
 import { chooseVariant, type Manifest, type Misfit, type Requires } from './format.ts';
-import type { TextModel } from './lazy-model.ts';
+import { type LoadedModel, openLoadedModel } from './loaded-model.ts';
 import type { Source } from './source.ts';
-import { openTextModel } from './text-model.ts';
 import { upload, type WeightSpan } from './upload.ts';
 
 /** What the platform gives; tests give their own. */
@@ -32,7 +31,7 @@ export async function openWebGpuArtifact(
   manifest: Manifest<'webgpu'>,
   options: LoadOptions = {},
   platform: Platform = platformOfHost,
-): Promise<TextModel> {
+): Promise<LoadedModel> {
   if (!globalThis.crypto?.subtle) {
     throw new ModelcError(
       'unsupported',
@@ -76,7 +75,7 @@ export async function openWebGpuArtifact(
       upload(device, download.chunks(unique(spans.map((s) => s.file))), spans, weights),
     ]);
     const [executor] = await untilAborted(working, options.signal);
-    const opened = await openTextModel(executor, manifest.model, source.where, async (name) => text.get(name));
+    const opened = await openLoadedModel(executor, manifest.model, source.where, async (name) => text.get(name));
     await download.end();
     return opened;
   } catch (error) {

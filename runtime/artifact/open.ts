@@ -7,7 +7,7 @@ import { ModelcError } from '../../ir/error.ts';
 import { restoreFolder } from '../hub/write-folder.ts';
 import type { LoadOptions } from './api.ts';
 import { manifestFile } from './format.ts';
-import type { TextModel } from './lazy-model.ts';
+import type { LoadedModel } from './loaded-model.ts';
 import { readManifest } from './module.ts';
 import { openCpuArtifact } from './open-cpu.ts';
 import { openCudaArtifact } from './open-cuda.ts';
@@ -32,7 +32,7 @@ export interface OpenOptions extends LoadOptions {
 }
 
 /** Throws ModelcError 'unsupported' when this machine does not fit, 'checkpoint' or 'parse' when files are not whole. */
-export async function openArtifact(folder: string, options: OpenOptions = {}): Promise<TextModel> {
+export async function openArtifact(folder: string, options: OpenOptions = {}): Promise<LoadedModel> {
   const source = sourceOf(pathToFileURL(`${resolve(folder)}/`));
   const manifest = await readManifest(source, options.signal);
   if (options.target !== undefined && options.target !== manifest.target) {

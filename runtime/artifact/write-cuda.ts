@@ -5,8 +5,8 @@ import { gzipSync } from 'node:zlib';
 import { buildBinding, buildProgram } from '../../backends/cuda/device.ts';
 import { printProgram } from '../../backends/cuda/print.ts';
 import { architectures, cudaTarget } from '../../backends/cuda/target.ts';
-import { fixedBytes, stateBytes } from '../execution/planned-memory.ts';
-import { kernelsFile, runtimeFile, someLength, type TargetPart, type Variant } from './format.ts';
+import { fixedBytes } from '../execution/planned-memory.ts';
+import { kernelsFile, leastStateBytes, runtimeFile, type TargetPart, type Variant } from './format.ts';
 import { hostRequires } from './host.ts';
 import type { WriteJob } from './write.ts';
 
@@ -21,8 +21,7 @@ export async function writeCuda(job: WriteJob): Promise<TargetPart<'cuda'>> {
     const code = kernelsFile(name, 'cubin');
     await copyFile(await buildProgram(program), join(draft, code));
     await writeFile(join(draft, kernelsFile(name, 'cu.gz')), gzipSync(printProgram(program).join('\n')));
-    const memoryBytes =
-      fixedBytes([program]) + stateBytes(program, { batch: 1, capacity: Math.min(opened.limits.length, someLength) });
+    const memoryBytes = fixedBytes([program]) + leastStateBytes(program, opened.limits);
     variants.push({ name, requires: { ...hostRequires(), architecture: name, memoryBytes }, code, program });
   }
   begin('writing weights');

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { joinModules } from '../../backends/webgpu/layout.ts';
 import { printProgram } from '../../backends/webgpu/print.ts';
 import { webgpuTarget, webgpuVariants } from '../../backends/webgpu/target.ts';
-import { readSafetensors } from '../../frontends/huggingface/index.ts';
+import { type EntryLimits, readSafetensors } from '../../frontends/huggingface/index.ts';
 import type { Program } from '../../ir/program.ts';
-import { fixedBytes, largestArray, stateBytes } from '../execution/planned-memory.ts';
+import { fixedBytes, largestArray } from '../execution/planned-memory.ts';
 import type { DownloadFile, DownloadTable } from './download-table.ts';
-import { kernelsFile, someLength, type TargetPart, type Variant } from './format.ts';
+import { kernelsFile, leastStateBytes, type TargetPart, type Variant } from './format.ts';
 import type { WriteJob } from './write.ts';
 
 /** Files are verified and kept in chunks: small enough for steady progress, so large that there are not too many. */
@@ -27,7 +27,7 @@ export async function writeWebGpu(job: WriteJob): Promise<TargetPart<'webgpu'>> 
     if (printed.slice(i + 1).some((later) => later.text === text)) continue; // the same, and it asks for less
     const code = kernelsFile(name, 'wgsl');
     await writeFile(join(draft, code), text);
-    variants.push({ name, requires: { features, ...memoryOf(program, opened.limits.length) }, code, program });
+    variants.push({ name, requires: { features, ...memoryOf(program, opened.limits) }, code, program });
   }
   begin('writing weights');
   const weightFiles = await job.writeWeights(variants.map((v) => v.program));
@@ -47,9 +47,8 @@ export async function writeWebGpu(job: WriteJob): Promise<TargetPart<'webgpu'>> 
   return { target: 'webgpu', variants, weights };
 }
 
-function memoryOf(program: Program, length: number): { bindingBytes: number; memoryBytes: number } {
-  const state = stateBytes(program, { batch: 1, capacity: Math.min(length, someLength) });
-  return { bindingBytes: largestArray(program), memoryBytes: fixedBytes([program]) + state };
+function memoryOf(program: Program, limits: EntryLimits): { bindingBytes: number; memoryBytes: number } {
+  return { bindingBytes: largestArray(program), memoryBytes: fixedBytes([program]) + leastStateBytes(program, limits) };
 }
 
 /** A power of two. */

@@ -5,6 +5,7 @@ import { Stats } from 'node:fs';
 import { copyFile, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import type { TaskName } from '../../frontends/huggingface/index.ts';
 import { readHeader } from '../../frontends/huggingface/safetensors.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
@@ -20,6 +21,7 @@ import { fitting, generationConfigOf, type OpenedModel, openModel } from '../mod
 import { AutoTokenizer } from '../tokenization/auto-tokenizer.ts';
 import { type FileRecord, sha256 } from './digest.ts';
 import { type AnyManifest, type AnyTargetPart, type ArtifactTarget, formatName, formatVersion, isWeights, manifestFile, printManifest } from './format.ts'; // biome-ignore format: one row
+import type { ModelFacts } from './loaded-model.ts';
 import { LocalFiles } from './local-files.ts';
 import { readManifest } from './module.ts';
 import { builtFile } from './package-files.ts';
@@ -30,7 +32,10 @@ import { writeWebGpu } from './write-webgpu.ts';
 import { writeWeights } from './write-weights.ts';
 
 export interface ArtifactOptions
-  extends Pick<OpenOptions, 'cache_implementation' | 'max_cache_len' | 'max_batch' | 'chunk' | 'architecture'> {
+  extends Pick<
+    OpenOptions,
+    'task' | 'cache_implementation' | 'max_cache_len' | 'max_length' | 'max_batch' | 'chunk' | 'architecture'
+  > {
   /** 'cpu' (default), 'cuda' or 'webgpu'. */
   readonly target?: ArtifactTarget;
   readonly hooks?: PassHooks;
@@ -93,7 +98,7 @@ export async function writeArtifact(
     signal?.throwIfAborted();
     onProgress?.(stage);
   };
-  const opened = await openModel(source, { ...load, task: 'causal-lm' });
+  const opened = await openModel(source, load);
   if (opened.kind.generates) checkGeneration(generationConfigOf(opened.checkpoint));
   const present = await readdir(source);
   // what is wrong with a tokenizer is said before anything is compiled
@@ -136,11 +141,32 @@ export async function layOut(target: ArtifactTarget, job: WriteJob): Promise<str
   const variants = part.variants.map((v) => ({ ...v, program: withoutBodies(v.program) }));
   await writeFile(join(draft, 'package.json'), '{ "type": "module", "main": "index.js", "types": "index.d.ts" }\n');
   await copyFile(builtFile(`artifact/${target}.js`), join(draft, 'index.js'));
-  await copyFile(builtFile('types/runtime/artifact/api.d.ts'), join(draft, 'index.d.ts'));
+  await writeFile(join(draft, 'index.d.ts'), await typesOf(opened.model.name));
   const files = await recordsOf(draft);
-  const manifest = { format: formatName, version: formatVersion, model: opened.info, files, ...part, variants };
+  const manifest = { format: formatName, version: formatVersion, model: factsOf(opened), files, ...part, variants };
   await writeFile(join(draft, manifestFile), await printManifest(manifest as AnyManifest));
   return variants.map((v) => v.name);
+}
+
+/** For the manifest. */
+const factsOf = ({ kind, model, info }: OpenedModel): ModelFacts =>
+  ({ kind: kind.name, task: model.name, info }) as ModelFacts;
+
+/** The interface of api.ts that a model of a task has. */
+const interfaces: Readonly<Record<TaskName, string>> = {
+  'causal-lm': 'Model',
+  'seq2seq-lm': 'Model',
+  encoder: 'SequenceModel',
+  'masked-lm': 'SequenceModel',
+  'sequence-classification': 'Classifier',
+  'token-classification': 'SequenceModel',
+  'question-answering': 'SequenceModel',
+};
+
+/** The text of index.d.ts: api.ts, whose artifact is of the task. */
+async function typesOf(task: TaskName): Promise<string> {
+  const text = await readFile(builtFile('types/runtime/artifact/api.d.ts'), 'utf8');
+  return text.replace('export type ArtifactModel = Model;', `export type ArtifactModel = ${interfaces[task]};`);
 }
 
 /** The files of a folder as they are; see FileRecord. */

@@ -11,6 +11,7 @@ import { cudaTarget } from '../../backends/cuda/target.ts';
 import { joinModules } from '../../backends/webgpu/layout.ts';
 import { printProgram as printWgsl } from '../../backends/webgpu/print.ts';
 import { webgpuTarget } from '../../backends/webgpu/target.ts';
+import type { TaskName } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
@@ -25,6 +26,7 @@ import { constantsOf, readGraph } from './source.ts';
 export interface CompileOptions {
   readonly output: string;
   readonly target: ArtifactTarget;
+  readonly task?: TaskName;
   readonly cache: 'dynamic' | 'static';
   readonly dumpAfter?: string;
   readonly from?: string;
@@ -78,6 +80,7 @@ export async function compileCommand(source: string | undefined, options: Compil
   signal.addEventListener('abort', stopCompilers);
   const written = await writeArtifact(source as string, options.output, {
     target: options.target,
+    ...(options.task ? { task: options.task } : {}),
     ...(options.cache === 'static' ? { cache_implementation: options.cache } : {}),
     ...(hooks ? { hooks } : {}),
     onProgress: progress,

@@ -4,7 +4,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { stopCompilers } from '../../backends/build-cache.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { giveWhole, needed, searchesBeams } from '../artifact/lazy-model.ts';
+import { giveWhole, searchesBeams } from '../artifact/lazy-model.ts';
+import { type LoadedModel, needed } from '../artifact/loaded-model.ts';
 import { isArtifact, openArtifact } from '../artifact/open.ts';
 import type { TargetName } from '../execution/devices.ts';
 import { checkGeneration } from '../generation/resolve.ts';
@@ -13,7 +14,10 @@ import {
   BaseStreamer,
   type GenerateOptions,
   PeftModel,
+  type PeftModelForSeq2SeqLM,
+  type PreTrainedModel,
   type PreTrainedTokenizer,
+  type Seq2SeqModel,
   type TextGenerator,
   TextStreamer,
 } from '../index.ts';
@@ -90,26 +94,40 @@ function sampling(options: CommandOptions): GenerateOptions {
 /** The model and its tokenizer. What generate() would refuse is refused before anything is compiled. */
 async function open(source: string, options: CommandOptions, call: GenerateOptions): Promise<TextModel> {
   if (await isArtifact(source)) {
-    const { tokenizer, model } = await openArtifact(source, { ...(options.target ? { target: options.target } : {}) });
-    return { tokenizer: needed(tokenizer), model };
+    const loaded = await openArtifact(source, { ...(options.target ? { target: options.target } : {}) });
+    return generating(loaded, source);
   }
   const base = await baseOf(source);
   const isAdapter = base !== undefined;
   const tokenizer = await AutoTokenizer.from_pretrained(isAdapter && !hasTokenizer(source) ? base : source);
   const opened = await openModel(base ?? source, {
-    task: 'causal-lm',
-    cache_implementation: options.cache,
     target: options.target ?? 'cpu',
+    ...(options.cache === 'static' ? { cache_implementation: options.cache } : {}),
   });
-  checkGeneration(generationConfigOf(opened.checkpoint), call);
-  const model = await loadModel(opened);
-  return { tokenizer, model: isAdapter ? await PeftModel.from_pretrained(model, source) : model };
+  const { kind, model: described } = opened;
+  if (kind.generates) checkGeneration(generationConfigOf(opened.checkpoint), call);
+  else refuseGenerating(described.name, source);
+  const loaded = { kind: kind.name, task: described.name, tokenizer, model: await loadModel(opened) } as LoadedModel;
+  const { model, ...text } = generating(loaded, source);
+  if (!isAdapter) return { ...text, model };
+  return { ...text, model: await PeftModel.from_pretrained(model as PreTrainedModel, source) };
 }
 
 /** What the command needs of a model. */
 interface TextModel {
   readonly tokenizer: PreTrainedTokenizer;
-  readonly model: TextGenerator;
+  readonly model: TextGenerator | Seq2SeqModel | PeftModelForSeq2SeqLM;
+  /** Whether what is generated begins with the prompt, as it does where no encoder reads it. */
+  readonly continues: boolean;
+}
+
+function generating({ kind, task, tokenizer, model }: LoadedModel, source: string): TextModel {
+  if (kind === 'encoder') return refuseGenerating(task, source);
+  return { tokenizer: needed(tokenizer), model, continues: kind === 'causal-lm' };
+}
+
+function refuseGenerating(task: string, source: string): never {
+  throw new ModelcError('unsupported', `${source} holds a model for ${task}, which does not generate`);
 }
 
 const hasTokenizer = (folder: string): boolean => existsSync(join(folder, 'tokenizer.json'));
@@ -141,7 +159,7 @@ export async function generate(source: string, options: CommandOptions): Promise
   const call = callOf(options);
   const prompt = await readPrompt(options.prompt, signal);
   progress(`opening ${source}`);
-  const { tokenizer, model } = await interruptible(open(source, options, call), signal);
+  const { tokenizer, model, continues } = await interruptible(open(source, options, call), signal);
   try {
     signal.throwIfAborted();
     const promptIds = tokenizer.encode(prompt);
@@ -156,11 +174,11 @@ export async function generate(source: string, options: CommandOptions): Promise
       signal,
       ...(streams ? { streamer: stopwatch } : {}),
     });
-    const promptLength = Math.max(1, promptIds.length);
+    const promptLength = continues ? Math.max(1, promptIds.length) : 1;
     if (!streams) giveWhole(stopwatch, output, promptLength);
     const ids = Array.from(output.data, Number);
     const decode = (part: readonly number[]): string => tokenizer.decode(part, { skip_special_tokens: true });
-    const { text: speeds, ...measured } = speedOf(stopwatch, promptLength, streams);
+    const { text: speeds, ...measured } = speedOf(stopwatch, Math.max(1, promptIds.length), streams);
     if (options.json) {
       const text = decode(ids);
       const result = {

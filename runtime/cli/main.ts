@@ -2,6 +2,7 @@
 // The command line: which commands and options exist, what they are called and which values they take. Each command's
 // work is in the file of its name, imported only when the command runs.
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import type { TaskName } from '../../frontends/huggingface/index.ts';
 import type { ArtifactTarget } from '../artifact/format.ts';
 import type { DeviceName, TargetName } from '../execution/devices.ts';
 import type { CompileOptions } from './compile.ts';
@@ -43,6 +44,17 @@ const cache = (): Option =>
   new Option('--cache <kind>', 'KV cache: grows by doubling, or allocated once')
     .choices(['dynamic', 'static'])
     .default('dynamic');
+
+/** What models are for; a table, so that the names cost no import. */
+const tasks: Readonly<Record<TaskName, true>> = {
+  'causal-lm': true,
+  'seq2seq-lm': true,
+  encoder: true,
+  'masked-lm': true,
+  'sequence-classification': true,
+  'token-classification': true,
+  'question-answering': true,
+};
 
 const program = new Command('modelc')
   .description('Compiles transformer models to native code and runs them.')
@@ -90,6 +102,11 @@ program
     new Option('--target <target>', 'what to compile for: processors, NVIDIA GPUs, or GPUs in browsers and Node')
       .choices(['cpu', 'cuda', 'webgpu'] satisfies ArtifactTarget[])
       .default('cpu'),
+  )
+  .addOption(
+    new Option('--task <task>', 'what the model is for')
+      .choices(Object.keys(tasks))
+      .default(undefined, 'what config.json says'),
   )
   .addOption(cache())
   .option('--dump-after <pass>', 'print the graph after this pass to stderr')

@@ -4,7 +4,7 @@
 import type { Bindings, Buffer, Device, FileSpan, LoadedProgram } from '../../backends/device.ts';
 import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { byteSize, evalShape, type Plan, type PlanWeight, type Program } from '../../ir/program.ts';
+import { byteSize, evalShape, type Plan, type PlanWeight, type Program, statesOf } from '../../ir/program.ts';
 import { bytesOf, type HostTensor, storeNumbers, viewOf } from '../tensors/host-tensor.ts';
 import { checkOpen } from './cache-errors.ts';
 import type { RepeatOptions, Sizes, States, Tensors } from './executor.ts';
@@ -84,7 +84,7 @@ export class ProgramExecutor extends QueuedExecutor<ProgramEntry, Buffer> {
       return buffer;
     });
     for (const [entry, plan] of Object.entries(program.entries)) {
-      this.entries.set(entry, { plan, states: program.states, program, loaded, weights, constants });
+      this.entries.set(entry, { plan, states: statesOf(program, plan), program, loaded, weights, constants });
     }
   }
 

@@ -12,8 +12,8 @@ import { isWhole, writeArtifact } from '../artifact/write.ts';
 import { compilerBuild } from '../compiler/program-cache.ts';
 import { type DeviceName, devices } from '../execution/devices.ts';
 import { removeFolder, tidyFolder } from '../hub/write-folder.ts';
-import { type Compilation, compilation, definitionOf } from '../models/define-model.ts';
-import { graphDigest, openModel } from '../models/open.ts';
+import { type Compilation, compilation, definitionOf, openDefined } from '../models/define-model.ts';
+import { graphDigest } from '../models/open.ts';
 
 /** What a plugin's bundler made of the file: its default export, and the files that it was made from. */
 export interface Evaluated {
@@ -119,7 +119,7 @@ async function keyOf(
   target: ArtifactTarget,
   read: readonly FileState[],
 ): Promise<string> {
-  const opened = await openModel(folder, { ...options, task: 'causal-lm' });
+  const opened = await openDefined(folder, options);
   const architecture = graphDigest(opened, opened.kind.artifactEntries(devices[target].entries));
   const machine = target === 'webgpu' ? [] : [os.platform(), os.arch()];
   const key = { compilerBuild, target, machine, options: { ...options, architecture }, read };

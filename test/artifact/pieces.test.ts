@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { lazyModel } from '../../runtime/artifact/lazy-model.ts';
+import type { LoadedModel } from '../../runtime/artifact/loaded-model.ts';
 import { Pieces } from '../../runtime/artifact/pieces.ts';
 import { AutoModelForCausalLM, AutoTokenizer, type PreTrainedTokenizer } from '../../runtime/index.ts';
 import { hasMaterial, material } from '../support/golden.ts';
@@ -57,10 +58,18 @@ describe.each([
   });
 });
 
+/** The example model, opened at its first use. */
+const opened = (tokenizer: PreTrainedTokenizer) => async (): Promise<LoadedModel> => ({
+  kind: 'causal-lm',
+  task: 'causal-lm',
+  tokenizer,
+  model: await AutoModelForCausalLM.from_pretrained(example),
+});
+
 describe('a generation', () => {
   test('that is both iterated over and awaited runs once', async () => {
     const tokenizer = await AutoTokenizer.from_pretrained(example);
-    const model = lazyModel(async () => ({ tokenizer, model: await AutoModelForCausalLM.from_pretrained(example) }));
+    const model = lazyModel(opened(tokenizer));
     let tokens = 0;
     const generation = model.generate('Once upon a', {
       max_new_tokens: 12,
@@ -77,7 +86,7 @@ describe('a generation', () => {
 
   test('that cannot begin throws where it is iterated over', async () => {
     const tokenizer = await AutoTokenizer.from_pretrained(example);
-    const model = lazyModel(async () => ({ tokenizer, model: await AutoModelForCausalLM.from_pretrained(example) }));
+    const model = lazyModel(opened(tokenizer));
     const wrong = model.generate([], { max_new_tokens: 1 });
     await expect(collect(wrong)).rejects.toThrow(/input_ids|prompt|empty/);
     tokenizer.encode = () => {

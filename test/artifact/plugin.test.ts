@@ -92,8 +92,8 @@ describe('modelc/esbuild', () => {
     [
       'an option with a wrong name',
       {},
-      definition(`{ checkpoint: '../checkpoint', max_length: 5 }`),
-      /does not know the option `max_length`; it takes checkpoint, target, .*max_cache_len/,
+      definition(`{ checkpoint: '../checkpoint', max_lengths: 5 }`),
+      /does not know the option `max_lengths`; did you mean `max_length`\?/,
     ],
     [
       'a wrong value',

@@ -16,7 +16,7 @@ import { openWebGpuArtifact } from '../../runtime/artifact/open-webgpu.ts';
 import { sourceOf } from '../../runtime/artifact/source.ts';
 import { upload } from '../../runtime/artifact/upload.ts';
 import { writeArtifact } from '../../runtime/artifact/write.ts';
-import { AutoModelForCausalLM, AutoTokenizer } from '../../runtime/index.ts';
+import { AutoModelForCausalLM, AutoTokenizer, type PreTrainedModel } from '../../runtime/index.ts';
 import { example, modelc, root } from '../support/command.ts';
 import { noDeno, runDeno } from '../support/deno.ts';
 import { breakOff, type FileServer, serveFiles } from '../support/file-server.ts';
@@ -179,7 +179,7 @@ describe('from a server', () => {
         { progress_callback: (info) => reports.push(info) },
         { openGpu: async () => keepDevices(await openGpu(), devices), openStore: async () => store, patience: 1 },
       );
-      const { model } = opened;
+      const model = opened.model as PreTrainedModel;
       const tokenizer = opened.tokenizer!;
       const input_ids = [tokenizer.encode('Once upon a time')];
       const output = await model.generate({ input_ids, max_new_tokens: 20, do_sample: false });

@@ -39,7 +39,11 @@ export const manifest: Prepare = async (folder) => {
     { name: 'plain', code: 'kernels.plain.node', requires, program: withoutBodies(compile('llama', { decode: opened.trace('decode') }, target, { cache: opened.cache })) }, // biome-ignore format: one row
   ];
   const host = { platform: process.platform, arch: process.arch, nodeMajor: 20 };
-  const common = { format: formatName, version: formatVersion, model: opened.info };
+  const common = {
+    format: formatName,
+    version: formatVersion,
+    model: { kind: 'causal-lm', task: 'causal-lm', info: opened.info },
+  };
   const files = [{ name: 'config.json', bytes: 2, digest: '0'.repeat(64) }];
   const texts = await Promise.all(
     [
