@@ -4,6 +4,7 @@ import { ModelcError } from '../ir/error.ts';
 import { artifactSizes } from './artifact.ts';
 import { cudaCompile } from './cuda-compile.ts';
 import { gpuBench } from './gpu.ts';
+import { measureLayers } from './layers.ts';
 import { type BenchOptions, choose } from './options.ts';
 import { openProber } from './prober.ts';
 import { answer, measureRows, measureTraining } from './processes.ts';
@@ -20,6 +21,8 @@ export async function bench(workload: string | undefined, options: BenchOptions)
       return artifactSizes(options);
     case 'train':
       return trainBench(options);
+    case 'layers':
+      return layerBench(options);
     case 'gpu':
       return gpuBench(options);
     default:
@@ -44,6 +47,15 @@ async function trainBench(options: BenchOptions): Promise<void> {
       );
     }
   }
+  printRecords(rows, options);
+}
+
+async function layerBench(options: BenchOptions): Promise<void> {
+  const smoke = Boolean(options.smoke);
+  printRecords(await measureLayers(options.reps ?? (smoke ? 1 : 5), smoke), options);
+}
+
+function printRecords(rows: readonly object[], options: BenchOptions): void {
   process.stdout.write(`${options.json ? JSON.stringify(rows, null, 1) : aligned(recordCells(rows)).join('\n')}\n`);
 }
 

@@ -144,7 +144,10 @@ program
   .command('bench')
   .description('measure random-weight models of real shapes beside what the machine could do at best')
   .addOption(new Option('--row <json>').hideHelp())
-  .argument('[workload]', 'generate or compile (default: both) on this CPU, train, gpu, cuda-compile or artifact')
+  .argument(
+    '[workload]',
+    'generate or compile (default: both) on this CPU, train, layers, gpu, cuda-compile or artifact',
+  )
   .option('--smoke', 'a tiny shape: does the benchmark work? gpu uses an emulation')
   .option('--shape <name>', 'smol135m, llama1b, llama8b or gemma2b (may be repeated); train: gpt2 or char', collect)
   .option('--dtype <type>', 'f32 or bf16 (may be repeated)', collect)

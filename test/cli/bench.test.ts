@@ -6,6 +6,7 @@ import { hasNvcc } from '../../backends/cuda/toolchain.ts';
 import type { Device } from '../../backends/device.ts';
 import { checkpoint } from '../../bench/checkpoint.ts';
 import { cudaProbes } from '../../bench/cuda-probe.ts';
+import { measureLayers } from '../../bench/layers.ts';
 import { generateRows, type Measured, type RowPlan } from '../../bench/row.ts';
 import { shapeNames, shapes } from '../../bench/shapes.ts';
 import { Parameter } from '../../frontends/dsl/index.ts';
@@ -104,3 +105,9 @@ test('the GPU benchmark runs on an emulation, and says so', () => {
   // What is taken beside the plan: buffers of inputs and results, and what one run leaves to the next
   expect(decode.device_mb).toBeLessThanOrEqual(decode.planned_mb + 1);
 }, 180_000);
+
+test('single layers run beside a probe', async () => {
+  const rows = await measureLayers(1, true);
+  expect(rows.map((r) => r.layer)).toEqual(['conv 3x3/1, 6x6x16 to 32', 'ragged_dot, 32 rows of 32 to 48, 4 experts']);
+  for (const { ms, ratio } of rows) expect(ms > 0 && ratio > 0).toBe(true);
+}, 120_000);
