@@ -14,6 +14,7 @@ import type { Graph } from '../ir/graph.ts';
 import { make } from '../ir/make.ts';
 import { isOp, type Node } from '../ir/node.ts';
 import { transform, withArgs } from '../ir/rewrite.ts';
+import { isPrepared } from './prepare.ts';
 
 export type WeightUse = 'product' | 'lookup';
 
@@ -81,7 +82,7 @@ export interface FoundUse {
 /** The param below casts and transposes, and the axis of it that is `axis` of `node`. */
 function storedBelow(node: Node, axis: number): { param: Node<'param'>; axis: number } | undefined {
   if (isOp(node, 'param')) return { param: node, axis };
-  if (isOp(node, 'cast')) return storedBelow(node.args[0], axis);
+  if (isOp(node, 'cast') || isPrepared(node)) return storedBelow(node.args[0], axis);
   return isOp(node, 'transpose') ? storedBelow(node.args[0], node.attrs.perm[axis]) : undefined;
 }
 
@@ -98,9 +99,9 @@ export function useOf(node: Node): FoundUse | undefined {
   return batch[0].length === 0 && contract[1].length === 1 ? found('product', 1, contract[1][0]) : undefined;
 }
 
-/** `node`, which leads to a param through casts and transposes, over another param. */
+/** `node`, which leads to a weight through casts and transposes, over another param. */
 const over = (node: Node, param: Node): Node =>
-  isOp(node, 'param') ? param : make(node.op, [over(node.args[0], param)], node.attrs);
+  isOp(node, 'param') || isPrepared(node) ? param : make(node.op, [over(node.args[0], param)], node.attrs);
 
 const key = (weight: string, use: WeightUse): string => `${use} ${weight}`;
 

@@ -16,7 +16,8 @@ export const preparedResult = 'weight';
 /** `x`, to be computed before all runs. */
 export const prepared = (x: Node): Node => make('mark', [x], { prepare: true });
 
-const isPrepared = (n: Node): n is Node<'mark'> => isOp(n, 'mark') && n.attrs.prepare === true;
+/** Whether `n` is a value that is to be computed before all runs. */
+export const isPrepared = (n: Node): n is Node<'mark'> => isOp(n, 'mark') && n.attrs.prepare === true;
 
 /** Whether runs find the value of `n` in memory, unchanged: a stored weight, or one that is prepared. */
 export const isWeight = (n: Node): boolean => (isOp(n, 'param') ? n.attrs.kind === 'weight' : isPrepared(n));

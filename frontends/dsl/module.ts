@@ -10,8 +10,19 @@ import { type Initializer, type InitialRandom, normal } from './initializers.ts'
 import { withScope } from './scope.ts';
 import { op, type Tensor } from './tensor.ts';
 
-/** Says in which dtype a weight is stored; throws ModelcError 'checkpoint' if there is none of that name and shape. */
-export type WeightResolver = (name: string, shape: readonly number[]) => DType;
+/** A weight that is stored in one dtype and kept in another while the model runs. */
+export interface KeptWeight {
+  /** What the checkpoint has. */
+  readonly stored: DType;
+  /** What it is converted to when it is loaded. */
+  readonly kept: DType;
+}
+
+/**
+ * Says in which dtype a weight is stored; throws ModelcError 'checkpoint' if there is none of that name and shape. `dtype`:
+ * the one that it must be stored in; without it, any type of floats will do.
+ */
+export type WeightResolver = (name: string, shape: readonly number[], dtype?: DType) => DType | KeptWeight;
 
 /** How many Parameters may still be made, and what is thrown beyond that. */
 let budget: { left: number; readonly excess: () => Error } | undefined;
@@ -36,6 +47,8 @@ export class Parameter {
     readonly shape: readonly number[],
     /** Its values in a new model. */
     readonly initializer: Initializer = normal(),
+    /** What it is stored in, where that is no type of floats: packed codes are u8, i32 or u32. */
+    readonly dtype?: DType,
   ) {
     if (budget && --budget.left < 0) throw budget.excess();
     if (!shape.every((size) => Number.isSafeInteger(size) && size > 0)) {
@@ -43,16 +56,18 @@ export class Parameter {
     }
   }
 
-  /** The weight as it is stored. */
+  /** The weight as it is stored, or in the dtype that it is kept in. */
   get stored(): Tensor {
     if (!this.#bound)
       throw new ModelcError('input', 'a Parameter was used outside trace(), or is no field of the model');
     const { name, resolve, isTrained } = this.#bound;
     const shape = this.shape.map((d: DimLike) => dim(d));
-    const dtype = resolve(name, this.shape);
-    return isTrained
-      ? op('param', [], { name, kind: 'state', dtype: 'f32', shape, role: { kind: 'train', of: name } })
-      : op('param', [], { name, kind: 'weight', dtype, shape });
+    const found = resolve(name, this.shape, this.dtype);
+    if (isTrained)
+      return op('param', [], { name, kind: 'state', dtype: 'f32', shape, role: { kind: 'train', of: name } });
+    const { stored, kept } = typeof found === 'string' ? { stored: found, kept: found } : found;
+    const weight = op('param', [], { name, kind: 'weight', dtype: stored, shape });
+    return kept === stored ? weight : op('mark', [weight.cast(kept)], { prepare: true });
   }
 
   /** The weight in f32, the dtype of computation. */

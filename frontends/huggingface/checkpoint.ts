@@ -2,7 +2,7 @@
 // or in shards that model.safetensors.index.json names. Opening one reads headers only; weights stay on disk.
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isDType } from '../../ir/dtype.ts';
+import { isDType, isFloat } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { WeightResolver } from '../dsl/module.ts';
 import { isMissing, isObject, type JsonObject, quote, readJsonIfPresent, reason } from './json.ts';
@@ -101,7 +101,7 @@ async function openShards(
 
 /** Looks up the weights that a model asks for; those that `fresh` names are made, in f32. */
 export function weightResolver(checkpoint: Checkpoint, fresh?: ReadonlyMap<string, unknown>): WeightResolver {
-  return (name, shape) => {
+  return (name, shape, dtype) => {
     if (fresh?.has(name)) return 'f32';
     const tensor = checkpoint.tensors.get(name);
     if (!tensor) {
@@ -116,10 +116,10 @@ export function weightResolver(checkpoint: Checkpoint, fresh?: ReadonlyMap<strin
         `weight ${name} in ${tensor.span.path} has shape [${tensor.shape}], but config.json asks for [${shape}]; the two do not belong together`,
       );
     }
-    if (!isDType(tensor.dtype) || !['f32', 'f16', 'bf16'].includes(tensor.dtype)) {
+    if (!isDType(tensor.dtype) || (dtype ? tensor.dtype !== dtype : !isFloat(tensor.dtype))) {
       throw new ModelcError(
         'unsupported',
-        `weight ${name} in ${tensor.span.path} is stored as ${tensor.dtype}; convert it to F32, F16 or BF16`,
+        `weight ${name} in ${tensor.span.path} is stored as ${tensor.dtype}; convert it to ${dtype ? dtype.toUpperCase() : 'F32, F16 or BF16'}`,
       );
     }
     return tensor.dtype;

@@ -15,6 +15,7 @@ import {
   type TaskName,
   taskOf,
 } from '../../frontends/huggingface/index.ts';
+import type { DType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Target } from '../../ir/target.ts';
 import type { CacheSpec } from '../../passes/cache-layout.ts';
@@ -25,7 +26,7 @@ import type { Executor, Tensors } from '../execution/executor.ts';
 import { openExecutor } from '../execution/open-executor.ts';
 import { GenerationConfig } from '../generation/configuration.ts';
 import type { HostTensor } from '../tensors/host-tensor.ts';
-import { overlaidWeights, type WeightStore } from '../tensors/weight-store.ts';
+import { overlaidWeights, type WeightStore, weightsIn } from '../tensors/weight-store.ts';
 import { savePretrained } from '../trainer/save-model.ts';
 import { frozenAs, type TrainableModel } from '../trainer/trainable.ts';
 import { bindModel, type Infos, type Models } from './bind.ts';
@@ -73,8 +74,9 @@ export function modelOf(checkpoint: Checkpoint, options: OpenOptions = {}): Open
   checkFor(task, options);
   const config = withLabels(checkpoint.config, options);
   const { checkpoint: found, fresh, notes, ...model } = fittedModel({ ...checkpoint, config }, task, options);
-  checkDtype(options, found);
-  const weights = fittedWeights({ checkpoint: found, fresh, notes }, model.initializerRange);
+  const stored = fittedWeights({ checkpoint: found, fresh, notes }, model.initializerRange);
+  const dtype = dtypeOf(options);
+  const weights = dtype ? weightsIn(dtype, stored) : stored;
   return openedModel(found, model, weights, { ...options, task });
 }
 
@@ -264,7 +266,7 @@ export function generationConfigOf(checkpoint: Checkpoint): GenerationConfig {
   return GenerationConfig.from_model_config(checkpoint.config, `${checkpoint.dir}/config.json`);
 }
 
-const dtypeNames: Readonly<Record<string, string>> = {
+const dtypeNames: Readonly<Record<string, DType>> = {
   float32: 'f32',
   fp32: 'f32',
   bfloat16: 'bf16',
@@ -273,14 +275,10 @@ const dtypeNames: Readonly<Record<string, string>> = {
   fp16: 'f16',
 };
 
-function checkDtype({ torch_dtype, dtype = torch_dtype }: CommonLoadOptions, checkpoint: Checkpoint): void {
-  if (dtype === undefined || dtype === null || dtype === 'auto') return;
-  const wanted = Object.hasOwn(dtypeNames, dtype) ? dtypeNames[dtype] : undefined;
-  const stored = new Set([...checkpoint.tensors.values()].map((t) => t.dtype));
-  if (wanted === undefined || [...stored].some((s) => s !== wanted)) {
-    throw new ModelcError(
-      'unsupported',
-      `dtype '${String(dtype)}' is not supported for ${checkpoint.dir}, whose weights are ${[...stored].join(', ')}; leave dtype out`,
-    );
-  }
+/** The dtype that weights are kept in, if it was asked for. */
+function dtypeOf({ torch_dtype, dtype = torch_dtype }: CommonLoadOptions): DType | undefined {
+  if (dtype === undefined || dtype === null || dtype === 'auto') return undefined;
+  if (Object.hasOwn(dtypeNames, dtype)) return dtypeNames[dtype];
+  const known = ['auto', ...Object.keys(dtypeNames)].join(', ');
+  throw new ModelcError('unsupported', `dtype '${String(dtype)}' is not supported; use one of ${known}`);
 }

@@ -2,10 +2,10 @@
 import type { FileSpan } from '../../backends/device.ts';
 import type { WeightResolver } from '../../frontends/dsl/index.ts';
 import { type Checkpoint, readSpan, readTensor, weightResolver } from '../../frontends/huggingface/index.ts';
-import { type DType, isDType } from '../../ir/dtype.ts';
+import { type DType, isDType, isFloat, roundTo } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { NdArray } from '../../ir/ndarray.ts';
-import { bytesOf, fromNdArray, type HostTensor, toNdArray, viewOf } from './host-tensor.ts';
+import { bytesOf, fromNdArray, type HostTensor, storeNumbers, toNdArray, viewOf } from './host-tensor.ts';
 
 export interface WeightStore {
   /** Names, dtypes and shapes of all weights, for keys of caches. */
@@ -63,6 +63,28 @@ export function memoryWeights(tensors: ReadonlyMap<string, HostTensor>): WeightS
   };
 }
 
+/** The weights of a store, those of floats kept in `kept`: each is converted when it is bound. */
+export function weightsIn(kept: DType, store: WeightStore): WeightStore {
+  const isOther = (dtype: string): dtype is DType => isDType(dtype) && isFloat(dtype) && dtype !== kept;
+  const stored = async (name: string): Promise<HostTensor> => {
+    const tensor = await store.stored(name);
+    if (!isOther(tensor.dtype)) return tensor;
+    const { shape, data } = toNdArray(tensor);
+    const rounded = data.map((v) => roundTo(kept, v));
+    return { dtype: kept, shape, data: storeNumbers(kept, rounded) };
+  };
+  return {
+    ...store,
+    tensors: store.tensors.map(([name, dtype, shape]) => [name, isOther(dtype) ? `${dtype} in ${kept}` : dtype, shape]),
+    resolve(name, shape, asked) {
+      const found = store.resolve(name, shape, asked);
+      return typeof found === 'string' && isOther(found) ? { stored: found, kept } : found;
+    },
+    stored,
+    read: async (name) => inF32(await stored(name)),
+  };
+}
+
 /** What lies over what: tensors that are replaced once more must not stay in memory. */
 const overlays = new WeakMap<WeightStore, { below: WeightStore; tensors: ReadonlyMap<string, HostTensor> }>();
 
@@ -77,7 +99,7 @@ export function overlaidWeights(below: WeightStore, tensors: ReadonlyMap<string,
   const of = (name: string): WeightStore => (tensors.has(name) ? above : below);
   const store: WeightStore = {
     tensors: [...below.tensors.filter(([name]) => !tensors.has(name)), ...above.tensors],
-    resolve: (name, shape) => of(name).resolve(name, shape),
+    resolve: (name, shape, dtype) => of(name).resolve(name, shape, dtype),
     stored: (name) => of(name).stored(name),
     read: (name) => of(name).read(name),
     source: (name) => of(name).source(name),
