@@ -48,7 +48,7 @@ export function evaluateRanks(
     throw new ModelcError('input', `a mesh of ${count} ranks needs ${count} bindings, got ${bindings.length}`);
   }
   const graph = expandGradients(asked);
-  const envs = bindings.map((b) => bindDims(graph, b));
+  const envs = bindings.map((b) => solveDims(graph, b));
   const order = topologicalOrder(roots(graph));
   const uses = new Map<Node, number>();
   for (const node of [...order.flatMap((n) => n.args), ...roots(graph)]) uses.set(node, (uses.get(node) ?? 0) + 1);
@@ -134,7 +134,7 @@ function bound(param: Node<'param'>, bindings: EvalBindings): NdArray {
  * Solves for the dim variables of a graph: starts from the given ones, then takes any dimension of a bound param that
  * is linear in its one unknown variable, until none is left; what remains must agree.
  */
-export function bindDims(graph: Graph, bindings: EvalBindings): DimEnv {
+export function solveDims(graph: Graph, bindings: EvalBindings): DimEnv {
   const declared = dimVars(graph);
   const known = new Map<string, Dim>();
   const learn = (name: string, value: number, where: string): void => {

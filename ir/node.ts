@@ -24,7 +24,7 @@ export function isOp<O extends OpName>(node: Node, op: O): node is Node<O> {
   return node.op === (op as OpName);
 }
 
-export const isDim = (v: object): v is Dim => 'terms' in v && 'vars' in v;
+export const isDim = (v: unknown): v is Dim => typeof v === 'object' && v !== null && 'terms' in v && 'vars' in v;
 
 /** The dims inside attributes. */
 export function dimsIn(value: unknown): Dim[] {

@@ -4,12 +4,12 @@ import {
   type ActivationName,
   activation,
   attention,
-  Buffer,
   type DecoderInputs,
   dimSub,
   dropout,
   Embedding,
   type EncoderDecoder,
+  FixedParameter,
   group,
   LayerNorm,
   Linear,
@@ -177,7 +177,7 @@ class BartStack extends Module {
 export class BartForConditionalGeneration extends Module implements EncoderDecoder {
   readonly hiddenSize: number;
   readonly model;
-  readonly final_logits_bias: Buffer | undefined;
+  readonly final_logits_bias: FixedParameter | undefined;
   readonly lm_head: Linear;
   readonly #config: BartConfig;
 
@@ -193,7 +193,7 @@ export class BartForConditionalGeneration extends Module implements EncoderDecod
       encoder: new BartStack(config, false, shared, positions()),
       decoder: new BartStack(config, true, shared, positions()),
     });
-    this.final_logits_bias = hasLogitsBias ? new Buffer([1, vocabSize], zeros) : undefined;
+    this.final_logits_bias = hasLogitsBias ? new FixedParameter([1, vocabSize], zeros) : undefined;
     const tied = isTied ? { weight: shared.weight } : {};
     this.lm_head = new Linear(hiddenSize, vocabSize, { bias: false, ...tied });
   }

@@ -3,8 +3,8 @@
 // modeling_deepseek_v3. The cache holds keys and values as attention reads them.
 import {
   attention,
-  Buffer,
   concat,
+  FixedParameter,
   Linear,
   Module,
   mergeHeads,
@@ -103,11 +103,11 @@ const lowest = -1e30;
 
 class DeepseekV3Router extends Linear {
   /** Moves what is chosen, not its weight; training moves it by other rules than gradients. */
-  readonly e_score_correction_bias: Buffer;
+  readonly e_score_correction_bias: FixedParameter;
 
   constructor(readonly config: DeepseekV3Config) {
     super(config.hiddenSize, config.experts, { bias: false });
-    this.e_score_correction_bias = new Buffer([config.experts], zeros);
+    this.e_score_correction_bias = new FixedParameter([config.experts], zeros);
   }
 
   /** x [B, S, hidden] to weights [B, S, experts]. */

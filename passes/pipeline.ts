@@ -1,6 +1,6 @@
 // The compiler in one list: graph to graph, in order, each pass with the option that it reads. A verifier runs after
-// every pass, so a pass that breaks the graph is named by the error. The interpreter runs what the first of them leave. Adapters (lora.ts) are applied before, where a model's
-// graph is traced, for the interpreter runs that graph and gradients are taken of it.
+// every pass, so a pass that breaks the graph is named by the error. The interpreter runs what the first of them leave.
+// Adapters (lora.ts) are applied before, where a model's graph is traced: everything that reads that graph sees them.
 import type { DType } from '../ir/dtype.ts';
 import { ModelcError } from '../ir/error.ts';
 import type { Graph } from '../ir/graph.ts';

@@ -24,6 +24,7 @@ import {
   variable,
 } from '../../ir/loop.ts';
 import type { Node } from '../../ir/node.ts';
+import { type CombineOp, identityOf } from '../../ir/ops/scalar.ts';
 import type { FragmentRole } from '../../ir/tile.ts';
 
 /** Values already computed in a block, by key; inner blocks see those of outer ones. */
@@ -204,42 +205,15 @@ export class KernelBuilder {
 }
 
 /** a op b with the reduction's own semantics; used by folds. */
-export const combine = (op: 'add' | 'mul' | 'max' | 'min' | 'and' | 'or', a: Expr, b: Expr): Expr =>
-  alu(op as AluOp, a, b);
+export const combine = (op: CombineOp, a: Expr, b: Expr): Expr => alu(op as AluOp, a, b);
 
-/** The element from which a fold starts. */
-export function identity(op: 'add' | 'mul' | 'max' | 'min' | 'and' | 'or', dtype: ScalarType): number {
-  const float = dtype === 'f32' || dtype === 'f16' || dtype === 'bf16';
-  const ranges: Partial<Record<ScalarType, [number, number]>> = {
-    i64: [-(2 ** 63), 2 ** 63 - 1024],
-    i32: [-(2 ** 31), 2 ** 31 - 1],
-    i8: [-128, 127],
-    u8: [0, 255],
-    u32: [0, 2 ** 32 - 1],
-    bool: [0, 1],
-  };
-  const [low, high] = float ? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY] : (ranges[dtype] ?? [0, 0]);
-  switch (op) {
-    case 'add':
-    case 'or':
-      return 0;
-    case 'mul':
-    case 'and':
-      return 1;
-    case 'max':
-      return low;
-    case 'min':
-      return high;
-    default:
-      return op satisfies never;
-  }
-}
+/** The element from which a fold starts: of i64 the largest that a double holds; an index is never negative. */
+export const identity = (op: CombineOp, dtype: ScalarType): number =>
+  dtype === 'i64' && op === 'min' ? 2 ** 63 - 1024 : identityOf(op, dtype === 'index' ? 'u32' : dtype);
 
 /** Row-major offset of an index. */
 export function linear(builder: KernelBuilder, shape: readonly Dim[], at: readonly Expr[]): Expr {
-  let offset: Expr = index(0);
-  for (let i = 0; i < shape.length; i++) offset = add(mul(offset, builder.size(shape[i])), at[i]);
-  return offset;
+  return at.reduce((offset, e, i) => add(mul(offset, builder.size(shape[i])), e), index(0));
 }
 
 /** The index whose row-major offset is `offset`. */

@@ -19,7 +19,7 @@ import {
   sub,
   variable,
 } from '../../ir/loop.ts';
-import { isOp, type Node } from '../../ir/node.ts';
+import type { Node } from '../../ir/node.ts';
 import { opOf } from '../../ir/ops/index.ts';
 import type { ElementContext } from '../../ir/ops/op.ts';
 import type { Region } from '../../ir/region.ts';
@@ -266,9 +266,6 @@ function withoutLane(e: Expr, lane: string): Expr {
       throw new NotVectorisable();
   }
 }
-
-/** Whether a node stands in memory as far as this region is concerned. */
-export const inMemory = (region: Region, n: Node): boolean => isOp(n, 'param') || !region.interior.has(n);
 
 /**
  * Iterates `size` consecutive positions: vectors of `lanes` first, the rest one at a time; all one at a time when the

@@ -17,7 +17,6 @@ export const valueTypes = {
   bool: 'bool',
   index: 'i32',
 } as const satisfies Record<ScalarType, string>;
-export type ValueType = (typeof valueTypes)[ScalarType];
 
 /** Bytes of a word. */
 export const wordBytes = 4;

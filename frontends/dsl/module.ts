@@ -82,7 +82,7 @@ export class Parameter {
 }
 
 /** A tensor of the checkpoint that training leaves as it is. */
-export class Buffer extends Parameter {}
+export class FixedParameter extends Parameter {}
 
 /** A table that the model computes when it is built, such as rotary frequencies; no part of the checkpoint. */
 export class Constant {

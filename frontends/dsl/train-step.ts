@@ -11,7 +11,7 @@ import { type Graph, roots, topologicalOrder } from '../../ir/graph.ts';
 import { isOp, type OpName } from '../../ir/node.ts';
 import { withDropout } from './dropout.ts';
 import { gradients } from './gradient.ts';
-import { Buffer, Parameter, type WeightResolver } from './module.ts';
+import { FixedParameter, Parameter, type WeightResolver } from './module.ts';
 import type { Optimizer } from './optimizers.ts';
 import type { SequenceInput, SequenceTask, Tensors } from './sequence-task.ts';
 import { arange, scalar, type Tensor, where } from './tensor.ts';
@@ -155,7 +155,7 @@ function traceTrainStep(
 ): Traced {
   const fields = task.model.named();
   const isTrained = (name: string): boolean =>
-    !(fields.get(name) instanceof Buffer) && (options.isTrained?.(name) ?? true);
+    !(fields.get(name) instanceof FixedParameter) && (options.isTrained?.(name) ?? true);
   return trace(
     entry,
     task.model,

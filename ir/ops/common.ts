@@ -14,6 +14,7 @@ import {
   dimLessEqual,
   dimSub,
   dimText,
+  shapeEquals,
   shapeText,
 } from '../dim.ts';
 import type { DType } from '../dtype.ts';
@@ -23,7 +24,7 @@ import type { Expr } from '../loop.ts';
 import { add, index, mul } from '../loop.ts';
 import type { NdArray } from '../ndarray.ts';
 import { sizeOf, stridesOf } from '../ndarray.ts';
-import type { Node, OpName, TensorType } from '../node.ts';
+import { isDim, type Node, type OpName, type TensorType, typeText } from '../node.ts';
 import { type Attrs, choicesOf, kindsOf } from './attrs.ts';
 import type { AxisRule, DimEnv, ElementContext } from './op.ts';
 
@@ -33,8 +34,6 @@ import type { AxisRule, DimEnv, ElementContext } from './op.ts';
 export function fail(op: string, constraint: number, message: string): never {
   throw new ModelcError('type', `${op} (C${constraint}): ${message}`);
 }
-
-const text = (t: TensorType): string => `${t.dtype}${shapeText(t.shape)}`;
 
 /** C0: the number of arguments is `count`, or lies in `count`..`max`. */
 export function requireArity(op: string, args: readonly TensorType[], count: number, max = count): void {
@@ -48,18 +47,15 @@ export function requireArity(op: string, args: readonly TensorType[], count: num
 export function requireSameType(op: string, constraint: number, args: readonly TensorType[]): void {
   for (const t of args.slice(1)) {
     requireSameDType(op, constraint, [args[0], t]);
-    if (!sameShape(args[0].shape, t.shape)) {
-      fail(op, constraint, `arguments must have one shape, got ${text(args[0])} and ${text(t)}`);
+    if (!shapeEquals(args[0].shape, t.shape)) {
+      fail(op, constraint, `arguments must have one shape, got ${typeText(args[0])} and ${typeText(t)}`);
     }
   }
 }
 
-const sameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
-  a.length === b.length && a.every((d, i) => dimEquals(d, b[i]));
-
 export function requireSameDType(op: string, constraint: number, args: readonly TensorType[]): void {
   const other = args.find((t) => t.dtype !== args[0].dtype);
-  if (other) fail(op, constraint, `arguments must have one dtype, got ${text(args[0])} and ${text(other)}`);
+  if (other) fail(op, constraint, `arguments must have one dtype, got ${typeText(args[0])} and ${typeText(other)}`);
 }
 
 /** `actual` has the dtype and the shape of `expected`; `what` names it in the message. */
@@ -70,8 +66,8 @@ export function requireType(
   actual: TensorType,
   expected: { readonly dtype: DType; readonly shape: readonly DimLike[] },
 ): void {
-  if (actual.dtype !== expected.dtype || !sameShape(actual.shape, expected.shape.map(dim))) {
-    fail(op, constraint, `${what} must be ${expected.dtype}${shapeText(expected.shape)}, got ${text(actual)}`);
+  if (actual.dtype !== expected.dtype || !shapeEquals(actual.shape, expected.shape.map(dim))) {
+    fail(op, constraint, `${what} must be ${expected.dtype}${shapeText(expected.shape)}, got ${typeText(actual)}`);
   }
 }
 
@@ -106,7 +102,7 @@ export function requireChoice<O extends OpName>(
 }
 
 export function requireRank(op: string, constraint: number, what: string, t: TensorType, rank: number): void {
-  if (t.shape.length !== rank) fail(op, constraint, `${what} must have ${rank} axes, got ${text(t)}`);
+  if (t.shape.length !== rank) fail(op, constraint, `${what} must have ${rank} axes, got ${typeText(t)}`);
 }
 
 /** An attribute is an integer in min..max. */
@@ -158,8 +154,6 @@ export function requireAxes(
   for (const axis of axes) requireAxis(op, constraint, axis, rank, `${what}:`);
   if (new Set(axes).size !== axes.length) fail(op, constraint, `${what} [${axes.join(', ')}] repeat an axis`);
 }
-
-const isDim = (d: unknown): d is Dim => typeof d === 'object' && d !== null && 'terms' in d && 'vars' in d;
 
 /** A list of dims that are provably not negative (and few enough elements to count exactly). */
 export function requireShape(op: string, constraint: number, shape: readonly Dim[], what = 'shape'): void {

@@ -2,10 +2,10 @@
 // al., 2017), computed here or kept in a checkpoint.
 import {
   arange,
-  Buffer,
   Constant,
   type Dim,
   type DimLike,
+  FixedParameter,
   Module,
   normal,
   Parameter,
@@ -34,7 +34,7 @@ export class PositionTable extends Module implements Positions {
   ) {
     super();
     const shape = [count + offset, size];
-    this.weight = isTrained ? new Parameter(shape) : new Buffer(shape, normal());
+    this.weight = isTrained ? new Parameter(shape) : new FixedParameter(shape, normal());
   }
 
   forward(inputIds: Tensor, past: DimLike): Tensor {

@@ -143,8 +143,6 @@ const callArguments: Readonly<Record<Exclude<keyof GenerateOptions, keyof Genera
   },
 };
 
-export const isCallArgument = (name: string): boolean => Object.hasOwn(callArguments, name);
-
 /** Every name that generate() serves. */
 export const generateNames: readonly string[] = [...Object.keys(callArguments), ...generationFields];
 

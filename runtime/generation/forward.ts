@@ -5,7 +5,7 @@ import type { Executor } from '../execution/executor.ts';
 import { unservedInputs } from '../models/forward-options.ts';
 import { Tensor } from '../tensors/tensor.ts';
 import { DynamicCache } from './cache.ts';
-import { modelInputs } from './decoder.ts';
+import { modelInputs } from './decode-loop.ts';
 import { attentionMask, type TokenRows, tokenRows } from './token-rows.ts';
 
 /** What a decoder's forward pass takes. */

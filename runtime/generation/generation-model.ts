@@ -14,19 +14,18 @@ import {
   type GenerateInputs,
   type GenerateOptions,
 } from './arguments.ts';
-import { beamSearch } from './beam-search.ts';
 import { DynamicCache, StaticCache } from './cache.ts';
 import type { GenerationConfig } from './configuration.ts';
-import { Decoder, type DecoderOptions } from './decoder.ts';
+import { DecodeLoop, type DecodeLoopOptions } from './decode-loop.ts';
 import type { GenerationParameters } from './parameters.ts';
 import { expansion, processorsOf } from './processor-list.ts';
 import { RandomStream } from './random.ts';
 import { resolveCall } from './resolve.ts';
 import type { ResolvedCall } from './resolved-call.ts';
 import type { Decoded, Run } from './run.ts';
-import { sample } from './sample.ts';
 import { logSumExp } from './scores.ts';
 import { stoppingOf } from './stopping-list.ts';
+import { runStrategy } from './strategies.ts';
 import { AsyncQueue, type BaseStreamer, TextIteratorStreamer } from './streamers.ts';
 import type { TokenRows } from './token-rows.ts';
 import { warnOnce } from './warnings.ts';
@@ -75,7 +74,7 @@ export interface Guided {
   readonly cache: DynamicCache;
 }
 
-export type FeedOptions = Pick<DecoderOptions, 'executor' | 'signal' | 'chunk'>;
+export type FeedOptions = Pick<DecodeLoopOptions, 'executor' | 'signal' | 'chunk'>;
 
 export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends BoundModel<I> {
   constructor(
@@ -243,7 +242,13 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
     const positions = call.maxLength - 1;
     const run: Run = {
       call,
-      decoder: new Decoder({ ...feed, cache, positions, keepsCache: isKept, together: options.tokens_per_submit ?? 1 }),
+      decoder: new DecodeLoop({
+        ...feed,
+        cache,
+        positions,
+        keepsCache: isKept,
+        together: options.tokens_per_submit ?? 1,
+      }),
       cache,
       prompt,
       mask,
@@ -256,7 +261,7 @@ export abstract class GenerationModel<I extends ModelInfo = ModelInfo> extends B
     };
     try {
       await prepare?.(cache, repeat);
-      const decoded = g.num_beams > 1 ? await beamSearch(run) : await sample(run);
+      const decoded = await runStrategy(run);
       return { parameters: g, decoded, cache: isKept ? cache : null };
     } catch (error) {
       if (!options.past_key_values) cache.dispose();

@@ -1,7 +1,7 @@
 // Classifier-free guidance (Sanchez et al., 2023) for one batch: scores = u + g * (c - u), where c and u are the
 // log-probabilities after the prompt and after a negative prompt. The negative prompt has a cache of its own.
 import { ModelcError } from '../../ir/error.ts';
-import type { Decoder } from './decoder.ts';
+import type { DecodeLoop } from './decode-loop.ts';
 import { logSoftmaxInPlace } from './scores.ts';
 
 /**
@@ -10,7 +10,7 @@ import { logSoftmaxInPlace } from './scores.ts';
  */
 export function guidance(
   scale: number,
-  decoder: Decoder,
+  decoder: DecodeLoop,
   negative: bigint[][],
   mask: Uint8Array | undefined,
 ): (scores: Float32Array, rows: readonly (readonly bigint[])[]) => Promise<void> {

@@ -3,7 +3,7 @@ import { ModelcError } from '../../ir/error.ts';
 import { callable } from '../models/callable.ts';
 import { type GenerateOptions, targetArguments } from './arguments.ts';
 import { DynamicCache } from './cache.ts';
-import { Decoder } from './decoder.ts';
+import { DecodeLoop } from './decode-loop.ts';
 import { type CausalLMOutput, type ForwardOptions, forward } from './forward.ts';
 import { type Beginning, type FeedOptions, GenerationModel, type Guided } from './generation-model.ts';
 import { guidance } from './guidance.ts';
@@ -76,7 +76,7 @@ export class CausalLanguageModel extends GenerationModel {
       'negative_prompt_attention_mask',
     );
     const cache = new DynamicCache();
-    return { guide: guidance(g.guidance_scale, new Decoder({ ...feed, cache }), negative, mask), cache };
+    return { guide: guidance(g.guidance_scale, new DecodeLoop({ ...feed, cache }), negative, mask), cache };
   }
 }
 

@@ -1,7 +1,7 @@
 // What every decoding method is given for one generation, and what it gives back.
 import type { Tensor } from '../tensors/tensor.ts';
 import type { DynamicCache } from './cache.ts';
-import type { Decoder } from './decoder.ts';
+import type { DecodeLoop } from './decode-loop.ts';
 import type { LogitsProcessorList } from './logits-processor.ts';
 import type { RandomStream } from './random.ts';
 import type { ResolvedCall } from './resolved-call.ts';
@@ -10,7 +10,7 @@ import type { BaseStreamer } from './streamers.ts';
 
 export interface Run {
   readonly call: ResolvedCall;
-  readonly decoder: Decoder;
+  readonly decoder: DecodeLoop;
   readonly cache: DynamicCache;
   /** The prompt, each row repeated for its beams or sequences. */
   readonly prompt: readonly (readonly bigint[])[];

@@ -4,7 +4,7 @@
 import { largestTopK, largestUniform } from '../../frontends/dsl/sampling-inputs.ts';
 import { Tensor } from '../tensors/tensor.ts';
 import { checkLogits, drawn, failOnLogits, mostLikely } from './choose.ts';
-import type { Draws } from './decoder.ts';
+import type { Draws } from './decode-loop.ts';
 import type { Scores } from './logits-processor.ts';
 import { rowOf } from './logits-processor.ts';
 import type { ResolvedCall } from './resolved-call.ts';

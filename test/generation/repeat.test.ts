@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { WebGpuDevice } from '../../backends/webgpu/device.ts';
 import { createNodeWebGpuDevice } from '../../backends/webgpu/node.ts';
-import { Decoder } from '../../runtime/generation/decoder.ts';
+import { DecodeLoop } from '../../runtime/generation/decode-loop.ts';
 import {
   AutoTokenizer,
   DynamicCache,
@@ -249,7 +249,7 @@ test('a cache that grows on the way: the device begins anew', async () => {
   const generated = async (positions?: number): Promise<number[]> => {
     const cache = new DynamicCache();
     caches.push(cache);
-    const decoder = new Decoder({ executor, cache, ...(positions ? { positions } : {}) });
+    const decoder = new DecodeLoop({ executor, cache, ...(positions ? { positions } : {}) });
     const [first] = await decoder.feed([long], undefined, 'next_token');
     const ids = [first];
     for await (const [id] of decoder.follow([BigInt(first)], [true], 8)) ids.push(id);

@@ -83,13 +83,13 @@ export const DataCollatorForTokenClassification = collatorClass(
 );
 
 /** What builds decoder_input_ids; without it the task of the model moves the labels itself. */
-export interface Seq2SeqModel {
+export interface DecoderInputMaker {
   prepare_decoder_input_ids_from_labels?(labels: Batch[string]): Batch[string];
 }
 /** Options of DataCollatorForSeq2Seq. */
 export interface Seq2SeqOptions extends LabelPaddingOptions {
   /** What builds decoder_input_ids, where it can. */
-  model?: Seq2SeqModel;
+  model?: DecoderInputMaker;
 }
 
 /** Pads inputs and labels, each to its own length. */

@@ -6,7 +6,7 @@ import type { Executor, States } from '../execution/executor.ts';
 import type { HostTensor } from '../tensors/host-tensor.ts';
 import type { DynamicCache } from './cache.ts';
 
-export interface DecoderOptions {
+export interface DecodeLoopOptions {
   readonly executor: Executor;
   readonly cache: DynamicCache;
   /** New positions per run at most; the executor's own limit holds too. */
@@ -30,10 +30,10 @@ export interface Draws {
 
 export type DecoderResult = 'logits' | 'next_token';
 
-export class Decoder {
+export class DecodeLoop {
   private readonly chunk: number;
 
-  constructor(private readonly options: DecoderOptions) {
+  constructor(private readonly options: DecodeLoopOptions) {
     this.chunk = Math.min(options.chunk ?? Number.POSITIVE_INFINITY, options.executor.limits.chunk);
   }
 
