@@ -22,6 +22,7 @@ export class Attention {
   readonly mask: Node | undefined;
   readonly bias: Node | undefined;
   readonly sinks: Node | undefined;
+  readonly lengths: Node | undefined;
   readonly batch: Dim;
   /** Query positions. */
   readonly seq: Dim;
@@ -32,10 +33,8 @@ export class Attention {
   readonly width: number;
   /** Runs of keys that are attended to apart; 1 where all are one run. */
   readonly splits: number;
-  /** Query positions and keys, of this run. */
+  /** Query positions of this run. */
   readonly queries: Expr;
-  readonly total: Expr;
-  readonly visibility: Visibility;
 
   constructor(readonly emitter: Emitter) {
     const { builder, region } = emitter;
@@ -44,7 +43,8 @@ export class Attention {
     const extra = (name: (typeof attrs.operands)[number]): Node | undefined =>
       attrs.operands.includes(name) ? args[3 + attrs.operands.indexOf(name)] : undefined;
     [this.q, this.k, this.v] = args;
-    [this.mask, this.bias, this.sinks] = [extra('mask'), extra('bias'), extra('sinks')];
+    [this.mask, this.bias] = [extra('mask'), extra('bias')];
+    [this.sinks, this.lengths] = [extra('sinks'), extra('lengths')];
     const [batch, heads, seq, depth] = this.q.type.shape;
     [this.batch, this.seq] = [batch, seq];
     this.groups = fixed(this.k.type.shape[1], 'key heads');
@@ -53,8 +53,15 @@ export class Attention {
     this.width = fixed(this.v.type.shape[3], 'value size');
     this.splits = isOp(this.node, 'attention_split') ? this.node.attrs.splits : 1;
     this.queries = builder.size(seq);
-    this.total = builder.size(this.k.type.shape[2]);
-    this.visibility = new Visibility(builder, this.node.attrs, this.queries, this.total, this.splits);
+  }
+
+  /** What the queries of row `b` of the batch see. Lengths come from outside: no row holds more keys than there are. */
+  visibilityOf(b: Expr): Visibility {
+    const { builder } = this.emitter;
+    const total = builder.size(this.k.type.shape[2]);
+    const length = this.lengths && cast(this.emitter.element(this.lengths, [b]), 'index');
+    const held = length ? builder.let(alu('max', alu('min', length, total), index(0))) : total;
+    return new Visibility(builder, this.node.attrs, this.queries, held, this.splits);
   }
 
   /** A product of query and key, scaled, as the softmax takes it. `bias` gives what is added, where something is. */

@@ -1,5 +1,5 @@
-// Which keys a query sees: the one place that every template of attention asks. Queries are the last of the positions that
-// keys stand at. A causal query sees no later key than its own place, one with a window none older than that many places;
+// Which keys a query sees: the one place that every template of attention asks. A row of the batch holds some keys, its
+// length or all that there are, and its queries are the last of the positions that these stand at. A causal query sees no later key than its own place, one with a window none older than that many places;
 // of a split, the keys of one run alone.
 import { add, alu, cast, ceilDiv, type Expr, floorDiv, index, mul, splat, sub } from '../../ir/loop.ts';
 import type { Attrs } from '../../ir/ops/attrs.ts';
@@ -16,21 +16,22 @@ export class Visibility {
     private readonly builder: KernelBuilder,
     private readonly attrs: Pick<Attrs['attention'], 'causal' | 'window'>,
     private readonly queries: Expr,
-    private readonly total: Expr,
+    /** Keys that the row holds: one at least wherever a loop over keys has begun. */
+    readonly held: Expr,
     private readonly splits: number,
   ) {}
 
   /** The place among the keys of query `i`. */
   placeOf(i: Expr): Expr {
-    return add(sub(this.total, this.queries), i);
+    return add(sub(this.held, this.queries), i);
   }
 
   /** The keys of a split. */
   keysOf(split: Expr): KeyRange {
-    const { builder, splits, total } = this;
-    const size = splits === 1 ? total : builder.let(ceilDiv(total, splits));
+    const { builder, splits, held } = this;
+    const size = splits === 1 ? held : builder.let(ceilDiv(held, splits));
     const begin = builder.let(mul(split, size));
-    return { begin, end: splits === 1 ? total : builder.let(alu('min', total, add(begin, size))) };
+    return { begin, end: splits === 1 ? held : builder.let(alu('min', held, add(begin, size))) };
   }
 
   /**
@@ -46,6 +47,11 @@ export class Visibility {
     const start = step === 1 ? oldest : mul(floorDiv(oldest, index(step)), index(step));
     const isAll = begin.kind === 'const' && begin.value === 0;
     return { begin: builder.let(isAll ? start : alu('max', begin, start)), end: last };
+  }
+
+  /** The key, or the last of the row: where to read for a key that nobody sees. */
+  clamped(t: Expr): Expr {
+    return alu('min', t, sub(this.held, index(1)));
   }
 
   /** Whether the query at `place` sees key `t`, or each of the keys of a vector, below `end`; masks apart. */

@@ -47,7 +47,7 @@ const attention = {
   causal: 'boolean',
   window: 'integer',
   softcap: 'number',
-  operands: { list: { oneOf: ['mask', 'bias', 'sinks'] } },
+  operands: { list: { oneOf: ['mask', 'bias', 'sinks', 'lengths'] } },
 } as const;
 
 /** How a window moves over spatial axes: one entry each. Negative padding crops. */
@@ -189,8 +189,8 @@ const quantizationKinds = {
 
 const stateKinds = {
   /**
-   * args: state [.., capacity, ..], values [.., n, ..], past (i32 scalar). The state with positions past..past+n-1
-   * along `axis` replaced. Which slot holds a position is the cache-layout pass's choice.
+   * args: state [.., capacity, ..], values [.., n, ..], past (i32 scalar, or i32 [rows]: one for every index of the first
+   * axis). The state with positions past..past+n-1 along `axis` replaced. Which slot holds a position is the cache-layout pass's choice.
    */
   cache_update: { axis: 'integer' },
   /** args: state. Positions 0..length-1 along `axis`. */
@@ -236,15 +236,16 @@ const compositeKinds = {
   rope: { style: { oneOf: ['half', 'interleaved'] } },
   /**
    * args: q [B, H, S, D], k [B, G, T, D], v [B, G, T, E], then per `operands`: mask bool [B, T] (false: never attended),
-   * bias [1|B, 1|H, S, T] (added to the scaled scores), sinks [H] (one more logit per head that takes no value).
-   * H is a multiple of G; query head h uses group h / (H / G). Query i stands at position T - S + i.
+   * bias [1|B, 1|H, S, T] (added to the scaled scores), sinks [H] (one more logit per head that takes no value),
+   * lengths i32 [B] (keys that each row holds, 0..T; without it all rows hold T).
+   * H is a multiple of G; query head h uses group h / (H / G). Query i stands at position length - S + i.
    * causal: key j <= position; window w > 0: key j > position - w. softcap c > 0: c * tanh(score / c).
    * A query with no key to attend to gives 0. Scores and softmax are f32. Result [B, H, S, E] in the dtype of q.
    */
   attention,
   /**
-   * The args of attention. Split i owns keys i*n .. min(T, (i+1)*n)-1 with n = ceil(T / splits). Result f32
-   * [B, H, S, splits, E + 2]: sum of exp(score - m) * v over the visible keys of the split, then their maximum score m
+   * The args of attention. Split i owns keys i*n .. min(T, (i+1)*n)-1 with n = ceil(T / splits), where T is
+   * the row's length. Result f32 [B, H, S, splits, E + 2]: sum of exp(score - m) * v over the visible keys of the split, then their maximum score m
    * (-inf if there is none), then the sum of exp(score - m). Sinks count in split 0.
    */
   attention_split: { ...attention, splits: 'integer' },

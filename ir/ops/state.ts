@@ -26,7 +26,7 @@ import type { Op, OpTable } from './op.ts';
  * The state with positions past .. past+n-1 along `axis` replaced by values; positions outside the state are dropped.
  * C1: state and values have one dtype.
  * C2: axis is an axis of state; values has the same number of axes and equal sizes but for `axis`.
- * C3: past is an i32 scalar.
+ * C3: past is an i32 scalar or, where `axis` is not the first, i32 [rows] with the size of the first axis.
  */
 const cacheUpdate: Op<'cache_update'> = {
   infer(args, { axis }) {
@@ -38,7 +38,8 @@ const cacheUpdate: Op<'cache_update'> = {
     for (const [i, d] of state.shape.entries()) {
       if (i !== axis) requireEqual('cache_update', 2, `sizes of axis ${i}`, d, values.shape[i]);
     }
-    requireType('cache_update', 3, 'past', past, { dtype: 'i32', shape: [] });
+    const rows = past.shape.length === 1 && axis > 0 ? [state.shape[0]] : [];
+    requireType('cache_update', 3, 'past', past, { dtype: 'i32', shape: rows });
     return state;
   },
 
@@ -49,7 +50,7 @@ const cacheUpdate: Op<'cache_update'> = {
     const written = factors.add(node.args[1].type.shape[axis], 'opaque');
     return {
       factors: factors.list,
-      args: [dims, dims.map((d, i) => (i === axis ? written : d)), []],
+      args: [dims, dims.map((d, i) => (i === axis ? written : d)), node.args[2].type.shape.length > 0 ? [dims[0]] : []],
       result: dims,
     };
   },
@@ -58,8 +59,9 @@ const cacheUpdate: Op<'cache_update'> = {
     const { axis } = node.attrs;
     const data = state.data.slice();
     const strides = stridesOf(state.shape);
-    const base = past.data[0];
+    const isPerRow = past.shape.length > 0;
     forEachIndex(values.shape, (at, flat) => {
+      const base = past.data[isPerRow ? at[0] : 0];
       const position = base + at[axis];
       if (position < 0 || position >= state.shape[axis]) return;
       data[offsetOf(at, strides) + base * strides[axis]] = values.data[flat];
@@ -69,7 +71,7 @@ const cacheUpdate: Op<'cache_update'> = {
 
   element(node, at, context) {
     const { axis } = node.attrs;
-    const past = cast(context.read(2, []), 'index');
+    const past = cast(context.read(2, node.args[2].type.shape.length > 0 ? [at[0]] : []), 'index');
     const end = add(past, context.size(node.args[1].type.shape[axis]));
     const source = at.map((e, i) => (i === axis ? sub(e, past) : e));
     return context.guard(

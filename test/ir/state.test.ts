@@ -8,7 +8,7 @@ import type { Graph } from '../../ir/graph.ts';
 import { make } from '../../ir/make.ts';
 import type { NdArray } from '../../ir/ndarray.ts';
 import type { Node } from '../../ir/node.ts';
-import { f32, i32, uniform } from '../support/cases/case.ts';
+import { bool, f32, i32, uniform } from '../support/cases/case.ts';
 import { difference } from '../support/compare.ts';
 import { regionsOf } from '../support/cpu-device.ts';
 import { devices } from '../support/devices.ts';
@@ -52,6 +52,20 @@ const cases: readonly StateCase[] = [
       const grown = add(position, at(2));
       return { updates: { cache: next, position: grown }, results: { sum: reduce(next), position: grown } };
     },
+  },
+  {
+    name: 'caches whose rows are appended to at places of their own, which are states',
+    states: {
+      keys: uniform([3, 2, 7, 4], 9), mask: bool([3, 7], ...new Array<number>(21).fill(0)), position: i32([3], 0, 2, 6),
+    }, // biome-ignore format: one row
+    inputs: { x: uniform([3, 2, 2, 4], 4), shown: bool([3, 2], 1, 0, 1, 1, 0, 1) },
+    build: ({ keys, mask, position, x, shown }) => ({
+      updates: {
+        keys: make('cache_update', [keys, x, position], { axis: 2 }),
+        mask: make('cache_update', [mask, shown, position], { axis: 1 }),
+        position: add(position, one(position)),
+      },
+    }),
   },
   {
     name: 'a product that is rotated and appended to a cache, and one that is only appended',

@@ -57,6 +57,16 @@ function build(shape: Shape, keyDim: DimLike = shape.keys): { node: Node<'attent
     },
     bias: () => input('bias', floats([1, h, s, t], 4), [1, h, s, keyDim]),
     sinks: () => input('sinks', floats([h], 5), [h]),
+    lengths: () =>
+      input(
+        'lengths',
+        ndarray(
+          'i32',
+          [b],
+          range(b).map((i) => Math.max(0, t - 3 * i - 2)),
+        ),
+        [b],
+      ),
   };
   const args = [
     input('q', floats([b, h, s, depth], 1), [b, h, s, depth]),
@@ -72,6 +82,7 @@ function split(node: Node<'attention'>, splits: number): Node {
   return make('attention_merge', [parts], { dtype: node.type.dtype });
 }
 
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 const graphOf = (result: Node, inputs: readonly Node[]): Graph => ({
   name: 'attend',
   params: inputs as readonly Node<'param'>[],
@@ -79,7 +90,7 @@ const graphOf = (result: Node, inputs: readonly Node[]): Graph => ({
   updates: new Map(),
 });
 
-const operands = ['mask', 'bias', 'sinks'] as const;
+const operands = ['mask', 'bias', 'sinks', 'lengths'] as const;
 /** What masks, windows and sinks do, alone and together. */
 const variants: readonly (readonly [string, Partial<Shape>])[] = [
   ['plain', { attrs: { causal: false } }],
@@ -94,6 +105,7 @@ const variants: readonly (readonly [string, Partial<Shape>])[] = [
   ['a sink', { attrs: { operands: ['sinks'] } }],
   ['a sink and no key', { attrs: { operands: ['sinks', 'mask'] }, mask: () => false }],
   ['a bias', { attrs: { operands: ['bias'] } }],
+  ['rows of any length', { attrs: { operands: ['lengths'] }, batch: 3 }],
   ['everything', { attrs: { operands, window: 300, softcap: 3 } }],
 ];
 const shapes: readonly (readonly [string, Partial<Shape>])[] = [

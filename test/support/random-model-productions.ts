@@ -194,9 +194,10 @@ const attention: Production = (b) => {
   const q = b.like(dtype, [batch, heads, seq, width]);
   const k = b.like(dtype, [batch, dim(groups), length, width]);
   const v = b.like(dtype, [batch, dim(groups), length, b.chance(0.7) ? width : dim(3)]);
-  const operands = b.shuffled(['mask', 'bias', 'sinks'] as const).filter(() => b.chance(0.3));
+  const operands = b.shuffled(['mask', 'bias', 'sinks', 'lengths'] as const).filter(() => b.chance(0.3));
   const extra = operands.map((name) => {
     if (name === 'mask') return b.fresh('bool', [batch, length]);
+    if (name === 'lengths') return b.fresh('i32', [batch]);
     if (name === 'sinks') return b.fresh(dtype, [heads]);
     return b.fresh(dtype, [b.pick([dim(1), batch]), b.pick([dim(1), heads]), seq, length]);
   });

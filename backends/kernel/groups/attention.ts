@@ -12,7 +12,7 @@ import { type Emitter, NotVectorisable } from '../emit.ts';
 import { decodingAttention, type GroupAttentionTile, groupAttentionTile, tiledAttention } from '../schedule.ts';
 import { taskIndex } from '../templates/map.ts';
 import { storedBytes } from '../templates/product.ts';
-import type { KeyRange } from '../visibility.ts';
+import type { KeyRange, Visibility } from '../visibility.ts';
 import { decodeAttentionKernel } from './decode-attention.ts';
 import { tiledAttentionKernel } from './tiled-attention.ts';
 
@@ -51,6 +51,7 @@ type Memory = Readonly<Record<'scaled' | 'weights' | 'out' | 'maxima' | 'totals'
 
 class GroupAttention {
   private chunk!: Chunk;
+  private visibility!: Visibility;
   private memory!: Memory;
 
   constructor(
@@ -66,7 +67,7 @@ class GroupAttention {
     this.begin();
     builder.barrier();
     const { keys, first, queries } = this.chunk;
-    const { begin, end } = this.attention.visibility.seenOf(keys, first, queries);
+    const { begin, end } = this.visibility.seenOf(keys, first, queries);
     builder.for(begin, end, this.tile.keys, (t0) => {
       const count = builder.let(alu('min', index(this.tile.keys), sub(end, t0)));
       this.score(t0, end);
@@ -83,7 +84,7 @@ class GroupAttention {
   /** Which chunk the group has; returns the grid. */
   private divide(): Expr {
     const { builder } = this.emitter;
-    const { batch, groups, perGroup, queries: s, splits, visibility } = this.attention;
+    const { batch, groups, perGroup, queries: s, splits } = this.attention;
     const { tile } = this;
     const headChunks = Math.ceil(perGroup / tile.heads);
     const chunks = ceilDiv(s, tile.queries);
@@ -99,7 +100,9 @@ class GroupAttention {
     const q0 = builder.let(mul(chunk, index(tile.queries)));
     const queries = builder.let(alu('min', index(tile.queries), sub(s, q0)));
     const rows = builder.let(mul(queries, alu('min', index(tile.heads), sub(index(perGroup), head0))));
+    const visibility = this.attention.visibilityOf(b);
     const first = builder.let(visibility.placeOf(q0));
+    this.visibility = visibility;
     this.chunk = { b, g, split, head0, q0, queries, first, rows, keys: visibility.keysOf(split) };
     return grid;
   }
@@ -159,7 +162,8 @@ class GroupAttention {
   /** The scores of a block of keys, those that do not count the lowest number. */
   private score(t0: Expr, end: Expr): void {
     const { builder } = this.emitter;
-    const { mask, visibility } = this.attention;
+    const { visibility } = this;
+    const { mask } = this.attention;
     const { b, first, queries } = this.chunk;
     this.eachOf(this.tile.keys, (r, i, e) => {
       const t = builder.let(add(t0, i));

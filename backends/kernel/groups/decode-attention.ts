@@ -59,7 +59,7 @@ class DecodeAttention {
     target: Target,
   ) {
     const { builder } = emitter;
-    const { batch, groups, perGroup, splits, visibility } = attention;
+    const { batch, groups, perGroup, splits } = attention;
     const { heads, run } = plan;
     const chunks = groups * (perGroup / heads);
     this.grid = mul(mul(builder.size(batch), index(chunks)), index(splits));
@@ -73,6 +73,7 @@ class DecodeAttention {
     this.part = builder.let(modulo(this.thread, index(run)));
     this.own = builder.let(floorDiv(this.thread, index(run)));
     this.runs = target.groupThreads / run;
+    const visibility = attention.visibilityOf(b);
     const keys = visibility.seenOf(visibility.keysOf(split), visibility.placeOf(index(0)), undefined);
     this.piece = { b, g, head0, split, keys };
   }

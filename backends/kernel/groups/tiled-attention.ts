@@ -11,6 +11,7 @@ import { type Attention, f32, lowest, quotient, referenceOf } from '../attention
 import type { Emitter } from '../emit.ts';
 import type { TiledAttention as Plan } from '../schedule.ts';
 import { taskIndex } from '../templates/map.ts';
+import type { Visibility } from '../visibility.ts';
 import { threadIndex } from './map.ts';
 import { bringRows, type PanelRows } from './panels.ts';
 
@@ -70,6 +71,7 @@ class TiledAttention {
   private readonly chunk: Chunk;
   private readonly place: Place;
   private readonly memory: Memory;
+  private readonly visibility: Visibility;
 
   constructor(
     private readonly emitter: Emitter,
@@ -78,7 +80,7 @@ class TiledAttention {
     private readonly target: Target,
   ) {
     const { builder } = emitter;
-    const { batch, groups, perGroup, queries: s, visibility } = attention;
+    const { batch, groups, perGroup, queries: s } = attention;
     const headChunks = Math.ceil(perGroup / plan.heads);
     const chunks = ceilDiv(s, plan.queries);
     this.grid = mul(mul(builder.size(batch), index(groups * headChunks)), chunks);
@@ -90,7 +92,8 @@ class TiledAttention {
     const head0 = builder.let(mul(modulo(pair, index(headChunks)), index(plan.heads)));
     const q0 = builder.let(mul(chunk, index(plan.queries)));
     const queries = builder.let(alu('min', index(plan.queries), sub(s, q0)));
-    const first = builder.let(visibility.placeOf(q0));
+    this.visibility = attention.visibilityOf(b);
+    const first = builder.let(this.visibility.placeOf(q0));
     this.chunk = { b, g, head0, heads: sub(index(perGroup), head0), q0, queries, first };
     this.place = this.divideThreads();
     this.memory = this.allocate();
@@ -98,7 +101,8 @@ class TiledAttention {
 
   kernel(): Expr {
     const { builder } = this.emitter;
-    const { q, k, v, depth, width, total, visibility } = this.attention;
+    const { visibility } = this;
+    const { q, k, v, depth, width } = this.attention;
     const { rows, keys, pitch } = this.plan;
     const { b, g, first, queries } = this.chunk;
     const { keyLine, valueLine } = this.memory;
@@ -109,9 +113,9 @@ class TiledAttention {
       depthPanels,
     );
     const running = this.begin();
-    const { begin, end } = visibility.seenOf({ begin: index(0), end: total }, first, queries);
+    const { begin, end } = visibility.seenOf({ begin: index(0), end: visibility.held }, first, queries);
     builder.for(begin, end, keys, (t0) => {
-      const at = (i: Expr): Expr[] => [b, g, builder.let(alu('min', add(t0, i), sub(total, index(1))))];
+      const at = (i: Expr): Expr[] => [b, g, builder.let(visibility.clamped(add(t0, i)))];
       this.bring(this.rowsOf(k, keys, depth, at), keyLine, depthPanels);
       this.bring(this.rowsOf(v, keys, width, at), valueLine, width / pitch);
       this.arrive();
@@ -251,7 +255,8 @@ class TiledAttention {
   /** The thread's part of its row: scores as the softmax takes them, and their maximum. */
   private maskScores(t0: Expr, end: Expr): void {
     const { builder } = this.emitter;
-    const { mask, visibility } = this.attention;
+    const { visibility } = this;
+    const { mask } = this.attention;
     const { keys } = this.plan;
     const { thread, own, part, parts } = this.place;
     const { scores, scorePitch, maxima } = this.memory;

@@ -16,10 +16,10 @@ export function updateKernel(emitter: Emitter, target: Target): Expr {
   const values = root.args[1];
   const { shape } = values.type;
   const out = builder.buffer(root, 'write');
-  const origin = updateOrigin(emitter);
+  const originOf = updateOrigin(emitter);
   return overItems(builder, target, builder.size(dimProduct(shape)), elementsPerThread, (e) => {
     const at = delinear(builder, shape, e);
-    storeInState(emitter, origin, at, (place) => builder.store(out, place, emitter.element(values, at)));
+    storeInState(emitter, originOf, at, (place) => builder.store(out, place, emitter.element(values, at)));
   });
 }
 

@@ -10,7 +10,7 @@ import type { Target } from '../../../ir/target.ts';
 import { Attention, f32, keepsLastAxis, lowest, referenceOf, resultOffset } from '../attention.ts';
 import { type Emitter, NotVectorisable } from '../emit.ts';
 import { type AttentionTile, attentionTile, lanesOf } from '../schedule.ts';
-import type { KeyRange } from '../visibility.ts';
+import type { KeyRange, Visibility } from '../visibility.ts';
 import { taskIndex } from './map.ts';
 import { packColumns } from './pack.ts';
 
@@ -46,6 +46,7 @@ interface Memory {
 
 class ThreadAttention {
   private chunk!: Chunk;
+  private visibility!: Visibility;
   private memory!: Memory;
 
   constructor(
@@ -57,9 +58,10 @@ class ThreadAttention {
 
   kernel(): Expr {
     const { builder } = this.emitter;
-    const { perGroup, visibility } = this.attention;
+    const { perGroup } = this.attention;
     const { tile } = this;
     const grid = this.divide();
+    const { visibility } = this;
     const { first, queries, rows, keys } = this.chunk;
     this.memory = this.allocate(Math.ceil((tile.queries * perGroup) / tile.rows) * tile.rows);
     builder.for(index(0), rows, 1, (r) => this.begin(r));
@@ -80,7 +82,7 @@ class ThreadAttention {
   /** Which chunk the task has; returns the grid. */
   private divide(): Expr {
     const { builder } = this.emitter;
-    const { batch, groups, perGroup, queries: s, splits, visibility } = this.attention;
+    const { batch, groups, perGroup, queries: s, splits } = this.attention;
     const chunks = ceilDiv(s, this.tile.queries);
     const grid = mul(mul(mul(builder.size(batch), index(groups)), chunks), index(splits));
     const task = taskIndex(grid);
@@ -93,7 +95,9 @@ class ThreadAttention {
     const q0 = builder.let(mul(chunk, index(this.tile.queries)));
     const queries = builder.let(alu('min', index(this.tile.queries), sub(s, q0)));
     const rows = builder.let(mul(queries, index(perGroup)));
+    const visibility = this.attention.visibilityOf(b);
     const first = builder.let(visibility.placeOf(q0));
+    this.visibility = visibility;
     this.chunk = { b, g, split, q0, queries, first, rows, keys: visibility.keysOf(split) };
     return grid;
   }
@@ -141,18 +145,18 @@ class ThreadAttention {
   /** A block of keys, transposed, and which of them the mask shows. */
   private packKeys(t0: Expr): void {
     const { builder } = this.emitter;
-    const { k, mask, depth, total } = this.attention;
+    const { k, mask, depth } = this.attention;
     const { b, g } = this.chunk;
     const { keys, shown } = this.memory;
-    const { tile, lanes } = this;
+    const { tile, lanes, visibility } = this;
     const element = (t: Expr, d: Expr) => this.emitter.element(k, [b, g, t, d]);
     const places = Array.from({ length: tile.keys / lanes }, (_, i) => index(i * lanes));
     const panel = { buffer: keys, dtype: 'f32', lanes, places, pitch: tile.keys, word: 1 } as const;
-    const lines = { element, first: t0, limit: total, k0: index(0), depth: index(depth), multiple: 1 };
+    const lines = { element, first: t0, limit: visibility.held, k0: index(0), depth: index(depth), multiple: 1 };
     packColumns(this.emitter, lines, panel);
     if (!mask || !shown) return;
     builder.for(index(0), index(tile.keys), 1, (i) => {
-      const t = builder.let(alu('min', add(t0, i), sub(total, index(1))));
+      const t = builder.let(visibility.clamped(add(t0, i)));
       builder.store(shown, i, this.emitter.element(mask, [b, t]));
     });
   }
@@ -204,8 +208,7 @@ class ThreadAttention {
   /** The scores of a row, those that do not count the lowest number. */
   private maskedScores(r: Expr, t0: Expr, products: readonly Expr[]): Expr[] {
     const { builder } = this.emitter;
-    const { lanes } = this;
-    const { visibility } = this.attention;
+    const { lanes, visibility } = this;
     const { first, queries, keys } = this.chunk;
     const { shown } = this.memory;
     const place = builder.let(add(first, modulo(r, queries)));
@@ -222,11 +225,10 @@ class ThreadAttention {
   /** The biases of a row for a vector of keys. The last vector may reach beyond the keys: it repeats the last one. */
   private biasVector(n: Node, r: Expr, start: Expr): Expr {
     const { builder } = this.emitter;
-    const { total } = this.attention;
     const { b, rows } = this.chunk;
     const staging = builder.alloc('f32', this.lanes);
     builder.for(index(0), index(this.lanes), 1, (i) => {
-      const t = builder.let(alu('min', add(start, i), sub(total, index(1))));
+      const t = builder.let(this.visibility.clamped(add(start, i)));
       const row = alu('min', r, sub(rows, index(1)));
       const value = this.attention.biasAt(
         n,

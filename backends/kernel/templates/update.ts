@@ -9,31 +9,40 @@ import { type Emitter, vectorLoop } from '../emit.ts';
 import { rowsPerTask, scatterRange } from '../schedule.ts';
 import { overRows, taskIndex } from './map.ts';
 
-/** Where the values of a cache_update or dynamic_update_slice begin, per axis. */
-export function updateOrigin(emitter: Emitter): Expr[] {
+/** Where the values of a cache_update or dynamic_update_slice begin, per axis; of a row, where each has its own place. */
+export function updateOrigin(emitter: Emitter): (row: Expr) => Expr[] {
   const { builder, region } = emitter;
   const { root } = region;
   const [state, values, ...starts] = root.args;
-  return state.type.shape.map((size, axis): Expr => {
-    if (isOp(root, 'cache_update')) {
-      return axis === root.attrs.axis ? cast(emitter.element(starts[0], []), 'index') : index(0);
-    }
-    // dynamic_update_slice clamps its start so that the update fits.
+  if (isOp(root, 'cache_update')) {
+    const [past] = starts;
+    const originOf = (at: readonly Expr[]): Expr[] => {
+      const start = cast(emitter.element(past, at), 'index');
+      return state.type.shape.map((_, axis) => (axis === root.attrs.axis ? start : index(0)));
+    };
+    if (past.type.shape.length > 0) return (row) => originOf([row]);
+    const origin = originOf([]);
+    return () => origin;
+  }
+  // dynamic_update_slice clamps its start so that the update fits.
+  const origin = state.type.shape.map((size, axis): Expr => {
     const limit = sub(builder.size(size), builder.size(values.type.shape[axis]));
     return alu('min', alu('max', cast(emitter.element(starts[axis], []), 'index'), index(0)), limit);
   });
+  return () => origin;
 }
 
 /** Hands over where in the state the element `at` of the values lies; cache_update drops positions outside of it. */
 export function storeInState(
   emitter: Emitter,
-  origin: readonly Expr[],
+  originOf: (row: Expr) => readonly Expr[],
   at: readonly Expr[],
   store: (place: Expr) => void,
 ): void {
   const { builder, region } = emitter;
   const { root } = region;
   const { shape } = root.type;
+  const origin = originOf(at[0]);
   const place = at.map((i, axis) => builder.let(add(origin[axis], i)));
   const write = () => store(linear(builder, shape, place));
   if (!isOp(root, 'cache_update')) return write();
@@ -49,13 +58,15 @@ export function updateKernel(emitter: Emitter, lanes: number): Expr {
   const [state, values] = root.args;
   const stateShape = state.type.shape;
   const out = builder.buffer(root, 'write');
-  const origin = updateOrigin(emitter);
+  const originOf = updateOrigin(emitter);
   const last = stateShape.length - 1;
   // cache_update drops positions outside of the state.
   const dropped = isOp(root, 'cache_update') ? root.attrs.axis : undefined;
   const inside = (position: Expr, axis: number): Expr =>
     alu('and', alu('ge', position, index(0)), alu('lt', position, builder.size(stateShape[axis])));
   return overRows(builder, values.type.shape, (_row, at, start, size) => {
+    // a tensor of one axis has no rows
+    const origin = originOf(at[0] ?? index(0));
     const place = at.map((e, axis) => builder.let(add(origin[axis], e)));
     const first = builder.let(add(origin[last], start));
     const base = builder.let(linear(builder, stateShape, [...place, first]));

@@ -45,13 +45,13 @@ export const attentionSplit: Op<'attention_split'> = {
 
   eval(node, args, env) {
     const out = ndarray('f32', shapeOf(node, env));
-    const [, , keys, e] = args[2].shape;
+    const e = args[2].shape[3];
     const { splits } = node.attrs;
-    const length = Math.ceil(keys / splits);
     forEachQuery(node.attrs, args, (query) => {
+      const length = Math.ceil(query.held / splits);
       for (let i = 0; i < splits; i++) {
         const at = (query.row * splits + i) * (e + 2);
-        const end = Math.min(keys, (i + 1) * length);
+        const end = Math.min(query.held, (i + 1) * length);
         const sink = i === 0 ? query.sink : Number.NEGATIVE_INFINITY;
         const { max, sum } = weighValues(query, i * length, end, sink, args[2], out.data, at);
         out.data[at + e] = max;

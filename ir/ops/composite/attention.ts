@@ -22,6 +22,7 @@ import {
   shapeOf,
 } from '../common.ts';
 import type { AxisRule, Op } from '../op.ts';
+import { heldBy, visibleRange } from './visibility.ts';
 
 type Operand = Attrs['attention']['operands'][number];
 const operandNames: readonly Operand[] = attrKinds.attention.operands.list.oneOf;
@@ -59,7 +60,7 @@ function requireBias(bias: TensorType, wanted: readonly Dim[]): void {
  * C1: q, k and v have one float dtype and 4 axes. C2: batch sizes are equal; k and v have equal heads and lengths; q and
  * k have equal widths. C3: the heads of q are a multiple of those of k. C4: operands are distinct names, each with its
  * argument; scale is finite, softcap is finite and not negative, window is a non-negative integer, causal a boolean.
- * C5: mask is bool[B, T]; bias is float [1|B, 1|H, S, T]; sinks is float [H].
+ * C5: mask is bool[B, T]; bias is float [1|B, 1|H, S, T]; sinks is float [H]; lengths is i32[B].
  */
 export const attention: Op<'attention'> = {
   infer(args, attrs) {
@@ -87,7 +88,8 @@ export const attention: Op<'attention'> = {
     }
     requireInteger('attention', 4, 'window', window, 0, 2 ** 31 - 1);
     if (typeof causal !== 'boolean') fail('attention', 4, `causal must be a boolean, got ${String(causal)}`);
-    const { mask, bias, sinks } = operandsOf(attrs, args);
+    const { mask, bias, sinks, lengths } = operandsOf(attrs, args);
+    if (lengths) requireType('attention', 5, 'lengths', lengths, { dtype: 'i32', shape: [b] });
     if (mask) requireType('attention', 5, 'mask', mask, { dtype: 'bool', shape: [b, t] });
     if (bias) requireBias(bias, [b, h, s, t]);
     if (sinks) {
@@ -133,6 +135,7 @@ export function attentionAxes(
     readonly queries?: boolean;
   } = {},
 ) {
+  const { mask, bias, sinks, lengths } = operandsOf(attrs, args);
   const kind = (isSummed = false): 'map' | 'reduce' => (isSummed ? 'reduce' : 'map');
   const [q, k, v] = args.map((a) => a.type.shape);
   const factors = new Factors();
@@ -141,11 +144,10 @@ export function attentionAxes(
   const member = factors.add(dimDivExact(q[1], k[1])!, kind(summed.member));
   const heads = [...group, ...member];
   // where masks look at positions, a query's position depends on how many queries there are
-  const queries = factors.add(q[2], attrs.causal || attrs.window > 0 ? 'opaque' : kind(summed.queries));
+  const queries = factors.add(q[2], attrs.causal || attrs.window > 0 || lengths ? 'opaque' : kind(summed.queries));
   const keys = factors.add(k[2], 'opaque');
   const inner = factors.add(q[3], 'opaque');
   const outer = factors.add(v[3], width);
-  const { mask, bias, sinks } = operandsOf(attrs, args);
   const biasAxes = bias && [
     isOne(bias.type.shape[0]) ? [] : batch,
     isOne(bias.type.shape[1]) ? [] : heads,
@@ -156,6 +158,7 @@ export function attentionAxes(
     mask: mask ? [batch, keys] : [],
     bias: biasAxes ?? [],
     sinks: sinks ? [heads] : [],
+    lengths: lengths ? [batch] : [],
   };
   return {
     factors,
@@ -179,6 +182,8 @@ interface Query {
   readonly at: readonly [b: number, h: number, s: number];
   readonly row: number;
   readonly group: number;
+  /** Keys that its row holds. */
+  readonly held: number;
   /** By key; -inf where it may not be attended to. */
   readonly scores: Float64Array;
   /** The logit of the head's sink; -inf without one. */
@@ -187,20 +192,19 @@ interface Query {
 
 /** Scores every query. `scores` is reused between calls. */
 export function forEachQuery(attrs: Attrs[AttentionOp], args: readonly NdArray[], visit: (query: Query) => void): void {
-  const { scale, causal, window, softcap } = attrs;
+  const { scale, softcap } = attrs;
   const [q, k] = args;
-  const { mask, bias, sinks } = operandsOf(attrs, args);
+  const { mask, bias, sinks, lengths } = operandsOf(attrs, args);
   const [batch, heads, queries, d] = q.shape;
   const [, groups, keys] = k.shape;
   const scores = new Float64Array(keys);
   for (let b = 0; b < batch; b++) {
+    const held = heldBy(lengths, b, keys);
     for (let h = 0; h < heads; h++) {
       const group = b * groups + Math.floor(h / (heads / groups));
       for (let s = 0; s < queries; s++) {
         const row = (b * heads + h) * queries + s;
-        const position = keys - queries + s;
-        const first = window > 0 ? Math.max(0, position - window + 1) : 0;
-        const end = causal ? Math.min(keys, position + 1) : keys;
+        const { first, end } = visibleRange(attrs, s, queries, held);
         scores.fill(Number.NEGATIVE_INFINITY);
         for (let j = first; j < end; j++) {
           if (mask && mask.data[b * keys + j] === 0) continue;
@@ -211,7 +215,7 @@ export function forEachQuery(attrs: Attrs[AttentionOp], args: readonly NdArray[]
           if (bias) score += bias.data[biasOffset(bias, b, h, s) + j];
           scores[j] = score;
         }
-        visit({ at: [b, h, s], row, group, scores, sink: sinks ? sinks.data[h] : Number.NEGATIVE_INFINITY });
+        visit({ at: [b, h, s], row, group, held, scores, sink: sinks ? sinks.data[h] : Number.NEGATIVE_INFINITY });
       }
     }
   }

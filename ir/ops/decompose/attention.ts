@@ -14,12 +14,12 @@ import {
   spread,
   sub,
 } from '../../build.ts';
-import type { Dim } from '../../dim.ts';
-import { dim, dimDivExact, dimSub } from '../../dim.ts';
+import { dim, dimDivExact } from '../../dim.ts';
 import { make } from '../../make.ts';
 import type { Node } from '../../node.ts';
 import { isOne } from '../common.ts';
 import { type AttentionOp, lowest, operandsOf } from '../composite/attention.ts';
+import { visibleKeys } from './visibility.ts';
 
 /** An attention in simpler ops, its probabilities f32 [B, G, H/G, S, T] seen by `change`. */
 export function attentionOver(node: Node<'attention'>, change: (probabilities: Node) => Node): Node {
@@ -44,7 +44,8 @@ export function groupHeads(x: Node, node: Node<AttentionOp>): Node {
 export function scoresOf(node: Node<AttentionOp>): { scores: Node; tanh: Node | undefined } {
   const { scale, softcap } = node.attrs;
   const [q, k] = node.args;
-  const { bias } = operandsOf(node.attrs, node.args);
+  const operands = operandsOf(node.attrs, node.args);
+  const { bias } = operands;
   const [, g, t] = k.type.shape;
   const product = make('dot_general', [groupHeads(q, node), k], { batch: pairs, contract: [[4], [3]], acc: 'f32' });
   const { shape } = product.type;
@@ -58,7 +59,7 @@ export function scoresOf(node: Node<AttentionOp>): { scores: Node; tanh: Node | 
     const parts = make('reshape', [castTo(bias, 'f32')], { shape: split });
     x = add(x, spread(parts, shape, [0, 1, 2, 3, 4]));
   }
-  const allowed = allowedKeys(node, shape);
+  const allowed = visibleKeys(node.attrs, operands, shape);
   return { scores: allowed ? select(allowed, x, filled(lowest, x)) : x, tanh };
 }
 
@@ -68,7 +69,8 @@ export function scoresOf(node: Node<AttentionOp>): { scores: Node; tanh: Node | 
  */
 export function exponentials(node: Node<AttentionOp>): { e: Node; max: Node; sum: Node; isEmpty: Node } {
   const { scores } = scoresOf(node);
-  const { sinks } = operandsOf(node.attrs, node.args);
+  const operands = operandsOf(node.attrs, node.args);
+  const { sinks } = operands;
   const { shape } = scores.type;
   let max = reduce('max', scores, 4);
   max = maximum(max, filled(lowest, max));
@@ -76,30 +78,10 @@ export function exponentials(node: Node<AttentionOp>): { e: Node; max: Node; sum
     sinks && spread(make('reshape', [castTo(sinks, 'f32')], { shape: shape.slice(1, 3) }), max.type.shape, [1, 2]);
   if (sink) max = maximum(max, sink);
   let e = exp(sub(scores, along(max, scores, 4)));
-  const allowed = allowedKeys(node, shape);
+  const allowed = visibleKeys(node.attrs, operands, shape);
   if (allowed) e = select(allowed, e, filled(0, e));
   let sum = reduce('add', e, 4);
   if (sink) sum = add(sum, exp(sub(sink, max)));
   const isEmpty = compare('eq', sum, filled(0, sum));
   return { e, max, sum: select(isEmpty, filled(1, sum), sum), isEmpty };
-}
-
-/** bool [B, G, H/G, S, T]: whether a query may attend to a key; undefined where it always may. */
-function allowedKeys(node: Node<AttentionOp>, shape: readonly Dim[]): Node | undefined {
-  const { causal, window } = node.attrs;
-  const conditions: Node[] = [];
-  const { mask } = operandsOf(node.attrs, node.args);
-  if (mask) conditions.push(spread(mask, shape, [0, 4]));
-  if (causal || window > 0) {
-    const square = shape.slice(3);
-    const key = make('iota', [], { shape: square, axis: 1, dtype: 'i32' });
-    const query = make('iota', [], { shape: square, axis: 0, dtype: 'i32' });
-    const position = add(query, spread(make('dim', [], { dim: dimSub(square[1], square[0]) }), square, []));
-    if (causal) conditions.push(spread(compare('le', key, position), shape, [3, 4]));
-    if (window > 0) {
-      const oldest = add(position, filled(-window, position));
-      conditions.push(spread(compare('gt', key, oldest), shape, [3, 4]));
-    }
-  }
-  return conditions.length === 0 ? undefined : conditions.reduce((x, y) => make('and', [x, y], {}));
 }

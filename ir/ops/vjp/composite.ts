@@ -107,6 +107,7 @@ function attentionArgs(node: Node<'attention' | 'attention_lse'>, cotangent: Nod
   const operands = attrs.operands.map((name, i): Node | null => {
     switch (name) {
       case 'mask':
+      case 'lengths':
         return null;
       case 'bias':
         return make('attention_backward_bias', args, attrs);

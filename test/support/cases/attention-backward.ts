@@ -4,7 +4,7 @@ import { roundTo } from '../../../ir/dtype.ts';
 import type { NdArray } from '../../../ir/ndarray.ts';
 import type { Attrs } from '../../../ir/ops/attrs.ts';
 import type { Case, FailingCase } from './case.ts';
-import { bool, f32, uniform } from './case.ts';
+import { bool, f32, i32, uniform } from './case.ts';
 
 const plain: Attrs['attention'] = { scale: 0.5, causal: false, window: 0, softcap: 0, operands: [] };
 const everything: Attrs['attention'] = {
@@ -12,7 +12,7 @@ const everything: Attrs['attention'] = {
   causal: true,
   window: 3,
   softcap: 2,
-  operands: ['mask', 'bias', 'sinks'],
+  operands: ['mask', 'bias', 'sinks', 'lengths'],
 };
 const [batch, seq, past] = [dimVar('batch', 1, 4), dimVar('seq', 1, 8), dimVar('past', 0, 8)];
 const [b, g, h, total] = [batch, dim(2), dim(4), dimAdd(seq, past)];
@@ -26,7 +26,7 @@ const rest = [f32([1, 1, 1, 1], 4), f32([1, 1, 1], 1), f32([1, 1, 1], 5)];
 
 const grouped = [uniform([2, 4, 3, 6], 1), uniform([2, 2, 5, 6], 2), uniform([2, 2, 5, 4], 3)];
 const masked = bool([2, 5], 1, 0, 1, 1, 1, 1, 1, 1, 1, 0);
-const operands = [masked, uniform([1, 4, 3, 5], 4), uniform([4], 5)];
+const operands = [masked, uniform([1, 4, 3, 5], 4), uniform([4], 5), i32([2], 5, 4)];
 const arrived = [uniform([2, 4, 3, 4], 6), lse([2, 4, 3], 7), uniform([2, 4, 3], 8)];
 const wide = [...grouped, uniform([2, 1, 3, 5], 9), ...arrived].map((x, i) => (i < 5 ? bf16(x) : x));
 const backward = ['attention_backward_q', 'attention_backward_kv', 'attention_backward_bias'] as const;
@@ -34,9 +34,9 @@ const backward = ['attention_backward_q', 'attention_backward_kv', 'attention_ba
 export const cases: readonly Case[] = [
   {
     op: 'attention',
-    name: 'groups, mask, bias, sinks, window, capped scores, symbolic lengths',
+    name: 'groups, mask, bias, sinks, window, capped scores, rows of any length, symbolic lengths',
     args: [...grouped, ...operands],
-    shapes: [[b, h, seq, dim(6)], [b, g, total, dim(6)], [b, g, total, dim(4)], [b, total], [dim(1), h, seq, total], [h]], // biome-ignore format: one row
+    shapes: [[b, h, seq, dim(6)], [b, g, total, dim(6)], [b, g, total, dim(4)], [b, total], [dim(1), h, seq, total], [h], [b]], // biome-ignore format: one row
     dims: { batch: 2, seq: 3, past: 2 },
     attrs: everything,
     tolerance: 1e-5,
@@ -58,9 +58,9 @@ export const cases: readonly Case[] = [
   },
   {
     op: 'attention_lse',
-    name: 'groups, mask, bias, sinks, window, capped scores, symbolic lengths',
+    name: 'groups, mask, bias, sinks, window, capped scores, rows of any length, symbolic lengths',
     args: [...grouped, ...operands],
-    shapes: [[b, h, seq, dim(6)], [b, g, total, dim(6)], [b, g, total, dim(4)], [b, total], [dim(1), h, seq, total], [h]], // biome-ignore format: one row
+    shapes: [[b, h, seq, dim(6)], [b, g, total, dim(6)], [b, g, total, dim(4)], [b, total], [dim(1), h, seq, total], [h], [b]], // biome-ignore format: one row
     dims: { batch: 2, seq: 3, past: 2 },
     attrs: everything,
     tolerance: 1e-5,
@@ -78,9 +78,9 @@ export const cases: readonly Case[] = [
   ...backward.map(
     (op): Case => ({
       op,
-      name: 'groups, mask, bias, sinks, window, capped scores, symbolic lengths',
+      name: 'groups, mask, bias, sinks, window, capped scores, rows of any length, symbolic lengths',
       args: [...grouped, ...operands, ...arrived],
-      shapes: [[b, h, seq, dim(6)], [b, g, total, dim(6)], [b, g, total, dim(4)], [b, total], [dim(1), h, seq, total], [h], [b, h, seq, dim(4)], [b, h, seq], [b, h, seq]], // biome-ignore format: one row
+      shapes: [[b, h, seq, dim(6)], [b, g, total, dim(6)], [b, g, total, dim(4)], [b, total], [dim(1), h, seq, total], [h], [b], [b, h, seq, dim(4)], [b, h, seq], [b, h, seq]], // biome-ignore format: one row
       dims: { batch: 2, seq: 3, past: 2 },
       attrs: everything,
       tolerance: 1e-5,

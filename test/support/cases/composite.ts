@@ -176,6 +176,42 @@ export const cases: readonly Case[] = [
     tolerance: 1e-5,
   },
   {
+    op: 'attention',
+    name: 'rows of 4, 1 and 0 keys, causal; lengths are no more than there are keys',
+    args: [zeros([4, 1, 2, 1]), zeros([4, 1, 4, 1]), f32([4, 1, 4, 1], 1, 2, 3, 6, 1, 2, 3, 6, 1, 2, 3, 6, 1, 2, 3, 6), i32([4], 4, 1, 0, 100)], // biome-ignore format: one row
+    attrs: { ...plain, causal: true, operands: ['lengths'] },
+    expected: [2, 3, 0, 1, 0, 0, 2, 3],
+    tolerance: 1e-6,
+  },
+  {
+    op: 'attention',
+    name: 'rows of any length, more queries than keys, with a mask',
+    args: [uniform([3, 4, 5, 4], 23), uniform([3, 2, 4, 4], 24), uniform([3, 2, 4, 3], 25), bool([3, 4], 0, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1), i32([3], 3, 4, -1)], // biome-ignore format: one row
+    attrs: { ...plain, operands: ['mask', 'lengths'] },
+    tolerance: 1e-5,
+  },
+  {
+    op: 'attention',
+    name: 'rows of any length, a window, symbolic lengths',
+    args: [uniform([2, 4, 3, 8], 23), uniform([2, 2, 7, 8], 24), uniform([2, 2, 7, 8], 25), i32([2], 6, 2)],
+    shapes: [
+      [batch, dim(4), seq, dim(8)],
+      [batch, dim(2), dimAdd(seq, past), dim(8)],
+      [batch, dim(2), dimAdd(seq, past), dim(8)],
+      [batch],
+    ],
+    dims: { batch: 2, seq: 3, past: 4 },
+    attrs: { ...plain, causal: true, window: 3, operands: ['lengths'] },
+    tolerance: 1e-5,
+  },
+  {
+    op: 'attention_split',
+    name: 'a split is a part of the keys that its row holds',
+    args: [zeros([2, 1, 1, 1]), zeros([2, 1, 6, 1]), f32([2, 1, 6, 1], 1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6), i32([2], 4, 1)], // biome-ignore format: one row
+    attrs: { ...plain, causal: true, operands: ['lengths'], splits: 2 },
+    expected: [3, 0, 2, 7, 0, 2, 1, 0, 1, 0, Number.NEGATIVE_INFINITY, 0],
+  },
+  {
     op: 'attention_split',
     name: 'three keys in two splits: sums of values, maxima, sums; the sink counts in the first',
     args: [f32([1, 2, 1, 1], 1, 1), f32([1, 1, 3, 1], 0, 0, 8), f32([1, 1, 3, 1], 2, 4, 5), f32([2], 0, Math.log(3))],
@@ -272,6 +308,7 @@ export const failing: readonly FailingCase[] = [
   { op: 'attention', constraint: 5, args: [q, k, k, ['bool', [2, 3]]], attrs: { ...plain, operands: ['mask'] } },
   { op: 'attention', constraint: 5, args: [q, k, k, ['f32', [2, 2, 3, 5]]], attrs: { ...plain, operands: ['bias'] } },
   { op: 'attention', constraint: 5, args: [q, k, k, ['i32', [4]]], attrs: { ...plain, operands: ['sinks'] } },
+  { op: 'attention', constraint: 5, args: [q, k, k, ['i32', [3]]], attrs: { ...plain, operands: ['lengths'] } },
   { op: 'attention_split', constraint: 6, args: [q, k, k], attrs: { ...plain, splits: 0 } },
   { op: 'attention_split', constraint: 6, args: [q, k, k], attrs: { ...plain, splits: 1e9 } },
   { op: 'attention_merge', constraint: 0, args: [q, k], attrs: { dtype: 'f32' } },

@@ -21,6 +21,13 @@ export const cases: readonly Case[] = [
     expected: [1, 2, 10],
   },
   {
+    op: 'cache_update',
+    name: 'rows at places of their own, partly before the first position and beyond the last',
+    args: [f32([3, 1, 4, 1], 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), f32([3, 1, 2, 1], 10, 20, 30, 40, 50, 60), i32([3], 1, -1, 3)], // biome-ignore format: one row
+    attrs: { axis: 2 },
+    expected: [1, 10, 20, 4, 40, 6, 7, 8, 9, 10, 11, 50],
+  },
+  {
     op: 'cache_read',
     name: 'the first positions',
     args: [f32([2, 4], 1, 2, 3, 4, 5, 6, 7, 8)],
@@ -48,6 +55,7 @@ export const failing: readonly FailingCase[] = [
   { op: 'cache_update', constraint: 2, args: [['f32', [4]], ['f32', [2]], ['i32', []]], attrs: { axis: 1 } },
   { op: 'cache_update', constraint: 2, args: [['f32', [4, 2]], ['f32', [2, 3]], ['i32', []]], attrs: { axis: 0 } },
   { op: 'cache_update', constraint: 3, args: [['f32', [4]], ['f32', [2]], ['i32', [1]]], attrs: { axis: 0 } },
+  { op: 'cache_update', constraint: 3, args: [['f32', [2, 4]], ['f32', [2, 2]], ['i32', [3]]], attrs: { axis: 1 } },
   { op: 'cache_read', constraint: 1, args: [['f32', [4]]], attrs: { axis: -1, length: dim(2) } },
   { op: 'cache_read', constraint: 2, args: [['f32', [4]]], attrs: { axis: 0, length: dim(5) } },
   { op: 'cache_read', constraint: 2, args: [['f32', [4]]], attrs: { axis: 0, length: dimAdd(past, -1) } },
