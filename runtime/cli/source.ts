@@ -58,7 +58,7 @@ export function readGraph(path: string, data?: ReadonlyMap<string, Float32Array>
     name: graph.name,
     entries: [graph.name],
     trace: () => ({ graph, constants }),
-    cache: { kind: 'dynamic', store: 'f32' },
+    cache: { store: 'f32' },
     fit: () => source,
   };
   return source;

@@ -23,7 +23,7 @@ export interface CompileOptions {
   readonly hooks?: PassHooks;
 }
 
-const defaultCache: CacheSpec = { kind: 'dynamic', store: 'f32' };
+const defaultCache: CacheSpec = { store: 'f32' };
 
 /** Composites that the kernel backend has templates for. */
 export const kernelComposites: ReadonlySet<OpName> = new Set<OpName>([

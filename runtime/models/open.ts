@@ -122,7 +122,7 @@ function openedModel(
     limits,
     target,
     options,
-    cache: fixedLength ? { kind: 'static', capacity: length, store: 'f32' } : { kind: 'dynamic', store: 'f32' },
+    cache: { ...(fixedLength && { capacity: length }), store: 'f32' },
   });
 }
 

@@ -192,6 +192,6 @@ const ownArchitecture = `
   ${example.slice(example.indexOf('import *')).replace('../frontends/dsl/index.ts', 'modelc/nn')}
   export class ParallelModel extends ParallelDecoder {}
   import { compile, type CompileOptions } from 'modelc/compiler';
-  const options: CompileOptions = { cache: { kind: 'static', store: 'f32' } };
+  const options: CompileOptions = { cache: { capacity: 80, store: 'f32' } };
   export { compile, options };
 `;

@@ -60,7 +60,7 @@ function passOf(line: string): Pass {
     Object.assign(owner === '' ? given : given[owner as 'cache' | 'bind' | 'target'], { [field]: value });
   }
   const options: PassOptions = {
-    cache: { kind: 'dynamic', store: 'f32', ...given.cache },
+    cache: { store: 'f32', ...given.cache },
     bind: given.bind,
     keep: new Set(opNames.filter((op) => given.keep.split(',').includes(op))),
   };
@@ -165,14 +165,12 @@ describe('bind', () => {
 });
 
 describe('cache-layout', () => {
-  test('refuses specs that contradict themselves', () => {
-    expect(() => cacheLayout({ kind: 'static', store: 'f32' })).toThrow('a static cache needs a capacity');
-    expect(() => cacheLayout({ kind: 'dynamic', capacity: 4, store: 'f32' })).toThrow('only a static cache takes one');
-    expect(() => cacheLayout({ kind: 'dynamic', store: 'i8' })).toThrow('a cache cannot be stored as i8');
+  test('refuses a type that is no float', () => {
+    expect(() => cacheLayout({ store: 'i8' })).toThrow('a cache cannot be stored as i8');
   });
   test('a graph without caches stays as it is', () => {
     const graph = parseGraph('graph g(%x: input f32[seq]) where seq in 2..8 { %0 = sin(%x) return y = %0 }');
-    const result = cacheLayout({ kind: 'static', capacity: 9, store: 'bf16' }).run(graph);
+    const result = cacheLayout({ capacity: 9, store: 'bf16' }).run(graph);
     expect(printGraph(result)).toBe(printGraph(graph));
   });
 });
@@ -197,7 +195,7 @@ describe('pipeline', () => {
     %0 = softmax(%x) {axis: 1}
     return y = %0
   }`);
-  const list = passes({ cache: { kind: 'dynamic', store: 'f32' }, bind: { seq: 1 }, keep: new Set() });
+  const list = passes({ cache: { store: 'f32' }, bind: { seq: 1 }, keep: new Set() });
 
   test('names are unique', () => {
     expect(new Set(list.map((p) => p.name)).size).toBe(list.length);

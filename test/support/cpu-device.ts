@@ -31,7 +31,7 @@ const pattern = 0xa5;
 
 /** The graph as regions, by the passes that a model goes through. */
 export function regionsOf(graph: Graph, target: Target): RegionGraph {
-  const list = passes({ cache: { kind: 'dynamic', store: 'f32' }, bind: {}, keep: kernelComposites });
+  const list = passes({ cache: { store: 'f32' }, bind: {}, keep: kernelComposites });
   return fuse(runPasses(graph, target, list), target);
 }
 
