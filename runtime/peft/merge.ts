@@ -1,10 +1,18 @@
-// Merging adapters into the weights that they change, on the host: W + s B A, and with a magnitude m / ‖·‖ times that, as
-// the pass computes it. Sums are made in doubles and rounded once to the dtype of the weight.
+// Merging adapters into the weights that they change: W + s B A, and with a magnitude m / ‖·‖ times that, as the pass
+// computes it. Each merged matrix is made by a graph over stored weights, as derived weights are: small ones in doubles, large
+// ones by compiled code in f32, and both are rounded once to the dtype of the weight.
+import { add, along, castTo, div, mul, reduce, scaled, transposed } from '../../ir/build.ts';
+import { dim } from '../../ir/dim.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { HostTensor } from '../tensors/host-tensor.ts';
+import type { Graph } from '../../ir/graph.ts';
+import { make } from '../../ir/make.ts';
+import type { Node } from '../../ir/node.ts';
+import { preparedResult } from '../../passes/prepare.ts';
+import { bytesOf, type HostTensor, viewOf } from '../tensors/host-tensor.ts';
+import { preparedWeight } from '../tensors/prepare-weight.ts';
 import { type Adapter, type AdapterTarget, tensorFor } from './adapter.ts';
-import { combine, type Matrix, multiply, rowNorms, scaleRows } from './linear-algebra.ts';
-import { hostTensor, numbersOf, outByIn, type ReadWeight, storedLike } from './weights.ts';
+import { combine, type Matrix, multiply } from './linear-algebra.ts';
+import { hostTensor, numbersOf, outByIn, type ReadWeight } from './weights.ts';
 
 export type Tensors = ReadonlyMap<string, HostTensor>;
 
@@ -30,13 +38,7 @@ export async function mergedMatrices(
       const { module } = target;
       const known = merged.get(module.name);
       const stored = known?.weight ?? (await read(module.weight));
-      let sum = combine(1, outByIn(stored, module.fanInFanOut), 1, deltaOf(adapter, target, values));
-      const magnitude = tensorFor(adapter, module.name, 'magnitude');
-      if (magnitude) {
-        const norms = rowNorms(sum);
-        sum = scaleRows(sum, numbersOf(values.get(magnitude.param)!).map((m, i) => m / norms[i])); // biome-ignore format: one row
-      }
-      const weight = storedLike(stored, sum, module.fanInFanOut);
+      const weight = await mergedWeight(adapter, target, values, stored);
       const bias = tensorFor(adapter, module.name, 'bias');
       merged.set(module.name, {
         module,
@@ -55,6 +57,45 @@ export async function mergedMatrices(
     }
   }
   return merged;
+}
+
+/** The weight of a module, stored as `stored` is, with an adapter merged into it. */
+async function mergedWeight(
+  adapter: Adapter,
+  { module, scaling }: AdapterTarget,
+  values: Tensors,
+  stored: HostTensor,
+): Promise<HostTensor> {
+  const own = (role: 'a' | 'b' | 'magnitude'): HostTensor | undefined => {
+    const tensor = tensorFor(adapter, module.name, role);
+    return tensor && values.get(tensor.param);
+  };
+  const magnitude = own('magnitude');
+  const tensors = new Map([
+    ['weight', stored],
+    ['a', own('a')!],
+    ['b', own('b')!],
+    ...(magnitude ? [['magnitude', magnitude] as const] : []),
+  ]);
+  const graph = mergeGraph(tensors, scaling, module.fanInFanOut);
+  const bytes = await preparedWeight(graph, (name) => bytesOf(tensors.get(name)!.data));
+  if (!(bytes instanceof Uint8Array)) throw new ModelcError('type', `${module.name} was not merged in memory`);
+  return { dtype: stored.dtype, shape: stored.shape, data: viewOf(stored.dtype, bytes) };
+}
+
+/** The graph that makes a weight [out, in], or [in, out], of it, a [rank, in], b [out, rank] and maybe magnitude [out]. */
+function mergeGraph(tensors: Tensors, scaling: number, fanInFanOut: boolean): Graph {
+  const params = [...tensors].map(([name, { dtype, shape }]) =>
+    make('param', [], { name, kind: 'weight', dtype, shape: shape.map((d) => dim(d)) }),
+  );
+  const [weight, a, b, magnitude] = params.map((p) => castTo(p, 'f32'));
+  const outByIn = (x: Node): Node => (fanInFanOut ? transposed(x, [1, 0]) : x);
+  const delta = make('dot_general', [b, a], { batch: [[], []], contract: [[1], [0]], acc: 'f32' });
+  const sum = add(outByIn(weight), scaled(delta, scaling));
+  const norms = magnitude && make('sqrt', [reduce('add', mul(sum, sum), 1)], {});
+  const merged = norms ? mul(sum, along(div(magnitude, norms), sum, 1)) : sum;
+  const result = castTo(outByIn(merged), tensors.get('weight')!.dtype);
+  return { name: 'merge', params, results: new Map([[preparedResult, result]]), updates: new Map() };
 }
 
 export interface MergedMatrix {
