@@ -1,7 +1,8 @@
 // The verifier of kernels: what backends may rely on, so that printers have nothing to refuse. A kernel is walked once, in
 // the order of its text, with the names that are visible; what threads of a group must do together is held against what
-// may differ between them (uniform.ts). Rules are numbered, over four files: names and statements here, expressions in
-// verify-expr.ts (2 to 7), matrix instructions and copies in verify-tile.ts (17 to 20), indices in verify-bounds.ts.
+// may differ between them (uniform.ts). Rules are numbered, over three files: names and statements here, expressions in
+// verify-expr.ts (2 to 7), matrix instructions and copies in verify-tile.ts (17 to 20). Whether an index lies inside of its
+// array and whether threads race is not proven here: the emulation in test/support/loop-emulation.ts finds it in runs.
 //
 // - 1: A name is declared before it is used, in an enclosing block, and not while another of its kind is visible.
 // - 8: A loop has a step that is a positive integer, bounds that are scalar indices, and a known level.
