@@ -4,7 +4,8 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasNvcc } from '../backends/cuda/toolchain.ts';
-import { artifactTargets, compilerOf, layOut, sizesOf } from '../runtime/artifact/write.ts';
+import { backendNames } from '../backends/index.ts';
+import { compilerOf, layOut, sizesOf } from '../runtime/artifact/write.ts';
 import { modelOf } from '../runtime/models/open.ts';
 import { checkpoint, scratch } from './checkpoint.ts';
 
@@ -17,7 +18,7 @@ export interface ArtifactRow {
 export async function artifactSizes({ json }: { readonly json?: boolean }): Promise<void> {
   const rows: ArtifactRow[] = [];
   const compiler = await hasNvcc();
-  for (const target of artifactTargets) {
+  for (const target of backendNames) {
     if (target === 'cuda' && !compiler) {
       process.stderr.write('cuda: left out, there is no nvcc\n');
       continue;

@@ -4,8 +4,8 @@
 // this works.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type BackendName, backendNames } from '../backends/index.ts';
 import { ModelcError } from '../ir/error.ts';
-import { type DeviceName, deviceNames } from '../runtime/execution/devices.ts';
 import { emulate } from './emulation.ts';
 import { type BenchOptions, choose } from './options.ts';
 import { type PeerResult, peerResult, peerTable } from './peers.ts';
@@ -22,7 +22,7 @@ const tiny = 'SMOKE RUN, tiny model and probes: the numbers show that the benchm
 
 interface Report {
   readonly device: string;
-  readonly target: DeviceName;
+  readonly target: BackendName;
   readonly date: string;
   readonly node: string;
   /** Set when the numbers are not those of a model on a GPU. */
@@ -35,7 +35,7 @@ interface Report {
 }
 
 export async function gpuBench(options: BenchOptions): Promise<void> {
-  const target = choose('target', [options.target ?? 'cuda'], deviceNames)[0];
+  const target = choose('target', [options.target ?? 'cuda'], backendNames)[0];
   if (target === 'cpu')
     throw new ModelcError('input', "the workload gpu measures 'cuda' or 'webgpu'; name one of them");
   const smoke = Boolean(options.smoke);
@@ -85,7 +85,7 @@ const load = { max_batch: 1, max_cache_len: 4096, chunk: 2048 } as const;
 const planOf = (
   workload: RowPlan['workload'],
   shape: ShapeName,
-  target: DeviceName,
+  target: BackendName,
   { smoke, reps }: BenchOptions,
 ): RowPlan => ({
   workload,

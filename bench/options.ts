@@ -1,12 +1,12 @@
 // Options of `modelc bench`, and the check of those that name something.
+import type { BackendName } from '../backends/index.ts';
 import { ModelcError } from '../ir/error.ts';
-import type { DeviceName } from '../runtime/execution/devices.ts';
 
 export interface BenchOptions {
   readonly smoke?: boolean;
   readonly shape?: readonly string[];
   readonly dtype?: readonly string[];
-  readonly target?: DeviceName;
+  readonly target?: BackendName;
   readonly only?: string;
   readonly reps?: number;
   readonly json?: boolean;

@@ -2,8 +2,9 @@
 import { createCpuDevice } from '../backends/cpu/device.ts';
 import { probe as probeCpu } from '../backends/cpu/probe.ts';
 import type { Device } from '../backends/device.ts';
+import type { BackendName } from '../backends/index.ts';
 import { createNodeWebGpuDevice } from '../backends/webgpu/node.ts';
-import { type DeviceName, devices } from '../runtime/execution/devices.ts';
+import { devices } from '../runtime/execution/devices.ts';
 import { cudaProbes } from './cuda-probe.ts';
 import { type GpuProbe, GpuProber } from './gpu-probe.ts';
 import { webgpuProbes } from './webgpu-probe.ts';
@@ -17,7 +18,7 @@ export interface Prober {
 }
 
 /** `smoke`: a GPU is probed as little as possible. */
-export async function openProber(target: DeviceName, smoke: boolean): Promise<Prober> {
+export async function openProber(target: BackendName, smoke: boolean): Promise<Prober> {
   switch (target) {
     case 'cpu': {
       const device = await createCpuDevice();

@@ -1,5 +1,5 @@
 // A row of the benchmark: what was measured, beside the floor that the machine allowed in the same minutes.
-import type { DeviceName } from '../runtime/execution/devices.ts';
+import type { BackendName } from '../backends/index.ts';
 import type { LoadOptions } from '../runtime/models/load-options.ts';
 import type { Probe } from './prober.ts';
 import { decodeBytes, prefillFlops, type ShapeName, shapes, type WeightType } from './shapes.ts';
@@ -11,7 +11,7 @@ export interface RowPlan {
   readonly workload: Workload;
   readonly shape: ShapeName;
   readonly dtype: WeightType;
-  readonly target: DeviceName;
+  readonly target: BackendName;
   /** Of the prefill that is timed. */
   readonly promptTokens: number;
   /** Of the prompt before the new tokens, whose decoding is timed. */
@@ -57,7 +57,7 @@ export interface Row {
   readonly workload: 'prefill' | 'decode' | 'compile';
   readonly shape: ShapeName;
   readonly dtype: WeightType;
-  readonly target: DeviceName;
+  readonly target: BackendName;
   readonly value: number;
   readonly unit: 'ms/token' | 'ms';
   /** The same unit as `value`: what the probed machine needs at least. */

@@ -1,8 +1,8 @@
 // The launches of a run as numbers for the binding: which function, how many blocks, which addresses.
 import type { Dims, Plan, Program, Slot } from '../../ir/program.ts';
 import { type Bound, gridOf, listOf } from '../bindings.ts';
+import { isGrouped } from '../kernel/grouped.ts';
 import { malformed } from '../malformed.ts';
-import { isGrouped } from './print.ts';
 
 export interface Places {
   /** Of the program's kernels. */

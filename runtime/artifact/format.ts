@@ -5,8 +5,9 @@
 //   runtime.node                         native memory and threads (cpu), or the binding to the driver (cuda)
 //   weights-NNNNN-of-NNNNN.safetensors   the weights as the kernels read them, at multiples of 64 bytes
 //   config.json, generation_config.json, tokenizer.json, …   as in the checkpoint
-// A target is a row of `TargetTypes` here, a row of `writers` in write.ts, a case in open.ts and an entry-TARGET.ts.
-
+// A target is a row of `TargetTypes` and `checks` here, of `writers` in write.ts and of `openers` in open.ts, and the files
+// entry-TARGET.ts, open-TARGET.ts and write-TARGET.ts.
+import type { BackendName } from '../../backends/index.ts';
 import type { EntryLimits } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
@@ -46,11 +47,10 @@ interface TargetTypes {
     weights: DownloadTable;
   };
 }
-export type ArtifactTarget = keyof TargetTypes;
-export type Requires<T extends ArtifactTarget> = TargetTypes[T]['requires'];
+export type Requires<T extends BackendName> = TargetTypes[T]['requires'];
 
 /** A program with what it requires and the file of its code. Its kernels have no bodies: they are in that file. */
-export interface Variant<T extends ArtifactTarget> {
+export interface Variant<T extends BackendName> {
   readonly name: string;
   readonly requires: Requires<T>;
   readonly code: string;
@@ -58,22 +58,22 @@ export interface Variant<T extends ArtifactTarget> {
 }
 
 /** What the writer of a target contributes to the manifest. */
-export interface TargetPart<T extends ArtifactTarget> {
+export interface TargetPart<T extends BackendName> {
   readonly target: T;
   /** Best first. */
   readonly variants: readonly Variant<T>[];
   readonly weights: TargetTypes[T]['weights'];
 }
 
-export interface Manifest<T extends ArtifactTarget> extends TargetPart<T> {
+export interface Manifest<T extends BackendName> extends TargetPart<T> {
   readonly format: typeof formatName;
   readonly version: typeof formatVersion;
   readonly model: ModelFacts;
   /** All other files. */
   readonly files: readonly FileRecord[];
 }
-export type AnyManifest = { [T in ArtifactTarget]: Manifest<T> }[ArtifactTarget];
-export type AnyTargetPart = { [T in ArtifactTarget]: TargetPart<T> }[ArtifactTarget];
+export type AnyManifest = { [T in BackendName]: Manifest<T> }[BackendName];
+export type AnyTargetPart = { [T in BackendName]: TargetPart<T> }[BackendName];
 
 export const kernelsFile = (variant: string, extension: 'node' | 'c.gz' | 'cubin' | 'cu.gz' | 'wgsl'): string =>
   `kernels.${variant}.${extension}`;
@@ -94,7 +94,7 @@ const isNames = (value: unknown): boolean => Array.isArray(value) && value.every
 
 /** By target: whether requirements, and weights, are what a writer makes. */
 const checks: {
-  readonly [T in ArtifactTarget]: {
+  readonly [T in BackendName]: {
     requires(value: Readonly<Record<string, unknown>>): boolean;
     weights(value: unknown): boolean;
   };
@@ -113,7 +113,7 @@ const checks: {
     weights: (value) => parseDownload(value) !== undefined,
   },
 };
-const isTarget = (name: unknown): name is ArtifactTarget => typeof name === 'string' && Object.hasOwn(checks, name);
+const isTarget = (name: unknown): name is BackendName => typeof name === 'string' && Object.hasOwn(checks, name);
 
 /** The text of a manifest. Variants whose programs differ in nothing but their target share one in it. */
 export function printManifest({ variants, ...rest }: AnyManifest): Promise<string> {
@@ -186,7 +186,7 @@ export interface Misfit {
 }
 
 /** The best variant that fits. Throws ModelcError 'unsupported' with what the least demanding one lacks. */
-export function chooseVariant<T extends ArtifactTarget>(
+export function chooseVariant<T extends BackendName>(
   variants: readonly Variant<T>[],
   where: string,
   misfitOf: (requires: Requires<T>) => Misfit | undefined,

@@ -1,8 +1,9 @@
 // What the index.js of every artifact does: finds program.json beside itself, and exports a model that is loaded on demand.
 // entry-TARGET.ts is the file that esbuild bundles, with all that it needs, into dist/; api.ts is its public face.
+import type { BackendName } from '../../backends/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type * as api from './api.ts';
-import { type AnyManifest, type ArtifactTarget, type Manifest, manifestFile, parseManifest } from './format.ts';
+import { type AnyManifest, type Manifest, manifestFile, parseManifest } from './format.ts';
 import { type AnyModel, lazyModel } from './lazy-model.ts';
 import type { LoadedModel } from './loaded-model.ts';
 import { LocalFiles } from './local-files.ts';
@@ -15,7 +16,7 @@ export interface ArtifactModule {
 }
 
 /** `url` is that of index.js, `open` opens artifacts of this target. */
-export function artifactModule<T extends ArtifactTarget>(
+export function artifactModule<T extends BackendName>(
   url: string,
   target: T,
   open: (source: Source, manifest: Manifest<T>, options: api.LoadOptions) => Promise<LoadedModel>,
@@ -44,10 +45,7 @@ export function artifactModule<T extends ArtifactTarget>(
   };
 }
 
-function isFor<T extends ArtifactTarget>(
-  manifest: AnyManifest,
-  target: T,
-): manifest is Extract<AnyManifest, Manifest<T>> {
+function isFor<T extends BackendName>(manifest: AnyManifest, target: T): manifest is Extract<AnyManifest, Manifest<T>> {
   return manifest.target === target;
 }
 

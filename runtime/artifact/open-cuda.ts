@@ -1,42 +1,30 @@
-// Opens a cuda artifact: checks that this machine and its GPU fit, picks the program for the GPU's architecture, and binds
-// it to its weights and prebuilt code. Needs the NVIDIA driver; no compiler, and no npm package outside of the bundle.
+// Opens a cuda artifact: checks that this machine and its GPU fit, and picks the program for the GPU's architecture. Needs
+// the NVIDIA driver.
 import { type CudaDevice, createCudaDevice } from '../../backends/cuda/device.ts';
-import { ProgramExecutor } from '../execution/program-executor.ts';
 import type { LoadOptions } from './api.ts';
-import { chooseVariant, type Manifest, type Misfit, type Requires, runtimeFile } from './format.ts';
+import { chooseVariant, type Manifest, type Misfit, type Requires } from './format.ts';
 import { compileHere, hostMisfit } from './host.ts';
-import { type LoadedModel, openLoadedModel } from './loaded-model.ts';
-import { LocalFiles } from './local-files.ts';
-import { openWeights } from './local-weights.ts';
+import type { LoadedModel } from './loaded-model.ts';
+import { openLocal } from './open-local.ts';
 import type { Source } from './source.ts';
 
 /**
  * Throws ModelcError 'unsupported' when this machine, its driver, its GPU or the GPU's free memory does not fit, before
  * any weight is read; 'checkpoint' or 'parse' when files are not whole.
  */
-export async function openCudaArtifact(
+export const openCudaArtifact = (
   source: Source,
   manifest: Manifest<'cuda'>,
   options: LoadOptions = {},
-): Promise<LoadedModel> {
-  const folder = source.where;
-  const files = new LocalFiles(folder, manifest.files);
-  chooseVariant(manifest.variants, folder, hostMisfit);
-  const device = await createCudaDevice({ binding: await files.path(runtimeFile) });
-  const forGpu = manifest.variants.filter(({ requires }) => requires.architecture === device.target.features[0]);
-  const variants = forGpu.length > 0 ? forGpu : manifest.variants;
-  const { program, code } = chooseVariant(variants, folder, (requires) => misfitOf(requires, device));
-  const weights = await openWeights(files, manifest.weights, options);
-  const executor = await ProgramExecutor.open({
-    program,
-    device,
-    binary: await files.path(code),
-    weight: weights.weight,
+): Promise<LoadedModel> =>
+  openLocal(source, manifest, options, async (runtime) => {
+    const { variants } = manifest;
+    chooseVariant(variants, source.where, hostMisfit);
+    const device = await createCudaDevice({ binding: await runtime() });
+    const forGpu = variants.filter(({ requires }) => requires.architecture === device.target.features[0]);
+    const offered = forGpu.length > 0 ? forGpu : variants;
+    return { variant: chooseVariant(offered, source.where, (requires) => misfitOf(requires, device)), device };
   });
-  const opened = await openLoadedModel(executor, manifest.model, folder, (name) => files.text(name));
-  weights.ready();
-  return opened;
-}
 
 const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 

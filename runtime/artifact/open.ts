@@ -3,16 +3,37 @@
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import type { BackendName } from '../../backends/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { restoreFolder } from '../hub/write-folder.ts';
 import type { LoadOptions } from './api.ts';
-import { manifestFile } from './format.ts';
+import { type Manifest, manifestFile } from './format.ts';
 import type { LoadedModel } from './loaded-model.ts';
 import { readManifest } from './module.ts';
-import { openCpuArtifact } from './open-cpu.ts';
-import { openCudaArtifact } from './open-cuda.ts';
-import { openWebGpuArtifact } from './open-webgpu.ts';
-import { sourceOf } from './source.ts';
+import { type Source, sourceOf } from './source.ts';
+
+type Opener<T extends BackendName> = (
+  source: Source,
+  manifest: Manifest<T>,
+  options: LoadOptions,
+) => Promise<LoadedModel>;
+
+/** By target, loaded when one of it is opened. */
+const openers: { readonly [T in BackendName]: () => Promise<Opener<T>> } = {
+  cpu: async () => (await import('./open-cpu.ts')).openCpuArtifact,
+  cuda: async () => (await import('./open-cuda.ts')).openCudaArtifact,
+  webgpu: async () => (await import('./open-webgpu.ts')).openWebGpuArtifact,
+};
+
+async function openWith<T extends BackendName>(
+  target: T,
+  source: Source,
+  manifest: Manifest<T>,
+  options: LoadOptions,
+): Promise<LoadedModel> {
+  const open: Opener<T> = await openers[target]();
+  return open(source, manifest, options);
+}
 
 /** Whether a folder looks like one that `modelc compile` wrote. One that a kill left without its name gets it back. */
 export async function isArtifact(folder: string): Promise<boolean> {
@@ -38,14 +59,5 @@ export async function openArtifact(folder: string, options: OpenOptions = {}): P
   if (options.target !== undefined && options.target !== manifest.target) {
     throw new ModelcError('input', `${folder} is compiled for ${manifest.target}: leave out --target`);
   }
-  switch (manifest.target) {
-    case 'cpu':
-      return openCpuArtifact(source, manifest, options);
-    case 'cuda':
-      return openCudaArtifact(source, manifest, options);
-    case 'webgpu':
-      return openWebGpuArtifact(source, manifest, options);
-    default:
-      return manifest satisfies never;
-  }
+  return openWith(manifest.target, source, manifest as Manifest<BackendName>, options);
 }

@@ -1,14 +1,12 @@
 // The cpu part of an artifact: a program and native code for every instruction set of this machine's architecture.
-import { copyFile, writeFile } from 'node:fs/promises';
 import os from 'node:os';
-import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
 import { buildProgram, buildRuntime } from '../../backends/cpu/build.ts';
 import { hostTarget, type Isa, isas } from '../../backends/cpu/target.ts';
 import type { Target } from '../../ir/target.ts';
-import { kernelsFile, runtimeFile, type TargetPart, type Variant } from './format.ts';
+import type { AnyTargetPart } from './format.ts';
 import { hostRequires } from './host.ts';
 import type { WriteJob } from './write.ts';
+import { writeNative } from './write-native.ts';
 
 const targetOf = (isa: Isa): Target => ({
   ...hostTarget(),
@@ -18,22 +16,14 @@ const targetOf = (isa: Isa): Target => ({
   tiles: isa.tiles,
 });
 
-export async function writeCpu(job: WriteJob): Promise<TargetPart<'cpu'>> {
-  const { draft, begin, compile } = job;
-  begin('compiling the runtime');
-  await copyFile(await buildRuntime(), join(draft, runtimeFile));
-  const variants: Variant<'cpu'>[] = [];
-  for (const isa of isas.filter((row) => row.isKept && (row.needs.length === 0 || os.arch() === 'x64'))) {
-    begin(`compiling for ${isa.name}`);
-    const program = compile(targetOf(isa));
-    const { binary, source } = await buildProgram(program);
-    const code = kernelsFile(isa.name, 'node');
-    await copyFile(binary, join(draft, code));
-    await writeFile(join(draft, kernelsFile(isa.name, 'c.gz')), gzipSync(source));
-    const requires = { ...hostRequires(), isa: isa.name };
-    variants.push({ name: isa.name, requires, code, program });
-  }
-  begin('writing weights');
-  const weights = await job.writeWeights(variants.map((v) => v.program));
-  return { target: 'cpu', variants, weights };
-}
+export const writeCpu = (job: WriteJob): Promise<AnyTargetPart> =>
+  writeNative(job, {
+    target: 'cpu',
+    runtime: { name: 'runtime', build: buildRuntime },
+    extensions: { code: 'node', source: 'c.gz' },
+    variants: isas
+      .filter((row) => row.isKept && (row.needs.length === 0 || os.arch() === 'x64'))
+      .map((isa) => ({ name: isa.name, target: targetOf(isa) })),
+    build: buildProgram,
+    requires: (isa) => ({ ...hostRequires(), isa }),
+  });

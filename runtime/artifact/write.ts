@@ -5,6 +5,7 @@ import { Stats } from 'node:fs';
 import { copyFile, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { type BackendName, defaultBackend } from '../../backends/index.ts';
 import type { TaskName } from '../../frontends/huggingface/index.ts';
 import { readHeader } from '../../frontends/huggingface/safetensors.ts';
 import { ModelcError } from '../../ir/error.ts';
@@ -20,7 +21,7 @@ import type { OpenOptions } from '../models/load-options.ts';
 import { fitting, generationConfigOf, type OpenedModel, openModel } from '../models/open.ts';
 import { AutoTokenizer } from '../tokenization/auto-tokenizer.ts';
 import { type FileRecord, sha256 } from './digest.ts';
-import { type AnyManifest, type AnyTargetPart, type ArtifactTarget, formatName, formatVersion, isWeights, manifestFile, printManifest } from './format.ts'; // biome-ignore format: one row
+import { type AnyManifest, type AnyTargetPart, formatName, formatVersion, isWeights, manifestFile, printManifest } from './format.ts'; // biome-ignore format: one row
 import type { ModelFacts } from './loaded-model.ts';
 import { LocalFiles } from './local-files.ts';
 import { readManifest } from './module.ts';
@@ -37,7 +38,7 @@ export interface ArtifactOptions
     'task' | 'cache_implementation' | 'max_cache_len' | 'max_length' | 'max_batch' | 'chunk' | 'architecture'
   > {
   /** 'cpu' (default), 'cuda' or 'webgpu'. */
-  readonly target?: ArtifactTarget;
+  readonly target?: BackendName;
   readonly hooks?: PassHooks;
   /** Called when a stage begins. */
   readonly onProgress?: (stage: string) => void;
@@ -47,7 +48,7 @@ export interface ArtifactOptions
 
 export interface WrittenArtifact {
   readonly folder: string;
-  readonly target: ArtifactTarget;
+  readonly target: BackendName;
   readonly variants: readonly string[];
   /** Of weights, and of everything else. */
   readonly weightBytes: number;
@@ -70,10 +71,9 @@ export interface WriteJob {
 }
 
 const writers = { cpu: writeCpu, cuda: writeCuda, webgpu: writeWebGpu } satisfies Record<
-  ArtifactTarget,
+  BackendName,
   (job: WriteJob) => Promise<AnyTargetPart>
 >;
-export const artifactTargets = Object.keys(writers) as ArtifactTarget[];
 
 const copyable = [
   'config.json',
@@ -93,7 +93,7 @@ export async function writeArtifact(
 ): Promise<WrittenArtifact> {
   const folder = resolve(output);
   await checkDestination(folder);
-  const { target = 'cpu', hooks, onProgress, signal, ...load } = options;
+  const { target = defaultBackend, hooks, onProgress, signal, ...load } = options;
   const begin = (stage: string): void => {
     signal?.throwIfAborted();
     onProgress?.(stage);
@@ -135,7 +135,7 @@ async function copyRegular(from: string, to: string): Promise<void> {
 }
 
 /** Writes all but config and tokenizer to the job's folder. Gives the names of the programs. */
-export async function layOut(target: ArtifactTarget, job: WriteJob): Promise<string[]> {
+export async function layOut(target: BackendName, job: WriteJob): Promise<string[]> {
   const { draft, opened } = job;
   const part = await writers[target](job);
   const variants = part.variants.map((v) => ({ ...v, program: withoutBodies(v.program) }));
@@ -183,7 +183,7 @@ async function recordsOf(folder: string): Promise<FileRecord[]> {
 }
 
 /** Compiles the entries of an artifact; those of evaluation are no part of it. */
-export function compilerOf(opened: OpenedModel, name: ArtifactTarget, hooks?: PassHooks): WriteJob['compile'] {
+export function compilerOf(opened: OpenedModel, name: BackendName, hooks?: PassHooks): WriteJob['compile'] {
   let isFirst = true;
   return (target) => {
     const { model, cache, kind } = opened;

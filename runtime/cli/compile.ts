@@ -4,18 +4,9 @@ import { existsSync } from 'node:fs';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { stopCompilers } from '../../backends/build-cache.ts';
-import { printProgram as printC } from '../../backends/cpu/print.ts';
-import { hostTarget } from '../../backends/cpu/target.ts';
-import { printProgram as printCuda } from '../../backends/cuda/print.ts';
-import { cudaTarget } from '../../backends/cuda/target.ts';
-import { joinModules } from '../../backends/webgpu/layout.ts';
-import { printProgram as printWgsl } from '../../backends/webgpu/print.ts';
-import { webgpuTarget } from '../../backends/webgpu/target.ts';
+import { type BackendName, backendNames, backends } from '../../backends/index.ts';
 import type { TaskName } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { Program } from '../../ir/program.ts';
-import type { Target } from '../../ir/target.ts';
-import type { ArtifactTarget } from '../artifact/format.ts';
 import { writeArtifact } from '../artifact/write.ts';
 import { compile } from '../compiler/compile.ts';
 import { withoutBodies } from '../compiler/program-cache.ts';
@@ -25,7 +16,7 @@ import { constantsOf, readGraph } from './source.ts';
 
 export interface CompileOptions {
   readonly output: string;
-  readonly target: ArtifactTarget;
+  readonly target: BackendName;
   readonly task?: TaskName;
   readonly cache: 'dynamic' | 'static';
   readonly dumpAfter?: string;
@@ -33,15 +24,7 @@ export interface CompileOptions {
   readonly json?: boolean;
 }
 
-/** How --from prints the program of one graph. */
-const printers: Record<
-  ArtifactTarget,
-  { readonly target: () => Target; readonly file: string; readonly print: (program: Program) => string }
-> = {
-  cuda: { target: () => cudaTarget('sm_80'), file: 'kernels.cu', print: (program) => printCuda(program).join('\n') },
-  cpu: { target: hostTarget, file: 'kernels.c', print: (program) => printC(program).source },
-  webgpu: { target: webgpuTarget, file: 'kernels.wgsl', print: (program) => joinModules(printWgsl(program)) },
-};
+const kernelsFile = (name: BackendName): string => `kernels.${backends[name].extension}`;
 
 export async function compileCommand(source: string | undefined, options: CompileOptions): Promise<void> {
   if (source === undefined && options.from === undefined) {
@@ -59,19 +42,20 @@ export async function compileCommand(source: string | undefined, options: Compil
   };
   if (options.from !== undefined) {
     const graph = readGraph(options.from, source === undefined ? new Map() : await constantsOf(source));
-    const { target, file, print } = printers[options.target];
-    const program = compile(graph.name, { [graph.name]: graph.trace(graph.name) }, target(), {
+    const backend = backends[options.target];
+    const program = compile(graph.name, { [graph.name]: graph.trace(graph.name) }, await backend.target(), {
       cache: graph.cache,
       ...(hooks ? { hooks } : {}),
     });
     const folder = resolve(options.output);
     const present = await readdir(folder).catch(() => []);
-    if (present.some((n) => n !== 'program.json' && !/^(kernels\.(c|cu|wgsl)|\.files\..*\.partial)$/.test(n))) {
+    const own = ['program.json', ...backendNames.map(kernelsFile)];
+    if (present.some((n) => !own.includes(n) && !/^\.files\..*\.partial$/.test(n))) {
       throw new ModelcError('input', `${folder} holds other files; choose another folder with -o`);
     }
     await writeInto(folder, async (partial) => {
       await writeFile(join(partial, 'program.json'), JSON.stringify(withoutBodies(program)));
-      await writeFile(join(partial, file), print(program));
+      await writeFile(join(partial, kernelsFile(options.target)), await backend.print(program));
     });
     done({ folder, kernels: program.kernels.length }, `${folder}: ${program.kernels.length} kernels`);
     return;
@@ -93,7 +77,7 @@ export async function compileCommand(source: string | undefined, options: Compil
   if (!existsSync(join(written.folder, 'tokenizer.json'))) {
     note(`${source} has no tokenizer.json, so the artifact takes token ids alone`);
   }
-  if (!options.json && written.target === 'webgpu') {
+  if (!options.json && backends[written.target].isPortable) {
     note('pages import its index.js; serve the folder over https or from localhost');
   }
 }

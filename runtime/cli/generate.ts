@@ -3,11 +3,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { stopCompilers } from '../../backends/build-cache.ts';
+import { type DeviceName, defaultBackend } from '../../backends/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { giveWhole, searchesBeams } from '../artifact/lazy-model.ts';
 import { type LoadedModel, needed } from '../artifact/loaded-model.ts';
 import { isArtifact, openArtifact } from '../artifact/open.ts';
-import type { TargetName } from '../execution/devices.ts';
 import { checkGeneration } from '../generation/resolve.ts';
 import {
   AutoTokenizer,
@@ -39,7 +39,7 @@ export interface CommandOptions {
   readonly seed?: number;
   readonly stop?: readonly string[];
   /** 'cpu' for a checkpoint; an artifact has its own. */
-  readonly target?: TargetName;
+  readonly target?: DeviceName;
   readonly cache: 'dynamic' | 'static';
   readonly json?: boolean;
 }
@@ -101,7 +101,7 @@ async function open(source: string, options: CommandOptions, call: GenerateOptio
   const isAdapter = base !== undefined;
   const tokenizer = await AutoTokenizer.from_pretrained(isAdapter && !hasTokenizer(source) ? base : source);
   const opened = await openModel(base ?? source, {
-    target: options.target ?? 'cpu',
+    target: options.target ?? defaultBackend,
     ...(options.cache === 'static' ? { cache_implementation: options.cache } : {}),
   });
   const { kind, model: described } = opened;

@@ -1,31 +1,24 @@
 // `modelc inspect`: a model at any level of the compiler, as text on stdout, for any target.
-import { printProgram as printC } from '../../backends/cpu/print.ts';
-import { hostTarget } from '../../backends/cpu/target.ts';
-import { printProgram as printCuda } from '../../backends/cuda/print.ts';
-import { architectures, cudaTarget } from '../../backends/cuda/target.ts';
-import { printProgram as printWgsl } from '../../backends/webgpu/print.ts';
-import { webgpuTarget } from '../../backends/webgpu/target.ts';
+import {
+  type Backend,
+  type BackendName,
+  backendNames,
+  backends,
+  defaultBackend,
+  type Language,
+} from '../../backends/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import { printGraph, printKernel, printProgram, printRegions } from '../../ir/text.ts';
 import { compile, compileRegions } from '../compiler/compile.ts';
-import type { DeviceName } from '../execution/devices.ts';
 import { printOut } from './output.ts';
 import { openSource, type Source } from './source.ts';
 
-/** Each target with its language, that is the last level. */
-const targets = {
-  cpu: { level: 'c', target: hostTarget, print: (p) => printC(p).source },
-  cuda: { level: 'cuda', target: () => cudaTarget(architectures[0].name), print: (p) => printCuda(p).join('\n') },
-  webgpu: { level: 'wgsl', target: () => webgpuTarget(), print: (p) => printWgsl(p).join('\n') },
-} as const satisfies Record<DeviceName, { level: string; target(): Target; print(program: Program): string }>;
-type Language = (typeof targets)[DeviceName]['level'];
-
 export interface InspectOptions {
   readonly level: 'graph' | 'regions' | 'kernels' | 'program' | Language;
-  /** Default: the target whose language the level is, or cpu. */
-  readonly target?: DeviceName;
+  /** Default: the backend whose language the level is, or the default one. */
+  readonly target?: BackendName;
   readonly entry?: string;
   readonly dumpAfter?: string;
   readonly cache: 'dynamic' | 'static';
@@ -37,26 +30,28 @@ export async function inspect(path: string, options: InspectOptions): Promise<vo
     throw new ModelcError('input', `${path} has no entry '${options.entry}'; it has ${source.entries.join(', ')}`);
   }
   const entries = options.entry === undefined ? source.entries : [options.entry];
-  const ofLevel = (Object.keys(targets) as DeviceName[]).find((name) => targets[name].level === options.level);
-  const name = options.target ?? ofLevel ?? 'cpu';
+  const ofLevel = backendNames.find((name) => backends[name].language === options.level);
+  const name = options.target ?? ofLevel ?? defaultBackend;
   if (ofLevel && name !== ofLevel) {
     throw new ModelcError('input', `level ${options.level} is the code of --target ${ofLevel}, not of ${name}`);
   }
-  const target = targets[name].target();
+  const backend = backends[name];
+  const target = await backend.target();
   const fitted = source.fit(target);
   printOut(
     options.dumpAfter === undefined
-      ? printLevel(fitted, entries, options.level, target)
+      ? await printLevel(fitted, entries, options.level, backend, target)
       : dump(fitted, entries, options.dumpAfter, target),
   );
 }
 
-function printLevel(
+async function printLevel(
   { cache, name, trace }: Source,
   entries: readonly string[],
   level: InspectOptions['level'],
+  backend: Backend,
   target: Target,
-): string {
+): Promise<string> {
   const program = (): Program =>
     compile(name, Object.fromEntries(entries.map((e) => [e, trace(e)])), target, { cache });
   switch (level) {
@@ -68,14 +63,8 @@ function printLevel(
       return program().kernels.map(printKernel).join('\n');
     case 'program':
       return printProgram(program());
-    case 'c':
-      return targets.cpu.print(program());
-    case 'cuda':
-      return targets.cuda.print(program());
-    case 'wgsl':
-      return targets.webgpu.print(program());
     default:
-      return level satisfies never;
+      return backend.print(program());
   }
 }
 

@@ -2,9 +2,8 @@
 // The command line: which commands and options exist, what they are called and which values they take. Each command's
 // work is in the file of its name, imported only when the command runs.
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { anyLanguage, anyMachine, backendNames, backends, defaultBackend, deviceNames } from '../../backends/index.ts';
 import type { TaskName } from '../../frontends/huggingface/index.ts';
-import type { ArtifactTarget } from '../artifact/format.ts';
-import type { DeviceName, TargetName } from '../execution/devices.ts';
 import type { CompileOptions } from './compile.ts';
 import type { CommandOptions } from './generate.ts';
 import type { InspectOptions } from './inspect.ts';
@@ -38,8 +37,8 @@ const collect = (value: string, all: string[] = []): string[] => [...all, value]
 
 const target = (): Option =>
   new Option('--target <target>', 'what runs the model: native code, a GPU, or the reference interpreter')
-    .choices(['cpu', 'cuda', 'webgpu', 'reference'] satisfies TargetName[])
-    .default(undefined, 'cpu; an artifact runs where it was compiled for');
+    .choices(deviceNames)
+    .default(undefined, `${defaultBackend}; an artifact runs where it was compiled for`);
 const cache = (): Option =>
   new Option('--cache <kind>', 'KV cache: grows by doubling, or allocated once')
     .choices(['dynamic', 'static'])
@@ -99,9 +98,7 @@ program
   .argument('[source]', 'checkpoint folder')
   .requiredOption('-o, --output <folder>', 'the artifact to write; an artifact that is there is replaced')
   .addOption(
-    new Option('--target <target>', 'what to compile for: processors, NVIDIA GPUs, or GPUs in browsers and Node')
-      .choices(['cpu', 'cuda', 'webgpu'] satisfies ArtifactTarget[])
-      .default('cpu'),
+    new Option('--target <target>', `what to compile for: ${anyMachine}`).choices(backendNames).default(defaultBackend),
   )
   .addOption(
     new Option('--task <task>', 'what the model is for')
@@ -112,7 +109,7 @@ program
   .option('--dump-after <pass>', 'print the graph after this pass to stderr')
   .option(
     '--from <file>',
-    'compile textual IR: writes program.json and C, CUDA C or WGSL; constants come from the checkpoint',
+    `compile textual IR: writes program.json and ${anyLanguage}; constants come from the checkpoint`,
   )
   .option('--json', 'print one object: folder, bytes and times')
   .action(async (source: string | undefined, options: CompileOptions) =>
@@ -125,15 +122,14 @@ program
   .argument('<source>', 'checkpoint folder, or a file with textual IR')
   .addOption(
     new Option('--level <level>', 'what to print')
-      .choices(['graph', 'regions', 'kernels', 'program', 'c', 'cuda', 'wgsl'] satisfies InspectOptions['level'][])
+      .choices([...['graph', 'regions', 'kernels', 'program'], ...backendNames.map((name) => backends[name].language)])
       .default('graph'),
   )
   .addOption(
-    new Option('--target <target>', 'what to compile for (default: what the level is the code of, or cpu)').choices([
-      'cpu',
-      'cuda',
-      'webgpu',
-    ] satisfies DeviceName[]),
+    new Option(
+      '--target <target>',
+      `what to compile for (default: what the level is the code of, or ${defaultBackend})`,
+    ).choices(backendNames),
   )
   .option('--entry <name>', 'entry point, e.g. prefill or decode (default: every one)')
   .option('--dump-after <pass>', 'print the graph as it is after this pass')

@@ -4,9 +4,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import { type DeviceName, defaultBackend } from '../../backends/index.ts';
 import { describeModel } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { TargetName } from '../execution/devices.ts';
 import {
   AutoModelForCausalLM,
   AutoTokenizer,
@@ -37,7 +37,7 @@ import { type DataConfig, readTrainConfig, type TrainConfig } from './train-conf
 export interface TrainCommandOptions {
   /** A checkpoint; true: the last one in output_dir. */
   readonly resume?: string | true;
-  readonly target?: TargetName;
+  readonly target?: DeviceName;
 }
 
 /** Fewer characters are tokenized faster than threads start. */
@@ -283,14 +283,14 @@ interface ModelOptions {
   readonly tokenizer: PreTrainedTokenizer;
   readonly lora: LoraConfig | undefined;
   readonly seed: number;
-  readonly target: TargetName | undefined;
+  readonly target: DeviceName | undefined;
 }
 
 /** The model, and what is trained: the model itself, or an adapter on it. */
 async function openModel(
   path: string,
   { model: source, data }: TrainConfig,
-  { tokenizer, lora, seed, target = 'cpu' }: ModelOptions,
+  { tokenizer, lora, seed, target = defaultBackend }: ModelOptions,
 ): Promise<{ model: PreTrainedModel; trained: Trainable }> {
   status('opening the model');
   const model =

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { removeLeft, soundBinary, trustedCache } from '../../backends/build-cache.ts';
-import { isGrouped } from '../../backends/cuda/print.ts';
+import { isGrouped } from '../../backends/kernel/grouped.ts';
 import { withNames } from '../../backends/process-tag.ts';
 import { readOwn } from '../../backends/trust.ts';
 import type { Traced } from '../../frontends/dsl/index.ts';

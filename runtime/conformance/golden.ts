@@ -1,13 +1,13 @@
 // What a case holds: tensors and integers of golden files, and the options that all checks of a run have.
+import type { DeviceName } from '../../backends/index.ts';
 import { readSafetensors, readSpan } from '../../frontends/huggingface/index.ts';
 import { isDType } from '../../ir/dtype.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { TargetName } from '../execution/devices.ts';
 import { Tensor } from '../index.ts';
 import { type TensorData, viewOf } from '../tensors/host-tensor.ts';
 
 export interface CaseOptions {
-  readonly target: TargetName;
+  readonly target: DeviceName;
   readonly cache: 'dynamic' | 'static';
   /** Whole trainings, not just their first steps. */
   readonly full?: boolean;

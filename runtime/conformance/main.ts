@@ -3,9 +3,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
+import { defaultBackend, deviceNames } from '../../backends/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { exitCodes, report as reportError, tolerateClosedPipes } from '../cli/output.ts';
-import { targetNames } from '../execution/devices.ts';
 import { type Case, findCases, readJson } from './cases.ts';
 import { CaseReport } from './compare.ts';
 import { checkField } from './field/index.ts';
@@ -88,7 +88,7 @@ async function conformance(folders: readonly string[], options: CaseOptions): Pr
 const program = new Command('conformance')
   .description('Runs case folders against what other libraries computed.')
   .argument('<folders...>', 'folders; every case below them runs')
-  .addOption(new Option('--target <target>', 'what runs the cases').choices(targetNames).default('cpu'))
+  .addOption(new Option('--target <target>', 'what runs the cases').choices(deviceNames).default(defaultBackend))
   .addOption(new Option('--cache <kind>', 'kind of KV cache').choices(['dynamic', 'static']).default('dynamic'))
   .option('--full', 'whole trainings, not just their first steps')
   .exitOverride()

@@ -1,9 +1,9 @@
 // The training check of a case: four steps of AdamW on one batch give the losses that PyTorch had, and the gradients of
 // the first step have its norms.
 import type { Device } from '../../backends/device.ts';
+import type { DeviceName } from '../../backends/index.ts';
 import { AdamW, type SequenceTask, type TrainEntry, traceTraining } from '../../frontends/dsl/index.ts';
 import { type Checkpoint, fittedModel, openCheckpoint, type TaskName } from '../../frontends/huggingface/index.ts';
-import type { TargetName } from '../execution/devices.ts';
 import type { HostTensor } from '../tensors/host-tensor.ts';
 import { checkpointWeights } from '../tensors/weight-store.ts';
 import { TrainingSession } from '../trainer/training-session.ts';
@@ -85,7 +85,7 @@ export async function checkTraining(
   report: CaseReport,
   trained: TrainedTask,
   golden: TrainGolden,
-  target: TargetName | Device,
+  target: DeviceName | Device,
 ): Promise<void> {
   const { task, checkpoint, columns, numItems } = trained;
   const entries: readonly TrainEntry[] = ['train', 'accumulate'];

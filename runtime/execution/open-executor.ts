@@ -1,19 +1,20 @@
 // Opens the executor of a program that is known as graphs: compiled for a device of this machine, now or by an earlier
 // process, or in the interpreter. Entries that are seldom used are compiled at their first use.
 import type { Device } from '../../backends/device.ts';
+import type { DeviceName } from '../../backends/index.ts';
 import type { Traced } from '../../frontends/dsl/index.ts';
 import type { Target } from '../../ir/target.ts';
 import { type CompileOptions, compile } from '../compiler/compile.ts';
 import { weightSource } from '../tensors/prepare-weight.ts';
 import type { WeightStore } from '../tensors/weight-store.ts';
-import { devices, type TargetName } from './devices.ts';
+import { type DeviceRow, devices, hostEntries } from './devices.ts';
 import type { Executor, Tensors } from './executor.ts';
 import { InterpreterExecutor } from './interpreter-executor.ts';
 import { ProgramExecutor } from './program-executor.ts';
 
 export interface ExecutorOptions {
   /** What runs it: a device by name, one that is open and compiles by itself, or the interpreter. */
-  readonly target: TargetName | Device;
+  readonly target: DeviceName | Device;
   /** The target's device, when it is open already. */
   readonly device?: Device | undefined;
   /** What the program is called, for people. */
@@ -35,7 +36,7 @@ export async function openExecutor(options: ExecutorOptions): Promise<Executor> 
   if (target === 'reference') {
     return new InterpreterExecutor({
       trace: options.graphs(undefined),
-      entries: options.entries(devices.cpu.entries), // results go through the host, as they do there
+      entries: options.entries(hostEntries),
       weight: (weight, dtype, shape) => weights.array(weight, dtype, shape),
       compile: how,
       added,
@@ -57,8 +58,8 @@ export async function openExecutor(options: ExecutorOptions): Promise<Executor> 
   });
 }
 
-const openDevice = (device: Device): (typeof devices)['cpu'] => ({
+const openDevice = (device: Device): DeviceRow => ({
   open: async () => device,
   build: async (_key, make) => ({ program: make() }),
-  entries: devices.cpu.entries,
+  entries: hostEntries,
 });

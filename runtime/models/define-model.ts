@@ -3,13 +3,13 @@
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type BackendName, backendNames, defaultBackend } from '../../backends/index.ts';
 import { type TaskName, taskNames } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
 import type { Classifier, Model, SequenceModel } from '../artifact/api.ts';
 import { type AnyModel, lazyModel } from '../artifact/lazy-model.ts';
 import type { LoadedModel } from '../artifact/loaded-model.ts';
-import { type DeviceName, deviceNames } from '../execution/devices.ts';
 import { AutoTokenizer } from '../tokenization/index.ts';
 import type { OpenOptions } from './load-options.ts';
 import { loadModel, type OpenedModel, openModel } from './open.ts';
@@ -39,7 +39,7 @@ export interface ModelDefinition<T extends TaskName = TaskName> extends CompileO
   /** What the model is for; default: what generates. A model that does not generate is named by its task. */
   task?: T;
   /** What runs the model; default 'webgpu' in a build for the browser, else 'cpu'. */
-  target?: DeviceName;
+  target?: BackendName;
 }
 
 const fields: Readonly<Record<keyof ModelDefinition, true>> = {
@@ -65,7 +65,7 @@ export function defineModel(definition: ModelDefinition): AnyModel {
   check(definition);
   const file = callerOf(defineModel);
   const model = lazyModel(async ({ signal, progress_callback }) => {
-    const { folder, target = 'cpu', options } = compilation(definition, file);
+    const { folder, target = defaultBackend, options } = compilation(definition, file);
     signal?.throwIfAborted();
     const opened = await openDefined(folder, { ...options, target });
     const hasText = existsSync(join(folder, 'tokenizer.json')) || opened.kind.generates;
@@ -99,7 +99,7 @@ export const definitionOf = (model: unknown): ModelDefinition | undefined =>
 export interface Compilation {
   /** The checkpoint. */
   readonly folder: string;
-  readonly target: DeviceName | undefined;
+  readonly target: BackendName | undefined;
   readonly options: CompileOptions & { readonly task?: TaskName | undefined };
 }
 
@@ -126,8 +126,8 @@ function check(definition: ModelDefinition): void {
   if (task !== undefined && !taskNames.includes(task)) {
     fail(`\`task\` of defineModel() must be one of ${taskNames.join(', ')}, but is ${String(task)}`);
   }
-  if (target !== undefined && !deviceNames.includes(target)) {
-    fail(`\`target\` of defineModel() must be one of ${deviceNames.join(', ')}, but is ${String(target)}`);
+  if (target !== undefined && !backendNames.includes(target)) {
+    fail(`\`target\` of defineModel() must be one of ${backendNames.join(', ')}, but is ${String(target)}`);
   }
 }
 

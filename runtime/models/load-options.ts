@@ -1,16 +1,17 @@
 // The options of from_pretrained and from_config: those of all models, those of a kind, and what Python's users may give
 // them besides.
+import type { BackendName, DeviceName } from '../../backends/index.ts';
 import type { ProblemType } from '../../frontends/dsl/index.ts';
 import type { Architecture, TaskName } from '../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
-import { type DeviceName, type TargetName, targetOf } from '../execution/devices.ts';
+import { deviceOf } from '../execution/devices.ts';
 
 export interface CommonLoadOptions {
   /** 'cpu' (default): native code; 'cuda' and 'webgpu': this machine's GPU; 'reference': the interpreter, slow and exact. */
-  target?: TargetName;
+  target?: DeviceName;
   /** The target, under its name in transformers.js. */
-  device?: DeviceName | null;
+  device?: BackendName | null;
   /** The type to compute in. Weights are used as they are stored, so only 'auto' (default) and that type are served. */
   dtype?: 'auto' | 'float32' | 'fp32' | 'bfloat16' | 'bf16' | 'float16' | 'fp16' | null;
   /** The older name of `dtype`. */
@@ -137,7 +138,7 @@ const unserved: Readonly<Record<string, unknown>> = {
 export function checkLoadOptions(call: string, options: OpenOptions | undefined, own: readonly string[]): void {
   checkOptions(call, options, [...commonLoadFields, ...own], unserved);
   const { target, device, attn_implementation: attention, cache_implementation, architecture } = options ?? {};
-  targetOf(target, device);
+  deviceOf(target, device);
   checkCache(cache_implementation);
   if (architecture !== undefined && typeof architecture !== 'function') {
     throw new ModelcError('input', '`architecture` must be a function from config.json to a model');

@@ -2,6 +2,7 @@
 // this process for the CPU or a GPU, or with `target: 'reference'` interpreted. A kind (kinds.ts) says which entries there
 // are, what bounds them and what may shrink to fit a device; entries that are seldom used are compiled at their first use.
 import type { Device } from '../../backends/device.ts';
+import type { DeviceName } from '../../backends/index.ts';
 import type { Traced } from '../../frontends/dsl/index.ts';
 import {
   type Checkpoint,
@@ -21,7 +22,7 @@ import type { Target } from '../../ir/target.ts';
 import type { CacheSpec } from '../../passes/cache-layout.ts';
 import { arenaBytes } from '../compiler/compile.ts';
 import { digestOf } from '../compiler/program-cache.ts';
-import { type TargetName, targetOf } from '../execution/devices.ts';
+import { deviceOf } from '../execution/devices.ts';
 import type { Executor, Tensors } from '../execution/executor.ts';
 import { openExecutor } from '../execution/open-executor.ts';
 import { GenerationConfig } from '../generation/configuration.ts';
@@ -45,7 +46,7 @@ export interface OpenedModel<K extends KindName = KindName> {
   readonly weights: WeightStore;
   readonly limits: Limits;
   readonly cache: CacheSpec;
-  readonly target: TargetName;
+  readonly target: DeviceName;
   /** The target's device, when it is open already. */
   readonly device?: Device;
   readonly options: OpenOptions;
@@ -112,7 +113,7 @@ function openedModel(
   const kind = kinds[model.kind];
   const limits = kind.limits(model, options);
   const { fixedLength, length } = limits;
-  const target = targetOf(options.target, options.device);
+  const target = deviceOf(options.target, options.device);
   return traced({
     kind,
     checkpoint,

@@ -6,11 +6,11 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, stat, utimes } from 'node:fs/promises';
 import os from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
+import { type BackendName, backendNames, backends, defaultBackend } from '../../backends/index.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { ArtifactTarget } from '../artifact/format.ts';
 import { isWhole, writeArtifact } from '../artifact/write.ts';
 import { compilerBuild } from '../compiler/program-cache.ts';
-import { type DeviceName, devices } from '../execution/devices.ts';
+import { devices } from '../execution/devices.ts';
 import { removeFolder, tidyFolder } from '../hub/write-folder.ts';
 import { type Compilation, compilation, definitionOf, openDefined } from '../models/define-model.ts';
 import { graphDigest } from '../models/open.ts';
@@ -90,11 +90,13 @@ async function evaluate(file: string, build: Build): Promise<Evaluated> {
   }
 }
 
+const portable = backendNames.filter((name) => backends[name].isPortable);
+
 /** The target of an artifact that runs in `place`. */
-function artifactTarget(target: DeviceName | undefined, place: Place): ArtifactTarget {
-  if (target === undefined) return place === 'browser' ? 'webgpu' : 'cpu';
-  if (place === 'browser' && target !== 'webgpu') {
-    throw new ModelcError('unsupported', `target '${target}' does not run in a browser; set target: 'webgpu'`);
+function artifactTarget(target: BackendName | undefined, place: Place): BackendName {
+  if (target === undefined) return place === 'browser' ? portable[0] : defaultBackend;
+  if (place === 'browser' && !portable.includes(target)) {
+    throw new ModelcError('unsupported', `target '${target}' does not run in a browser; set target: '${portable[0]}'`);
   }
   return target;
 }
@@ -116,12 +118,12 @@ async function statFiles(checkpoint: string): Promise<FileState[]> {
 /** Names everything that an artifact depends on. */
 async function keyOf(
   { folder, options }: Compilation,
-  target: ArtifactTarget,
+  target: BackendName,
   read: readonly FileState[],
 ): Promise<string> {
   const opened = await openDefined(folder, options);
   const architecture = graphDigest(opened, opened.kind.artifactEntries(devices[target].entries));
-  const machine = target === 'webgpu' ? [] : [os.platform(), os.arch()];
+  const machine = backends[target].isPortable ? [] : [os.platform(), os.arch()];
   const key = { compilerBuild, target, machine, options: { ...options, architecture }, read };
   return createHash('sha256').update(JSON.stringify(key)).digest('hex').slice(0, 16);
 }

@@ -14,7 +14,7 @@ import { transform, withArgs } from '../../ir/rewrite.ts';
 import { printGraph } from '../../ir/text.ts';
 import { preparedResult } from '../../passes/prepare.ts';
 import { compile } from '../compiler/compile.ts';
-import { devices } from '../execution/devices.ts';
+import { type DeviceRow, devices } from '../execution/devices.ts';
 
 /** Elements that a program for any number of them takes. */
 const mostElements = 2 ** 40;
@@ -86,7 +86,7 @@ function asEntry(graph: Graph, isFlat: boolean): Graph {
   );
 }
 
-function programOf(graph: Graph, device: Device): ReturnType<(typeof devices)['cpu']['build']> {
+function programOf(graph: Graph, device: Device): ReturnType<DeviceRow['build']> {
   const text = printGraph(graph);
   let built = programs.get(text);
   if (!built) {

@@ -1,8 +1,8 @@
 // What a Trainer needs of a model: its task, its weights, where it runs, and what its checkpoints say of it.
 import type { Device } from '../../backends/device.ts';
+import type { DeviceName } from '../../backends/index.ts';
 import type { SequenceTask } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { TargetName } from '../execution/devices.ts';
 import type { HostTensor } from '../tensors/host-tensor.ts';
 import type { WeightStore } from '../tensors/weight-store.ts';
 
@@ -11,7 +11,7 @@ type JsonObject = Readonly<Record<string, unknown>>;
 export interface TrainableModel {
   readonly task: SequenceTask;
   readonly weights: WeightStore;
-  readonly target: TargetName;
+  readonly target: DeviceName;
   /** The target's device, when it is open already. */
   readonly device?: Device;
   /** Positions of the longest sequence; undefined where a model has no bound. */

@@ -2,11 +2,11 @@
 // it runs entries on batches of host tensors, and reads and writes states by name. The program is that of
 // frontends/dsl/train-step.ts; loops, schedules and checkpoints are the caller's.
 import type { Device } from '../../backends/device.ts';
+import type { DeviceName } from '../../backends/index.ts';
 import { ignoredLabel, type Traced, type TrainEntry, type Training } from '../../frontends/dsl/index.ts';
 import { ModelcError } from '../../ir/error.ts';
 import type { Checkpointing } from '../../passes/remat.ts';
 import { digestOf } from '../compiler/program-cache.ts';
-import type { TargetName } from '../execution/devices.ts';
 import type { Executor, States, Tensors } from '../execution/executor.ts';
 import { openExecutor } from '../execution/open-executor.ts';
 import { completeInputs } from '../models/sequence-inputs.ts';
@@ -16,7 +16,7 @@ import type { WeightStore } from '../tensors/weight-store.ts';
 export interface TrainingSessionOptions {
   readonly training: Training;
   /** What runs the program: a device of this machine, one that is open already, or the interpreter. */
-  readonly target: TargetName | Device;
+  readonly target: DeviceName | Device;
   /** First values of the parameters that are trained, and the weights that are not. */
   readonly weights: WeightStore;
   /** What the backward pass computes anew instead of keeping it from the forward pass ('none'). */

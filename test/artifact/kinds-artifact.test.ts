@@ -6,7 +6,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { ArtifactTarget } from '../../runtime/artifact/format.ts';
+import type { BackendName } from '../../backends/index.ts';
 import { openArtifact } from '../../runtime/artifact/open.ts';
 import { writeArtifact } from '../../runtime/artifact/write.ts';
 import {
@@ -60,7 +60,7 @@ beforeAll(async () => {
   for (const model of [writer, judge]) model.dispose();
 });
 
-const compiled = async (source: string, target: ArtifactTarget): Promise<string> => {
+const compiled = async (source: string, target: BackendName): Promise<string> => {
   const folder = join(scratch, `${source === t5 ? 't5' : 'bert'}-${target}`);
   await writeArtifact(source, folder, { target, ...(source === t5 ? { max_length: 64, max_cache_len: 64 } : {}) });
   return folder;

@@ -6,9 +6,10 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type CudaDevice, createCudaDevice } from '../../backends/cuda/device.ts';
-import { isGrouped, printProgram } from '../../backends/cuda/print.ts';
+import { printProgram } from '../../backends/cuda/print.ts';
 import { architectureFor, cudaTarget } from '../../backends/cuda/target.ts';
 import { hasNvcc, nvcc } from '../../backends/cuda/toolchain.ts';
+import { isGrouped } from '../../backends/kernel/grouped.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { add, alu, cast, constant, type Expr, index, type Kernel, load, mul, type ReduceOp, type Stmt, variable } from '../../ir/loop.ts'; // biome-ignore format: one row
 import type { Program } from '../../ir/program.ts';

@@ -17,7 +17,7 @@ import { type NdArray, ndarray } from '../../ir/ndarray.ts';
 import type { Node } from '../../ir/node.ts';
 import type { Program } from '../../ir/program.ts';
 import { compile } from '../../runtime/compiler/compile.ts';
-import { targetOf } from '../../runtime/execution/devices.ts';
+import { deviceOf } from '../../runtime/execution/devices.ts';
 import { AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, type Tensor } from '../../runtime/index.ts';
 import { openModel } from '../../runtime/models/open.ts';
 import { bytesOf, storeNumbers } from '../../runtime/tensors/host-tensor.ts';
@@ -94,11 +94,11 @@ describe('printing', () => {
 });
 
 test('targets are named by one table', () => {
-  expect(targetOf(undefined, undefined)).toBe('cpu');
-  expect(targetOf(undefined, 'webgpu')).toBe('webgpu');
-  expect(targetOf('webgpu', 'webgpu')).toBe('webgpu');
-  expect(() => targetOf('abacus', undefined)).toThrow(/cpu, cuda, webgpu, reference/);
-  expect(() => targetOf('cpu', 'webgpu')).toThrow(/contradict/);
+  expect(deviceOf(undefined, undefined)).toBe('cpu');
+  expect(deviceOf(undefined, 'webgpu')).toBe('webgpu');
+  expect(deviceOf('webgpu', 'webgpu')).toBe('webgpu');
+  expect(() => deviceOf('abacus', undefined)).toThrow(/cpu, cuda, webgpu, reference/);
+  expect(() => deviceOf('cpu', 'webgpu')).toThrow(/contradict/);
 });
 
 describe.skipIf(missing !== '')(`on the software driver${missing}`, () => {

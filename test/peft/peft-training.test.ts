@@ -2,10 +2,10 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { DeviceName } from '../../backends/index.ts';
 import { AdamW, traceTraining } from '../../frontends/dsl/index.ts';
 import { readSafetensors, readSpan } from '../../frontends/huggingface/index.ts';
 import type { NdArray } from '../../ir/ndarray.ts';
-import type { TargetName } from '../../runtime/execution/devices.ts';
 import {
   AutoModelForCausalLM,
   AutoModelForSeq2SeqLM,
@@ -66,7 +66,7 @@ async function load(
   }
 }
 
-async function check(model: string, variant: string, target: TargetName): Promise<void> {
+async function check(model: string, variant: string, target: DeviceName): Promise<void> {
   const folder = join(oracle, model, variant);
   const golden = readJson<Golden>(join(folder, 'golden.json'));
   const arrays = await readArrays(join(folder, 'golden.safetensors'));

@@ -3,12 +3,12 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Device } from '../../backends/device.ts';
+import type { DeviceName } from '../../backends/index.ts';
 import { AdamW, traceTraining } from '../../frontends/dsl/index.ts';
 import { fittedModel, openCheckpoint } from '../../frontends/huggingface/index.ts';
 import { CaseReport } from '../../runtime/conformance/compare.ts';
 import { readTensors } from '../../runtime/conformance/golden.ts';
 import { checkTraining, type TrainGolden, trainedTask } from '../../runtime/conformance/train.ts';
-import type { TargetName } from '../../runtime/execution/devices.ts';
 import type { HostTensor } from '../../runtime/tensors/host-tensor.ts';
 import { checkpointWeights } from '../../runtime/tensors/weight-store.ts';
 import { TrainingSession } from '../../runtime/trainer/training-session.ts';
@@ -20,7 +20,7 @@ const gpu = await openWebGpuDevice().catch((e: Error) => e.message);
 const noGpu = typeof gpu === 'string' ? ` (skipped: ${gpu})` : '';
 
 describe.skipIf(!hasMaterial)(hasMaterial ? 'golden steps' : 'golden steps (skipped: no ../shared/data)', () => {
-  const check = async (name: string, target: TargetName | Device): Promise<void> => {
+  const check = async (name: string, target: DeviceName | Device): Promise<void> => {
     const folder = join(material, 'hf-golden', name);
     const { train } = readJson<{ train: TrainGolden }>(join(folder, 'golden.json'));
     const report = new CaseReport();

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
+import { defaultBackend } from '../../../backends/index.ts';
 import { type TaskName, taskOf } from '../../../frontends/huggingface/index.ts';
 import { ModelcError } from '../../../ir/error.ts';
 import type { Model } from '../../artifact/api.ts';
@@ -80,7 +81,7 @@ export async function checkModel(
   } finally {
     model.dispose();
   }
-  if (expected.greedy && task === 'causal-lm' && adapter === undefined && target === 'cpu')
+  if (expected.greedy && task === 'causal-lm' && adapter === undefined && target === defaultBackend)
     await checkArtifact(report, folder, expected, cache);
 }
 
