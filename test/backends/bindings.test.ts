@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gridOf } from '../../backends/bindings.ts';
 import type { Bindings, Device } from '../../backends/device.ts';
 import { ModelcError } from '../../ir/error.ts';
-import { type AluOp, alu, constant, type Expr, index, variable } from '../../ir/loop.ts';
+import { type AluOp, alu, constant, type Expr, index, load, variable } from '../../ir/loop.ts';
 import { evalDim, type Plan, type PlanTensor, type Program } from '../../ir/program.ts';
 import { deviceFor, emptyPlan, kernel, programOf, store, task } from '../support/cpu-kernels.ts';
 import { emulatedDevice } from '../support/cuda-device.ts';
@@ -20,15 +20,37 @@ const names = Object.keys(devices) as Name[];
 
 const tensor = (name: string, shape: PlanTensor['shape']): PlanTensor => ({ name, dtype: 'f32', shape });
 
-/** An entry that fills a result of n elements; its weight, state and input are only bound. */
+/** An entry that fills a result of n elements from its state; its weight and input are only bound. */
 function programFor(device: Device, name: Name, state: PlanTensor['shape'] = [{ 'n*n': 1, '': 1 }]): Program {
-  const fill = kernel([['y', 'f32', 'write']], variable('n'), [store('y', task, constant(1, 'f32'))], ['n']);
+  const fill = kernel(
+    [
+      ['y', 'f32', 'write'],
+      ['s', 'f32', 'read'],
+    ],
+    variable('n'),
+    [store('y', task, load('s', index(0), 'f32'))],
+    ['n'],
+  );
   const plan: Plan = {
     ...emptyPlan,
     dims: [{ name: 'n', min: 1, max: 16 }],
     inputs: [tensor('x', [{ '': 2 }])],
     results: [tensor('y', [{ n: 1 }])],
-    steps: [{ do: 'launch', origin: '', parts: [{ kernel: 0, args: [{ space: 'result', index: 0 }] }] }],
+    steps: [
+      {
+        do: 'launch',
+        origin: '',
+        parts: [
+          {
+            kernel: 0,
+            args: [
+              { space: 'result', index: 0 },
+              { space: 'state', index: 0 },
+            ],
+          },
+        ],
+      },
+    ],
   };
   return {
     ...programOf('plain', { main: plan }, [fill]),
