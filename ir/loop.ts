@@ -110,7 +110,7 @@ export type Stmt =
     }
   /** Asks for the cache line of `buffer[index]` early. */
   | { readonly kind: 'prefetch'; readonly buffer: string; readonly index: Expr }
-  | TileStmt
+  | TileStmt<Expr>
   | {
       readonly kind: 'if';
       readonly condition: Expr;

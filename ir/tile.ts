@@ -1,15 +1,13 @@
-// Matrix instructions in kernels: the statements that use a target's tiles, and panels, the layout of group memory that
-// their operands come from.
-import { add, alu, type Expr, floorDiv, index, modulo, mul } from './loop.ts';
+// Matrix instructions in kernels: the statements that use a target's tiles, over expressions `E`.
 
 export type FragmentRole = 'left' | 'right' | 'sum';
 
 /**
  * Matrix instructions and the copies that feed them; only targets whose record lists tiles see these, and all threads of
- * the group execute them together. A tile of one thread reads and stores memory of that thread as it lies (`tile_read`). Operands lie in panels: rows of `pitch` elements in group memory, in the order of
- * `panelPlace`. Rows and columns are the same for the threads of a tile, and multiples of the tile's sizes.
+ * the group execute them together. A tile of one thread reads and stores memory of that thread as it lies
+ * (`tile_read`). Operands lie in panels: rows of `pitch` elements in group memory, in the order of `panelPlace` (panel.ts). Rows and columns are the same for the threads of a tile, and multiples of the tile's sizes.
  */
-export type TileStmt =
+export type TileStmt<E> =
   /** Declares a fragment: one operand of a tile, or its sum, which starts at 0. */
   | { readonly kind: 'fragment'; readonly name: string; readonly tile: string; readonly role: FragmentRole }
   /**
@@ -21,8 +19,8 @@ export type TileStmt =
       readonly fragment: string;
       readonly panel: string;
       readonly pitch: number;
-      readonly row: Expr;
-      readonly column: Expr;
+      readonly row: E;
+      readonly column: E;
       readonly transposed: boolean;
     }
   /**
@@ -34,19 +32,19 @@ export type TileStmt =
       readonly kind: 'tile_read';
       readonly fragment: string;
       readonly buffer: string;
-      readonly index: Expr;
+      readonly index: E;
       readonly pitch: number;
     }
   /** sum += left * right, transposed. */
   | { readonly kind: 'tile_multiply'; readonly sum: string; readonly left: string; readonly right: string }
   /** Multiplies row i of a sum by buffer[index + i], an f32 in group memory. */
-  | { readonly kind: 'tile_scale'; readonly sum: string; readonly buffer: string; readonly index: Expr }
+  | { readonly kind: 'tile_scale'; readonly sum: string; readonly buffer: string; readonly index: E }
   /** Stores a sum in memory of the group, or of the thread: element (i, j) at index + i * pitch + j. */
   | {
       readonly kind: 'tile_store';
       readonly fragment: string;
       readonly buffer: string;
-      readonly index: Expr;
+      readonly index: E;
       readonly pitch: number;
     }
   /**
@@ -56,31 +54,13 @@ export type TileStmt =
   | {
       readonly kind: 'copy';
       readonly to: string;
-      readonly at: Expr;
+      readonly at: E;
       readonly from: string;
-      readonly index: Expr;
+      readonly index: E;
       readonly lanes: number;
-      readonly inside: Expr;
+      readonly inside: E;
     }
   /** Makes a batch of the thread's copies since the last batch. */
   | { readonly kind: 'copy_batch' }
   /** The thread waits until at most `pending` of its batches are under way. */
   | { readonly kind: 'copy_wait'; readonly pending: number };
-
-/** Bytes that threads read of a panel's row at once. */
-export const panelPieceBytes = 16;
-/** Bytes of a panel's row: with these the order of pieces brings threads to different banks of memory. */
-export const panelRowBytes: readonly number[] = [32, 64, 128];
-
-/**
- * Where element (row, column) of a panel lies. 128 bytes of the panel hold one or more rows; their pieces of 16 bytes
- * change places, each to the exclusive or of its number in the row and the number of the 128 bytes. Then pieces one below
- * another lie in different banks. It is the order that tensor cores which read group memory themselves know.
- */
-export function panelPlace(pitch: number, elementBytes: number, row: Expr, column: Expr): Expr {
-  const piece = panelPieceBytes / elementBytes;
-  const pieces = pitch / piece;
-  const line = modulo(floorDiv(row, index(8 / pieces)), index(pieces));
-  const place = alu('xor', floorDiv(column, index(piece)), line);
-  return add(mul(row, index(pitch)), add(mul(place, index(piece)), modulo(column, index(piece))));
-}

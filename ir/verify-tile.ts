@@ -10,8 +10,9 @@
 //   into it, after those of the same iteration.
 import { dtypeInfo } from './dtype.ts';
 import type { Expr, ScalarType, Stmt } from './loop.ts';
+import { panelRowBytes } from './panel.ts';
 import type { Target, Tile } from './target.ts';
-import { type FragmentRole, panelRowBytes, type TileStmt } from './tile.ts';
+import type { FragmentRole, TileStmt } from './tile.ts';
 import { checkCondition, checkIndex, type ExprScope } from './verify-expr.ts';
 
 export interface Fragment {
@@ -47,12 +48,12 @@ export interface TileScope extends ExprScope {
   readonly copies: CopyState;
 }
 
-const kinds: ReadonlySet<string> = new Set<TileStmt['kind']>([
+const kinds: ReadonlySet<string> = new Set<TileStmt<Expr>['kind']>([
   'fragment', 'tile_load', 'tile_read', 'tile_multiply', 'tile_scale', 'tile_store', 'copy', 'copy_batch', 'copy_wait',
 ]); // biome-ignore format: one row
-export const isTileStmt = (s: Stmt): s is TileStmt => kinds.has(s.kind);
+export const isTileStmt = (s: Stmt): s is TileStmt<Expr> => kinds.has(s.kind);
 
-export function checkTile(s: TileStmt, scope: TileScope): void {
+export function checkTile(s: TileStmt<Expr>, scope: TileScope): void {
   const { tiles, groupThreads } = scope.target;
   switch (s.kind) {
     case 'fragment': {
@@ -100,7 +101,7 @@ export function checkTile(s: TileStmt, scope: TileScope): void {
   }
 }
 
-function checkLoad(s: TileStmt & { kind: 'tile_load' }, scope: TileScope): void {
+function checkLoad(s: TileStmt<Expr> & { kind: 'tile_load' }, scope: TileScope): void {
   const { tile, role } = fragmentOf(s.fragment, scope);
   if (tile.threads === 1) scope.fail(18, 'a tile of one thread is no panel');
   if (role === 'sum') scope.fail(18, 'a sum is not loaded');
@@ -115,7 +116,7 @@ function checkLoad(s: TileStmt & { kind: 'tile_load' }, scope: TileScope): void 
   scope.markLoaded(s.fragment);
 }
 
-function checkSum(s: TileStmt & { kind: 'tile_scale' | 'tile_store' }, scope: TileScope): void {
+function checkSum(s: TileStmt<Expr> & { kind: 'tile_scale' | 'tile_store' }, scope: TileScope): void {
   const { tile, role } = fragmentOf(s.kind === 'tile_scale' ? s.sum : s.fragment, scope);
   if (role !== 'sum') scope.fail(18, 'a tile scales or stores something else than a sum');
   checkIndex(s.index, scope, 18);
@@ -132,7 +133,7 @@ function checkSum(s: TileStmt & { kind: 'tile_scale' | 'tile_store' }, scope: Ti
   if (s.pitch % 2 !== 0 || scope.factor(s.index) < 2) scope.fail(18, 'a tile stores to an odd place');
 }
 
-function checkCopy(s: TileStmt & { kind: 'copy' | 'copy_batch' | 'copy_wait' }, scope: TileScope): void {
+function checkCopy(s: TileStmt<Expr> & { kind: 'copy' | 'copy_batch' | 'copy_wait' }, scope: TileScope): void {
   switch (s.kind) {
     case 'copy': {
       checkIndex(s.at, scope, 19);

@@ -2,7 +2,7 @@
 // All reduce the argument and evaluate a minimax polynomial (fitted for this file in multiple precision by the Remez
 // exchange); errors are below 2 units in the last place. Infinities, NaN, signed zeros and subnormals come out as IEEE
 // arithmetic would have them.
-import type { Item } from './prelude.ts';
+import type { Item } from './item.ts';
 
 /** c[0] + c[1] x + … by Horner's rule. */
 const polynomial = (x: string, c: readonly string[]): string =>

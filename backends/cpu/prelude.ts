@@ -2,15 +2,10 @@
 // per number of lanes (1 is a scalar) and is written once, as text over `Lanes`; a program gets the functions that it
 // mentions. f16 and bf16 values are their 16 bits, a bool is 0 or 1, a vector of bools is a mask of 32-bit lanes.
 import { baseBytes, baseTypes, convertVector, integerType, typeName } from '../c/types.ts';
+import type { Item } from './item.ts';
 import { mathFunctions } from './math.ts';
 import type { Isa } from './target.ts';
 import { tileItems } from './tiles.ts';
-
-/** A named piece of C, kept if something that is kept mentions its name. */
-export interface Item {
-  readonly name: string;
-  readonly text: string;
-}
 
 /** `a, b, c, …`: one element per lane. */
 const perLane = (lanes: number, element: (i: number) => string | number): string =>

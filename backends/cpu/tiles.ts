@@ -27,7 +27,7 @@ export interface TileContext {
 /** Matrices in registers, where a tile has them. */
 const isMatrix = (tile: Tile): boolean => tile.m > 1;
 
-export function printTile(s: TileStmt, p: TileContext): void {
+export function printTile(s: TileStmt<Expr>, p: TileContext): void {
   switch (s.kind) {
     case 'fragment': {
       const tile = p.tiles.find((t) => t.name === s.tile)!;

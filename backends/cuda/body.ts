@@ -5,7 +5,8 @@ import { type DType, dtypeInfo } from '../../ir/dtype.ts';
 import type { Expr, Kernel, Stmt } from '../../ir/loop.ts';
 import { castText, isHalf, memoryType } from '../c/types.ts';
 import { storeLines } from './access.ts';
-import { ExprPrinter, type IndexType, laneName, type Memory, type Scope } from './expr.ts';
+import { ExprPrinter, type IndexType, laneName, type Scope } from './expr.ts';
+import type { Memory } from './memory.ts';
 import { type ReduceType, reduceTypes } from './prelude.ts';
 import { type Fragment, printTile } from './tiles.ts';
 

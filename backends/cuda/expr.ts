@@ -8,6 +8,7 @@ import { type Expr, isCompare, type Kernel, type ReduceOp, type ScalarType } fro
 import { arithmetic, compare, constantText } from '../c/scalar.ts';
 import { castText, isHalf, valueType } from '../c/types.ts';
 import { loadLanes } from './access.ts';
+import type { Memory } from './memory.ts';
 import type { Fragment } from './tiles.ts';
 
 interface Variable {
@@ -15,13 +16,6 @@ interface Variable {
   readonly dtype: ScalarType;
   readonly lanes: number;
   readonly mutable: boolean;
-}
-export interface Memory {
-  readonly c: string;
-  readonly dtype: DType;
-  readonly space: 'global' | 'group' | 'thread';
-  /** Of an `alloc`. */
-  readonly bytes?: number;
 }
 /** Names that a block sees; inner blocks copy it. `factors` are known divisors of index variables. */
 export interface Scope {

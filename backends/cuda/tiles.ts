@@ -3,10 +3,11 @@
 // its own, by the definition of the PTX instructions, so that a wrong layout gives wrong numbers there too.
 import { dtypeInfo } from '../../ir/dtype.ts';
 import type { Expr } from '../../ir/loop.ts';
+import { panelPieceBytes } from '../../ir/panel.ts';
 import type { Tile } from '../../ir/target.ts';
-import { type FragmentRole, panelPieceBytes, type TileStmt } from '../../ir/tile.ts';
+import type { FragmentRole, TileStmt } from '../../ir/tile.ts';
 import { memoryType } from '../c/types.ts';
-import type { Memory } from './expr.ts';
+import type { Memory } from './memory.ts';
 
 /** Two instructions m16n8k16 side by side: then both operands are four 8 x 8 matrices, which one ldmatrix loads. */
 export const mmaTiles: readonly Tile[] = (['bf16', 'f16'] as const).map((operands) => ({
@@ -39,7 +40,7 @@ export interface TileContext {
   factor(e: Expr): number;
 }
 
-export function printTile(s: TileStmt, p: TileContext): void {
+export function printTile(s: TileStmt<Expr>, p: TileContext): void {
   switch (s.kind) {
     case 'fragment': {
       const tile = mmaTiles.find(({ name }) => name === s.tile)!;
@@ -92,7 +93,7 @@ export function printTile(s: TileStmt, p: TileContext): void {
 }
 
 /** One instruction where 16 bytes are provably aligned, otherwise element by element and at once. */
-function printCopy(s: TileStmt & { kind: 'copy' }, p: TileContext): void {
+function printCopy(s: TileStmt<Expr> & { kind: 'copy' }, p: TileContext): void {
   const [to, from] = [p.memory(s.to), p.memory(s.from)];
   const { lanes } = s;
   const { bytes } = dtypeInfo[to.dtype];

@@ -5,8 +5,8 @@ import { printProgram as printCpu } from '../../backends/cpu/print.ts';
 import { printProgram } from '../../backends/cuda/print.ts';
 import type { DType } from '../../ir/dtype.ts';
 import { add, constant, floorDiv, index, load, modulo, mul, type Stmt, variable } from '../../ir/loop.ts';
+import { panelPlace } from '../../ir/panel.ts';
 import { printKernel } from '../../ir/text/loop.ts';
-import { panelPlace } from '../../ir/tile.ts';
 import { type Case, failures, kernel, let_, programOf, store } from '../support/cpu-kernels.ts';
 
 const [thread, i, k] = ['thread', 'i', 'k'].map((name) => variable(name));

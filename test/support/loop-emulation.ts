@@ -169,7 +169,7 @@ class Group {
       } else if (s.kind === 'if') this.together(this.agreed(s.condition) ? s.then : s.otherwise);
       else if (s.kind === 'barrier') this.who.epoch++;
       else if (s.kind === 'reduce') this.reduce(s);
-      else this.tile(s as TileStmt);
+      else this.tile(s as TileStmt<Expr>);
     }
   }
 
@@ -237,7 +237,7 @@ class Group {
     }
   }
 
-  private fly(s: TileStmt & { kind: 'copy' }, t: number, env: Env, values: readonly number[]): void {
+  private fly(s: TileStmt<Expr> & { kind: 'copy' }, t: number, env: Env, values: readonly number[]): void {
     const memory = this.memory(s.to, t);
     const at = this.scalar(s.at, t, env);
     values.forEach((v, i) => {
@@ -276,7 +276,7 @@ class Group {
     }
   }
 
-  private tile(s: TileStmt): void {
+  private tile(s: TileStmt<Expr>): void {
     if (s.kind === 'copy_batch') this.batches = this.batches.map((n) => n + 1);
     else if (s.kind === 'copy_wait') this.land(s.pending);
     else if (s.kind === 'fragment') {
@@ -289,7 +289,7 @@ class Group {
   }
 
   /** A statement about tiles for the team of threads from `first` on. */
-  private tileOf(s: TileStmt, first: number): void {
+  private tileOf(s: TileStmt<Expr>, first: number): void {
     const t = first;
     const same = (e: Expr): number => {
       const all = Array.from({ length: team }, (_, i) => this.scalar(e, first + i, this.envs[first + i]));

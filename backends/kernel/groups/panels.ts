@@ -2,7 +2,7 @@
 // the caller waits for; others are computed (converted, dequantized) and stored.
 import { type DType, dtypeInfo } from '../../../ir/dtype.ts';
 import { add, alu, constant, type Expr, floorDiv, index, lessThan, modulo, mul, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
-import { panelPieceBytes, panelPlace } from '../../../ir/tile.ts';
+import { panelPieceBytes, panelPlace } from '../../../ir/panel.ts';
 import { type Emitter, NotVectorisable } from '../emit.ts';
 
 /** Rows of an operand, to be lines of a panel. */

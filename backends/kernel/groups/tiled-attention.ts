@@ -5,8 +5,8 @@
 // sum. Outputs stay in the sums of tiles; their rows shrink as maxima grow. Weights are rounded to the operands' type.
 import { across, add, alu, cast, ceilDiv, type Expr, floorDiv, index, modulo, mul, select, sub } from '../../../ir/loop.ts'; // biome-ignore format: one row
 import type { Node } from '../../../ir/node.ts';
+import { panelPlace } from '../../../ir/panel.ts';
 import type { Target } from '../../../ir/target.ts';
-import { panelPlace } from '../../../ir/tile.ts';
 import { type Attention, f32, lowest, quotient, referenceOf } from '../attention.ts';
 import type { Emitter } from '../emit.ts';
 import type { TiledAttention as Plan } from '../schedule.ts';
