@@ -5,6 +5,7 @@ export {
   AutoModel,
   type AutoModelClass,
   AutoModelForCausalLM,
+  AutoModelForImageClassification,
   AutoModelForMaskedLM,
   AutoModelForQuestionAnswering,
   AutoModelForSeq2SeqLM,

@@ -26,6 +26,16 @@ export interface Encoder extends Module {
   pool?(hidden: Tensor): Tensor;
 }
 
+/** An encoder of images of one size: their patches are its positions. */
+export interface ImageEncoder extends Module {
+  /** What it reads: [batch, channels, size, size]. */
+  readonly image: { readonly channels: number; readonly size: number };
+  /** Of pixels f32, the embeddings, then the output of every layer, each [batch, positions, hidden]. */
+  forward(pixels: Tensor): Tensor[];
+  /** What heads read of the last hidden states. */
+  finalNorm(hidden: Tensor): Tensor;
+}
+
 /** What a model adds to its encoder. */
 export interface EncoderHead {
   /** By the names that they have beside the encoder. */
@@ -41,8 +51,10 @@ export const encoderHeads = [
   'token-classification',
   'question-answering',
 ] as const;
-/** One of encoderHeads. */
-export type EncoderHeadName = (typeof encoderHeads)[number];
+/** The tasks that encoders of images have heads for. */
+export const imageHeads = ['image-classification'] as const;
+/** One of encoderHeads or imageHeads. */
+export type EncoderHeadName = (typeof encoderHeads | typeof imageHeads)[number];
 
 /** What the numbers that a sequence classifier gives mean, under the names of transformers. */
 export const problemTypes = ['regression', 'single_label_classification', 'multi_label_classification'] as const;
@@ -54,7 +66,7 @@ export interface EncoderTaskOptions {
   /** The name of the encoder's field, with which all names of its weights begin. */
   readonly prefix: string;
   /** The stack below the head. */
-  readonly encoder: Encoder;
+  readonly encoder: Encoder | ImageEncoder;
   /** What the head is for, which decides labels and loss. */
   readonly kind: EncoderHeadName;
   /** What computes logits from the last hidden states. */
@@ -70,7 +82,16 @@ export interface EncoderTaskOptions {
 const hiddenStates = (states: readonly Tensor[]): Tensors =>
   Object.fromEntries(states.map((state, i) => [`hidden_states.${i}`, state]));
 
-const inputsOf = (encoder: Encoder): SequenceInput[] => [
+const pixels = ({ image: { channels, size } }: ImageEncoder): SequenceInput => ({
+  name: 'pixel_values',
+  dtype: 'f32',
+  axes: ['batch', channels, size, size],
+});
+
+const inputsOf = (encoder: Encoder | ImageEncoder): SequenceInput[] =>
+  'image' in encoder ? [pixels(encoder)] : textInputsOf(encoder);
+
+const textInputsOf = (encoder: Encoder): SequenceInput[] => [
   { name: 'input_ids', dtype: 'i32', axes: ['batch', 'seq'] },
   { name: 'attention_mask', dtype: 'bool', axes: ['batch', 'seq'], fill: 1 },
   ...(encoder.hasTokenTypes
@@ -78,7 +99,16 @@ const inputsOf = (encoder: Encoder): SequenceInput[] => [
     : []),
 ];
 
-const run = (encoder: Encoder, inputs: Tensors): Tensor[] =>
+const run = (encoder: Encoder | ImageEncoder, inputs: Tensors): Tensor[] =>
+  'image' in encoder ? encoder.forward(tensorOf(inputs, 'pixel_values')) : runText(encoder, inputs);
+
+/** The last hidden states as heads read them. */
+const lastOf = (encoder: Encoder | ImageEncoder, states: readonly Tensor[]): Tensor => {
+  const last = states[states.length - 1];
+  return 'image' in encoder ? encoder.finalNorm(last) : last;
+};
+
+const runText = (encoder: Encoder, inputs: Tensors): Tensor[] =>
   encoder.forward({
     inputIds: tensorOf(inputs, 'input_ids'),
     mask: tensorOf(inputs, 'attention_mask'),
@@ -86,7 +116,7 @@ const run = (encoder: Encoder, inputs: Tensors): Tensor[] =>
   });
 
 /** The encoder alone: `last_hidden_state`, and `pooler_output` where it pools. Nothing is learned from it by itself. */
-export function encoderTask(encoder: Encoder): SequenceTask {
+export function encoderTask(encoder: Encoder | ImageEncoder): SequenceTask {
   return {
     model: encoder,
     inputs: inputsOf(encoder),
@@ -94,10 +124,10 @@ export function encoderTask(encoder: Encoder): SequenceTask {
     countsItems: false,
     outputs(inputs) {
       const states = run(encoder, inputs);
-      const last = states[states.length - 1];
+      const last = lastOf(encoder, states);
       return {
         last_hidden_state: last,
-        ...(encoder.pool ? { pooler_output: encoder.pool(last) } : {}),
+        ...('pool' in encoder && encoder.pool ? { pooler_output: encoder.pool(last) } : {}),
         ...hiddenStates(states),
       };
     },
@@ -118,7 +148,7 @@ export function encoderHeadTask(options: EncoderTaskOptions): SequenceTask {
     countsItems: false,
     outputs(inputs) {
       const states = run(encoder, inputs);
-      const logits = head.logits(states[states.length - 1]);
+      const logits = head.logits(lastOf(encoder, states));
       if (kind !== 'question-answering') return { logits, ...hiddenStates(states) };
       const [start, end] = [logits.slice(-1, 0, 1), logits.slice(-1, 1, 2)];
       return { start_logits: start.squeeze(-1), end_logits: end.squeeze(-1), ...hiddenStates(states) };
@@ -150,6 +180,7 @@ function targetOf({
             [tensorOf(given, 'start_positions'), tensorOf(given, 'end_positions')],
           ),
       };
+    case 'image-classification':
     case 'sequence-classification': {
       if (problemType === 'single_label_classification') return { labels: [perRow('labels')], loss: classes };
       const isOne = problemType === 'regression' && labels === 1;

@@ -74,6 +74,40 @@ export class Conv1D extends Module {
   }
 }
 
+/**
+ * y = x * W + b over images: torch.nn.Conv2d, without padding. W is [out, in, size, size], as PyTorch stores it.
+ *
+ *     const patches = new Conv2d(3, 768, 16, { stride: 16 });
+ *     patches.forward(pixels); // [batch, 3, 224, 224] to [batch, 768, 14, 14]
+ */
+export class Conv2d extends Module {
+  /** [out, in, size, size] */
+  readonly weight: Parameter;
+  /** [out] */
+  readonly bias: Parameter;
+  readonly #stride: number;
+
+  constructor(
+    inChannels: number,
+    outChannels: number,
+    size: number,
+    { stride = 1 }: { readonly stride?: number } = {},
+  ) {
+    super();
+    this.weight = new Parameter([outChannels, inChannels, size, size], normal());
+    this.bias = new Parameter([outChannels], zeros);
+    this.#stride = stride;
+  }
+
+  /** x f32 [batch, in, height, width] to f32 [batch, out, places down, places across]. */
+  forward(x: Tensor): Tensor {
+    const [strides, ones] = [[this.#stride, this.#stride], [1, 1]]; // biome-ignore format: one row
+    const windows = { strides, padding: [[0, 0], [0, 0]], dilation: ones, inputDilation: ones, groups: 1, acc: 'f32' } as const; // biome-ignore format: one row
+    const [image, filter] = [x.permute([0, 2, 3, 1]), this.weight.value.permute([2, 3, 1, 0])];
+    return op('conv', [image, filter], windows).add(this.bias.value).permute([0, 3, 1, 2]);
+  }
+}
+
 /** Options of Embedding. */
 export interface EmbeddingOptions {
   /** What rows are multiplied by (1), rounded to the dtype of the table, as Gemma does. */

@@ -10,6 +10,7 @@ import {
   encoderHeads,
   encoderHeadTask,
   encoderTask,
+  imageHeads,
   Module,
   type ProblemType,
   problemTypes,
@@ -29,11 +30,12 @@ import { type Beside, Fields } from './fields.ts';
 import { type JsonObject, quote } from './json.ts';
 
 /** What a model is used for. `encoder`: the encoder without a head. */
-export const taskNames = ['causal-lm', 'seq2seq-lm', 'encoder', ...encoderHeads] as const;
+export const taskNames = ['causal-lm', 'seq2seq-lm', 'encoder', ...encoderHeads, ...imageHeads] as const;
 /** One of taskNames. */
 export type TaskName = (typeof taskNames)[number];
 
-const headNamed = (name: TaskName): EncoderHeadName | undefined => encoderHeads.find((head) => head === name);
+const headNamed = (name: TaskName): EncoderHeadName | undefined =>
+  [...encoderHeads, ...imageHeads].find((head) => head === name);
 
 /** The kind of the models that have a task. */
 export type KindOf<T extends TaskName> = T extends EncoderHeadName ? 'encoder' : T extends KindName ? T : never;
@@ -200,6 +202,9 @@ function describeEncoder(
       '2 labels, the start and the end of an answer (num_labels: 2 makes it so)',
     );
   }
+  if (kind && !head) {
+    throw new ModelcError('checkpoint', `${fields.where} describes a model that is not known for the task ${kind}`);
+  }
   const task =
     kind && head
       ? encoderHeadTask({ prefix, encoder, kind, head, labels, problemType: problemTypeOf(fields) })
@@ -265,6 +270,7 @@ const endings: readonly (readonly [ending: string, task: TaskName])[] = [
   ['ForSequenceClassification', 'sequence-classification'],
   ['ForTokenClassification', 'token-classification'],
   ['ForQuestionAnswering', 'question-answering'],
+  ['ForImageClassification', 'image-classification'],
 ];
 
 /** What the model of a config.json is for, where nobody says: what its kind is for, and the head that it names. */

@@ -161,6 +161,7 @@ const interfaces: Readonly<Record<TaskName, string>> = {
   'sequence-classification': 'Classifier',
   'token-classification': 'SequenceModel',
   'question-answering': 'SequenceModel',
+  'image-classification': 'SequenceModel',
 };
 
 /** The text of index.d.ts: api.ts, whose artifact is of the task. */

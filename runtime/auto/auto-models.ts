@@ -83,6 +83,11 @@ export class AutoModelForQuestionAnswering extends autoModel<SequenceModel<SpanO
   'question-answering',
 ) {}
 
+/** Scores of classes for every image: `logits` [batch, classes] of `pixel_values` [batch, channels, height, width]. */
+export class AutoModelForImageClassification extends autoModel<SequenceModel<LogitsOutput>, TaskLoadOptions>(
+  'image-classification',
+) {}
+
 /** The class of every task. */
 export const autoModels = {
   'causal-lm': AutoModelForCausalLM,
@@ -92,4 +97,5 @@ export const autoModels = {
   'sequence-classification': AutoModelForSequenceClassification,
   'token-classification': AutoModelForTokenClassification,
   'question-answering': AutoModelForQuestionAnswering,
+  'image-classification': AutoModelForImageClassification,
 } as const satisfies Readonly<Record<TaskName, unknown>>;

@@ -53,6 +53,7 @@ const tasks: Readonly<Record<TaskName, true>> = {
   'sequence-classification': true,
   'token-classification': true,
   'question-answering': true,
+  'image-classification': true,
 };
 
 const program = new Command('modelc')

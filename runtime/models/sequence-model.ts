@@ -15,8 +15,10 @@ export type Column = Tensor | readonly (number | bigint)[] | readonly (readonly 
 
 /** Columns by name, and what to give besides the logits. */
 export interface SequenceInputs {
-  /** Token ids [batch, length]. */
-  input_ids: Column;
+  /** Token ids [batch, length]; needed where the model reads texts. */
+  input_ids?: Column | null;
+  /** Of models of images: [batch, channels, height, width]. */
+  pixel_values?: Tensor | null;
   /** 1 for real tokens, 0 for padding, [batch, length] (all 1). */
   attention_mask?: Column | null;
   /** Which text of a pair a token is of, [batch, length] (all 0). Only where the encoder has token types. */

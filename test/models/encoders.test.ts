@@ -20,6 +20,7 @@ import { evaluate } from '../../ir/eval.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
 import {
   AutoModel,
+  AutoModelForImageClassification,
   AutoModelForMaskedLM,
   AutoModelForQuestionAnswering,
   AutoModelForSequenceClassification,
@@ -72,6 +73,17 @@ describe.skipIf(!hasMaterial)(hasMaterial ? 'golden cases' : 'golden cases (skip
       expect(loss!.item()).toBeCloseTo(train.losses[0], 4);
     },
   );
+
+  test.each(['reference', 'cpu'] as const)('a ViT classifies images on %s', async (target) => {
+    const folder = join(material, 'hf-golden', 'vit');
+    const golden = await readArrays(join(folder, 'golden.safetensors'));
+    const { shape, data } = golden.get('pixel_values')!;
+    const model = await AutoModelForImageClassification.from_pretrained(folder, { target });
+    const { logits } = await model({ pixel_values: new Tensor('float32', Float32Array.from(data), shape) });
+    expect(relativeError(logits.data, golden.get('logits')!.data)).toBeLessThan(1e-5);
+    await expect(model({ input_ids: [1] })).rejects.toThrow('does not know the option `input_ids`');
+    model.dispose();
+  });
 
   test('the encoder of a checkpoint with a head, and its pooled output', async () => {
     const folder = join(material, 'hf-golden', 'bert_seqcls');

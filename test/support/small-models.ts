@@ -1,6 +1,12 @@
 // The smallest config.json of every family that still has all its parts: two layers, heads that share keys where the family
 // has such, windows shorter than the sequences, experts that are not chosen, and dropout. And a batch for a task of any.
-import { encoderHeads, problemTypes, type SequenceInput, type SequenceTask } from '../../frontends/dsl/index.ts';
+import {
+  encoderHeads,
+  imageHeads,
+  problemTypes,
+  type SequenceInput,
+  type SequenceTask,
+} from '../../frontends/dsl/index.ts';
 import { describeModel, supportedTypes, type TaskName } from '../../frontends/huggingface/index.ts';
 import type { JsonObject } from '../../frontends/huggingface/json.ts';
 import { type NdArray, ndarray } from '../../ir/ndarray.ts';
@@ -83,6 +89,15 @@ const encoders: Readonly<Record<string, JsonObject>> = {
   electra: { ...bert, embedding_size: 4, tie_word_embeddings: false },
   mpnet: { ...bert, relative_attention_num_buckets: 8 },
   roberta: bert,
+  vit: {
+    hidden_size: 8,
+    intermediate_size: 6,
+    num_hidden_layers: 2,
+    num_attention_heads: 2,
+    image_size: 8,
+    patch_size: 4,
+    num_labels: 3,
+  },
   'xlm-roberta': bert,
 };
 
@@ -139,7 +154,7 @@ const kinds: readonly Kind[] = [
     families: supportedTypes('encoder'),
     configs: encoders,
     tasksOf: (family, config) =>
-      encoderHeads.flatMap((head) =>
+      (family === 'vit' ? imageHeads : encoderHeads).flatMap((head) =>
         head === 'sequence-classification'
           ? problemTypes.map((problem_type) => smallTask(family, { ...config, problem_type }, head, problem_type))
           : [smallTask(family, head === 'question-answering' ? { ...config, ...answers } : config, head, head)],
@@ -152,7 +167,7 @@ export const smallConfigs = [
   ...Object.entries(causal).map(([family, config]) => smallConfig(family, config, ['causal-lm'])),
   ...Object.entries(seq2seq).map(([family, config]) => smallConfig(family, config, ['seq2seq-lm'])),
   ...Object.entries(encoders).map(([family, config]) =>
-    smallConfig(family, { ...config, ...answers }, ['encoder', ...encoderHeads]),
+    smallConfig(family, { ...config, ...answers }, ['encoder', ...(family === 'vit' ? imageHeads : encoderHeads)]),
   ),
 ];
 

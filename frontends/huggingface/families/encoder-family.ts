@@ -99,6 +99,7 @@ export function headOf(
 ): EncoderHead | undefined {
   switch (task) {
     case undefined:
+    case 'image-classification':
       return undefined;
     case 'masked-lm':
       return own.predictions();

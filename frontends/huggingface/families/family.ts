@@ -1,7 +1,14 @@
 // What a family of models is to the rest of the frontend. One file a family stands beside this one: it reads config.json,
 // with the defaults of transformers' config class, into the architecture of models/. A family is of one kind.
 import { ModelcError } from '../../../ir/error.ts';
-import type { CausalModel, Encoder, EncoderDecoder, EncoderHead, EncoderHeadName } from '../../dsl/index.ts';
+import type {
+  CausalModel,
+  Encoder,
+  EncoderDecoder,
+  EncoderHead,
+  EncoderHeadName,
+  ImageEncoder,
+} from '../../dsl/index.ts';
 import type { Fields } from '../fields.ts';
 
 /** What a model is, whatever it is used for: how it is run, and what it is given. */
@@ -30,7 +37,7 @@ export interface Described {
     readonly initializerRange: number;
   };
   encoder: Sizes & {
-    readonly encoder: Encoder;
+    readonly encoder: Encoder | ImageEncoder;
     /** Of the task that was asked for. */
     readonly head: EncoderHead | undefined;
   };

@@ -13,6 +13,7 @@ import { mpnet } from './mpnet.ts';
 import { otherNames } from './other-names.ts';
 import { recurrentFamilies } from './recurrent.ts';
 import { t5Families } from './t5.ts';
+import { vit } from './vit.ts';
 
 const rows = <K extends KindName>(
   kind: K,
@@ -35,7 +36,7 @@ export const families: Readonly<Record<string, AnyFamily>> = {
     gpt2,
   }),
   ...rows('seq2seq-lm', { ...t5Families, ...bartFamilies }),
-  ...rows('encoder', { ...bertFamilies, distilbert, albert, mpnet }),
+  ...rows('encoder', { ...bertFamilies, distilbert, albert, mpnet, vit }),
 };
 
 /** The model_types of the families of a kind. */
