@@ -5,3 +5,8 @@ export interface Item {
   readonly name: string;
   readonly text: string;
 }
+
+/** A function that is inlined wherever it is called. */
+export function define(result: string, name: string, params: string, body: string): Item {
+  return { name, text: `static inline __attribute__((always_inline)) ${result} ${name}(${params}) { ${body} }` };
+}

@@ -5,7 +5,7 @@ import { hostTarget, type Isa, isas } from '../../backends/cpu/target.ts';
 import type { Target } from '../../ir/target.ts';
 import type { AnyTargetPart } from './format.ts';
 import { hostRequires } from './host.ts';
-import type { WriteJob } from './write.ts';
+import type { WriteJob } from './write-job.ts';
 import { writeNative } from './write-native.ts';
 
 const targetOf = (isa: Isa): Target => ({

@@ -5,7 +5,7 @@ import { architectures, cudaTarget } from '../../backends/cuda/target.ts';
 import { fixedBytes } from '../execution/planned-memory.ts';
 import { type AnyTargetPart, leastStateBytes } from './format.ts';
 import { hostRequires } from './host.ts';
-import type { WriteJob } from './write.ts';
+import type { WriteJob } from './write-job.ts';
 import { writeNative } from './write-native.ts';
 
 export const writeCuda = (job: WriteJob): Promise<AnyTargetPart> =>

@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib';
 import type { Program } from '../../ir/program.ts';
 import type { Target } from '../../ir/target.ts';
 import { kernelsFile, type Requires, runtimeFile, type TargetPart, type Variant } from './format.ts';
-import type { WriteJob } from './write.ts';
+import type { WriteJob } from './write-job.ts';
 
 export interface NativeParts<T extends 'cpu' | 'cuda'> {
   readonly target: T;

@@ -10,7 +10,7 @@ import type { Program } from '../../ir/program.ts';
 import { fixedBytes, largestArray } from '../execution/planned-memory.ts';
 import type { DownloadFile, DownloadTable } from './download-table.ts';
 import { kernelsFile, leastStateBytes, type TargetPart, type Variant } from './format.ts';
-import type { WriteJob } from './write.ts';
+import type { WriteJob } from './write-job.ts';
 
 /** Files are verified and kept in chunks: small enough for steady progress, so large that there are not too many. */
 const chunkLimits = { least: 2 ** 16, most: 2 ** 22, wanted: 256 } as const;

@@ -9,8 +9,6 @@ import { type BackendName, defaultBackend } from '../../backends/index.ts';
 import type { TaskName } from '../../frontends/huggingface/index.ts';
 import { readHeader } from '../../frontends/huggingface/safetensors.ts';
 import { ModelcError } from '../../ir/error.ts';
-import type { Program } from '../../ir/program.ts';
-import type { Target } from '../../ir/target.ts';
 import type { PassHooks } from '../../passes/pipeline.ts';
 import { compile } from '../compiler/compile.ts';
 import { withoutBodies } from '../compiler/program-cache.ts';
@@ -29,6 +27,7 @@ import { builtFile } from './package-files.ts';
 import { sourceOf } from './source.ts';
 import { writeCpu } from './write-cpu.ts';
 import { writeCuda } from './write-cuda.ts';
+import type { WriteJob } from './write-job.ts';
 import { writeWebGpu } from './write-webgpu.ts';
 import { writeWeights } from './write-weights.ts';
 
@@ -53,21 +52,6 @@ export interface WrittenArtifact {
   /** Of weights, and of everything else. */
   readonly weightBytes: number;
   readonly otherBytes: number;
-}
-
-/** What the writer of a target works with. */
-export interface WriteJob {
-  readonly opened: OpenedModel;
-  /** The folder to write to. */
-  readonly draft: string;
-  /** Files that lie there already: config and tokenizer. */
-  readonly copied: readonly string[];
-  /** Compiles the model; the first call dumps what the caller asked for. */
-  readonly compile: (target: Target) => Program;
-  /** Writes what programs read of the checkpoint, and gives the names of the files. */
-  readonly writeWeights: (programs: readonly Program[]) => Promise<readonly string[]>;
-  /** Announces a stage. Throws when the caller has stopped the compilation. */
-  readonly begin: (stage: string) => void;
 }
 
 const writers = { cpu: writeCpu, cuda: writeCuda, webgpu: writeWebGpu } satisfies Record<
