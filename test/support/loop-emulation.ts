@@ -390,7 +390,7 @@ class Group {
 
 const [team, side] = [32, 16];
 
-/** panelPlace of ir/tile.ts, in numbers, for elements of two bytes. */
+/** panelPlace of ir/panel.ts, in numbers, for elements of two bytes. */
 function placeIn(pitch: number, row: number, column: number): number {
   const pieces = pitch / 8;
   const line = Math.floor(row / (8 / pieces)) % pieces;
