@@ -126,7 +126,6 @@ function checkConversion(
       if (e.arg.lanes !== e.lanes) scope.fail(7, 'a bitcast cannot change the number of lanes');
       const [from, to] = [e.arg.dtype, e.dtype].map((t) => (t === 'index' || t === 'bool' ? 0 : dtypeInfo[t].bytes));
       if (from === 0 || from !== to) scope.fail(7, `a bitcast from ${e.arg.dtype} to ${e.dtype} changes the size`);
-      if (from === 2 && e.lanes > 1) scope.fail(7, 'a bitcast of 16-bit floats is scalar');
       return;
     }
     case 'splat':

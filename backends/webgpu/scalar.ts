@@ -147,9 +147,12 @@ const bits = (dtype: DType): number => dtypeInfo[dtype].bytes * 8;
 /** The same bits as another type of the same width. */
 export function bitcastText(from: ScalarType, to: ScalarType, n: number, x: string): string {
   if (from === to) return x;
-  const _isNumber = (t: ScalarType): t is DType => t !== 'index' && t !== 'bool';
   if (isHalf(from)) {
-    return from === 'bf16' ? `f16_value(bitcast<u32>(${x}) >> 16u)` : `bits_to_f32(f16_bits(${x}) << 16u)`;
+    const one = (e: string): string =>
+      from === 'bf16' ? `f16_value(bitcast<u32>(${e}) >> 16u)` : `bits_to_f32(f16_bits(${e}) << 16u)`;
+    if (n === 1) return one(x);
+    const lanes = Array.from({ length: n }, (_, i) => one(`(${x})[${i}]`));
+    return `${typeOf(to, n)}(${lanes.join(', ')})`;
   }
   return narrow(`bitcast<${typeOf(to, n)}>(${x})`, to, n);
 }
