@@ -62,14 +62,14 @@ test('passes, failures and skips are told apart', async () => {
   const golden = JSON.parse(readFileSync(join(tokens, 'golden.json'), 'utf8'));
   golden.greedy[4]++;
   writeFileSync(join(tokens, 'golden.json'), JSON.stringify(golden));
-  mkdirSync(join(scratch, 'vision'));
-  writeFileSync(join(scratch, 'vision', 'golden.json'), '{"kind": "vision"}');
-  writeFileSync(join(scratch, 'vision', 'config.json'), '{"model_type": "vit"}');
+  mkdirSync(join(scratch, 'audio'));
+  writeFileSync(join(scratch, 'audio', 'golden.json'), '{"kind": "audio"}');
+  writeFileSync(join(scratch, 'audio', 'config.json'), '{"model_type": "wav2vec2"}');
   const { status, stdout } = conformance(scratch);
   expect(stdout).toMatch(/^pass {2}right +5 checks, worst error \S+e-\d+/m);
   expect(stdout).toMatch(/^FAIL {2}wrong .*logits is off by 1\.0e-2/m);
   expect(stdout).toMatch(/^FAIL {2}tokens .*greedy differs at 4/m);
-  expect(stdout).toMatch(/^skip {2}vision +kind vision/m);
+  expect(stdout).toMatch(/^skip {2}audio +kind audio/m);
   expect(stdout.trimEnd().split('\n').at(-1)).toBe('1 passed, 2 failed, 1 skipped');
   expect(status).toBe(1);
   expect(conformance(join(scratch, 'right')).status).toBe(0);
