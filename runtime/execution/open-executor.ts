@@ -52,7 +52,7 @@ export async function openExecutor(options: ExecutorOptions): Promise<Executor> 
   return ProgramExecutor.open({
     ...(await built(options.entries(entries))),
     device,
-    weight: (weight, program) => weightSource(weights, weight, program),
+    weight: (weight, program) => weightSource(weights, weight, program, device),
     missing: (entry) => built([entry]),
     added,
   });

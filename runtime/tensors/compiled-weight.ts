@@ -30,14 +30,19 @@ const unlessMissing = (error: unknown): undefined => {
   throw error;
 };
 
-/** The value of a graph over stored weights; undefined where no native code can be built. */
+/** Device `on` where it is a CPU, else another CPU; undefined where no native code can be built. */
+export async function cpuBeside(on: Device | undefined): Promise<Device | undefined> {
+  if (on?.target.language === 'c') return on;
+  cpu ??= devices.cpu.open().catch(unlessMissing);
+  return cpu;
+}
+
+/** The value of a graph over stored weights, in memory of a CPU. */
 export async function compiledWeight(
   graph: Graph,
   sources: ReadonlyMap<string, FileSpan | Uint8Array>,
-): Promise<Uint8Array | undefined> {
-  cpu ??= devices.cpu.open().catch(unlessMissing);
-  const device = await cpu;
-  if (!device) return undefined;
+  device: Device,
+): Promise<Buffer> {
   const value = graph.results.get(preparedResult)!;
   const elements = dimEval(dimProduct(value.type.shape), {});
   const isFlat = topologicalOrder(roots(graph)).every(
@@ -46,20 +51,19 @@ export async function compiledWeight(
   const entry = asEntry(graph, isFlat);
   const { program, binary } = await programOf(entry, device);
   const loaded = await device.load(program, binary);
-  const buffers: Buffer[] = [];
+  const inputs: Buffer[] = [];
+  let result: Buffer | undefined;
   try {
-    const inputs = graph.params.map((p) => {
-      const buffer = bound(device, sources.get(p.attrs.name)!, p.attrs.dtype);
-      buffers.push(buffer);
-      return buffer;
-    });
-    const result = device.alloc(elements * dtypeInfo[value.type.dtype].bytes);
-    buffers.push(result);
+    for (const p of graph.params) inputs.push(bound(device, sources.get(p.attrs.name)!, p.attrs.dtype));
+    result = device.alloc(elements * dtypeInfo[value.type.dtype].bytes);
     await loaded.run('main', { weights: [], constants: [], states: [], inputs, results: [result] }, isFlat ? { n: elements } : {}); // biome-ignore format: one row
-    return (await device.read(result, 0, result.bytes)).slice();
+    return result;
+  } catch (error) {
+    if (result) device.free(result);
+    throw error;
   } finally {
     loaded.dispose();
-    for (const buffer of buffers) device.free(buffer);
+    for (const buffer of inputs) device.free(buffer);
   }
 }
 

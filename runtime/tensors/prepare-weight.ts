@@ -3,7 +3,7 @@
 //   - a view of one stored weight (weight-view.ts) is a piece of what is stored, or its elements in another order;
 //   - a large value is computed by the CPU, by a program that is compiled from the graph (compiled-weight.ts);
 //   - any other is computed by the interpreter, in doubles, which are rounded once.
-import type { FileSpan } from '../../backends/device.ts';
+import type { Buffer, Device, FileSpan } from '../../backends/device.ts';
 import { decodeElements, readSpan } from '../../frontends/huggingface/index.ts';
 import { parseGraph } from '../../frontends/text/index.ts';
 import { dimEval } from '../../ir/dim.ts';
@@ -15,38 +15,57 @@ import { type NdArray, ndarray, sizeOf } from '../../ir/ndarray.ts';
 import type { Node } from '../../ir/node.ts';
 import type { PlanWeight, Program } from '../../ir/program.ts';
 import { preparedResult } from '../../passes/prepare.ts';
-import { compiledWeight } from './compiled-weight.ts';
+import { compiledWeight, cpuBeside } from './compiled-weight.ts';
 import { bytesOf, storeNumbers } from './host-tensor.ts';
 import type { WeightStore } from './weight-store.ts';
-import { viewBytes, viewOf } from './weight-view.ts';
+import { pieceOf, viewBytes, viewOf } from './weight-view.ts';
 
 /** Gives the bytes of a stored weight. */
 export type StoredBytes = (name: string) => FileSpan | Uint8Array;
 
-/** The bytes of a weight of a program. */
-export async function weightSource(
+/** Where bytes are: those that are made for device `on` may be its memory. */
+type Bytes<On> = FileSpan | Uint8Array | (On extends Device ? Buffer : never);
+
+/** The bytes of a weight of a program, for device `on` or anybody. */
+export async function weightSource<On extends Device | undefined = undefined>(
   { source }: Pick<WeightStore, 'source'>,
   weight: PlanWeight,
   { prepare }: Pick<Program, 'prepare'>,
-): Promise<FileSpan | Uint8Array> {
+  on?: On,
+): Promise<Bytes<On>> {
   if (weight.prepare === undefined) return source(weight.name);
-  return preparedWeight(parseGraph(prepare[weight.prepare], weight.name), source);
+  return preparedWeight(parseGraph(prepare[weight.prepare], weight.name), source, on);
 }
 
 /** Below so many elements, calling a compiler costs more time than it saves. */
 const fewElements = 2 ** 20;
 
 /** Runs a graph that makes a weight. Throws ModelcError 'checkpoint' where what is stored is not what it reads. */
-export async function preparedWeight(graph: Graph, source: StoredBytes): Promise<FileSpan | Uint8Array> {
+export async function preparedWeight<On extends Device | undefined = undefined>(
+  graph: Graph,
+  source: StoredBytes,
+  on?: On,
+): Promise<Bytes<On>> {
   const value = graph.results.get(preparedResult)!;
-  const view = viewOf(value);
-  if (view) return viewBytes(view, storedOf(view.weight, source));
   const sources = new Map(graph.params.map((p) => [p.attrs.name, storedOf(p, source)]));
-  if (sizeOf(shapeOf(value)) >= fewElements) {
-    const made = await compiledWeight(graph, sources);
-    if (made) return made;
+  const view = viewOf(value);
+  const piece = view && pieceOf(view, sources.get(view.weight.attrs.name)!);
+  if (piece) return piece;
+  const device = sizeOf(shapeOf(value)) < fewElements ? undefined : await cpuBeside(on);
+  if (device) {
+    const made = await compiledWeight(graph, sources, device);
+    return device === on ? (made as Bytes<On>) : taken(device, made);
   }
-  return interpreted(graph, sources);
+  return view ? viewBytes(view, sources.get(view.weight.attrs.name)!) : interpreted(graph, sources);
+}
+
+/** The bytes of memory of a device, which is given back. */
+async function taken(device: Device, buffer: Buffer): Promise<Uint8Array> {
+  try {
+    return await device.read(buffer, 0, buffer.bytes);
+  } finally {
+    device.free(buffer);
+  }
 }
 
 const shapeOf = (n: Node): number[] => n.type.shape.map((d) => dimEval(d, {}));

@@ -51,22 +51,29 @@ export function viewOf(value: Node): WeightView | undefined {
   return isPiece(view) ? { weight, offset, shape: result, strides: stridesOf(result) } : undefined;
 }
 
-/** The bytes of a view of a weight that is stored in `source`. */
-export async function viewBytes(view: WeightView, source: FileSpan | Uint8Array): Promise<FileSpan | Uint8Array> {
-  const { shape, strides, weight } = view;
-  const { bytes } = dtypeInfo[weight.type.dtype];
-  if (sizeOf(shape) === 0) return new Uint8Array(0);
-  // From the first element that is read to the last; no step is negative.
-  const last = shape.reduce((n, size, axis) => n + (size - 1) * strides[axis], 0);
-  const read = pieceOf(source, view.offset * bytes, (last + 1) * bytes);
-  if (isPiece(view)) return read;
-  return gathered(read instanceof Uint8Array ? read : await readSpan(read), view, bytes);
+/** The part of `source`, where a weight is stored, that is a view of it; undefined where its order is another. */
+export function pieceOf(view: WeightView, source: FileSpan | Uint8Array): FileSpan | Uint8Array | undefined {
+  return isPiece(view) ? spanOf(view, source) : undefined;
 }
 
-const pieceOf = (source: FileSpan | Uint8Array, start: number, bytes: number): FileSpan | Uint8Array =>
-  source instanceof Uint8Array
-    ? source.subarray(start, start + bytes)
-    : { ...source, offset: source.offset + start, bytes };
+/** Copies a view of a weight that is stored in `source`. */
+export async function viewBytes(view: WeightView, source: FileSpan | Uint8Array): Promise<Uint8Array> {
+  const span = spanOf(view, source);
+  return gathered(span instanceof Uint8Array ? span : await readSpan(span), view, bytesPer(view));
+}
+
+const bytesPer = ({ weight }: WeightView): number => dtypeInfo[weight.type.dtype].bytes;
+
+/** From the first element that a view reads to the last; no step is negative. */
+function spanOf(view: WeightView, source: FileSpan | Uint8Array): FileSpan | Uint8Array {
+  const { shape, strides } = view;
+  if (sizeOf(shape) === 0) return new Uint8Array(0);
+  const size = bytesPer(view);
+  const start = view.offset * size;
+  const bytes = (1 + shape.reduce((n, count, axis) => n + (count - 1) * strides[axis], 0)) * size;
+  if (source instanceof Uint8Array) return source.subarray(start, start + bytes);
+  return { ...source, offset: source.offset + start, bytes };
+}
 
 /** Arrays of elements as bits, by their size in bytes. */
 const arrays: Readonly<Record<number, new (buffer: ArrayBufferLike, offset: number, length: number) => Bits>> = {

@@ -10,6 +10,7 @@ import { type DType, dtypeInfo, dtypes } from '../../ir/dtype.ts';
 import { evaluate } from '../../ir/eval.ts';
 import type { Graph } from '../../ir/graph.ts';
 import { ndarray } from '../../ir/ndarray.ts';
+import { devices } from '../../runtime/execution/devices.ts';
 import { bytesOf, storeNumbers } from '../../runtime/tensors/host-tensor.ts';
 import { preparedWeight } from '../../runtime/tensors/prepare-weight.ts';
 
@@ -100,4 +101,22 @@ test('large sums of products are those of the interpreter', async () => {
   );
   const want = evaluate(graph, { params }).results.get('weight')!; // integers below 2^24, so sums are exact
   expect(Buffer.from(await bytes(made)).equals(stored('bf16', want.data))).toBe(true);
+});
+
+test.each([
+  ['transposed', 'bf16', '%v = transpose(%w) {perm: [1, 0]}'],
+  ['converted', 'f32', '%v = cast(%w) {dtype: f32}'],
+] as const)('large weights are %s into the memory of the CPU that they are for', async (_, dtype, body) => {
+  const shape = [1100, 1000];
+  const data = stored('bf16', values(1100 * 1000));
+  const path = join(scratch, `large-${dtype}`);
+  writeFileSync(path, data);
+  const device = await devices.cpu.open();
+  const graph = making('%w: weight bf16[1100, 1000]', body);
+  const made = await preparedWeight(graph, () => ({ path, offset: 0, bytes: data.byteLength }), device);
+  const params = new Map([['w', ndarray('bf16', shape, decodeElements(data, 'bf16'))]]);
+  const want = stored(dtype, evaluate(graph, { params }).results.get('weight')!.data);
+  if (made instanceof Uint8Array || 'path' in made) throw new Error('a copy was made');
+  expect(Buffer.from(await device.read(made, 0, made.bytes)).equals(want)).toBe(true);
+  device.free(made);
 });
