@@ -69,13 +69,14 @@ function modelOf({ hidden, layers, heads, vocab, seq }: TrainShape): Gpt2LMHeadM
   });
 }
 
-/** Random weights, made when they are asked for: scales of norms are 1, the rest is small. */
-function randomWeights(shapes: ReadonlyMap<string, readonly number[]>): WeightStore {
+/** Random weights, made when they are asked for: scales of norms are 1, the rest is small. `forget` gives up their memory. */
+function randomWeights(shapes: ReadonlyMap<string, readonly number[]>): WeightStore & { forget(): void } {
   const block = normalBlock();
   // One array for all, as the session copies each before it asks for the next: freed ones would stay with the process
-  const all = new Float32Array(Math.max(...[...shapes.values()].map(sizeOf)));
+  let all: Float32Array | undefined = new Float32Array(Math.max(...[...shapes.values()].map(sizeOf)));
   const made = (name: string): HostTensor => {
     const shape = shapes.get(name)!;
+    if (!all) throw new ModelcError('input', 'the benchmark reads its weights once');
     const data = all.subarray(0, sizeOf(shape));
     if (/ln_.*weight$/.test(name)) data.fill(1);
     else for (let i = 0; i < data.length; i++) data[i] = block[i % block.length];
@@ -91,6 +92,9 @@ function randomWeights(shapes: ReadonlyMap<string, readonly number[]>): WeightSt
     read: async (name) => made(name),
     source: none,
     array: none,
+    forget: () => {
+      all = undefined;
+    },
   };
 }
 
@@ -101,7 +105,9 @@ async function openSession(plan: TrainPlan): Promise<TrainingSession> {
   const training = traceTraining(causalTask(modelOf(shape)), ['train'], options, () => 'f32');
   const states = training.entries.train!.graph.params.filter((p) => p.attrs.kind === 'state');
   const weights = randomWeights(new Map(states.map((p) => [p.attrs.name, p.type.shape.map((d) => d.min)])));
-  return TrainingSession.open({ training, target: await devices.cpu.open(), weights });
+  const session = await TrainingSession.open({ training, target: await devices.cpu.open(), weights });
+  weights.forget();
+  return session;
 }
 
 /** What making the weights left behind is no part of a step's memory. */
