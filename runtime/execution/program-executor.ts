@@ -61,15 +61,29 @@ export class ProgramExecutor extends QueuedExecutor<ProgramEntry, Buffer> {
     this.buffers = new RunBuffers(device);
   }
 
-  /** Loads the program's code and binds its weights and constants. */
+  /** Loads the program's code and binds its weights and constants. What fails leaves nothing behind on the device. */
   static async open(options: ProgramOptions): Promise<ProgramExecutor> {
     const executor = new ProgramExecutor(options);
-    await executor.add(options.program, options.binary);
+    try {
+      await executor.add(options.program, options.binary);
+    } catch (error) {
+      executor.dispose();
+      throw error;
+    }
     return executor;
   }
 
   private async add(program: Program, binary?: string): Promise<void> {
     const loaded = await this.device.load(program, binary);
+    try {
+      await this.bindAll(program, loaded);
+    } catch (error) {
+      loaded.dispose();
+      throw error;
+    }
+  }
+
+  private async bindAll(program: Program, loaded: LoadedProgram): Promise<void> {
     const weights: Buffer[] = [];
     for (const tensor of program.weights) {
       const buffer = this.fixed.get(`weight ${tensor.name}`) ?? (await this.bind(tensor, program));

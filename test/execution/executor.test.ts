@@ -2,6 +2,7 @@
 // moved, taken back, read and written in one way, and memory of one generation serves the next.
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test, vi } from 'vitest';
+import type { Buffer, Device, LoadedProgram } from '../../backends/device.ts';
 import { devices } from '../../runtime/execution/devices.ts';
 import type { Executor, States } from '../../runtime/execution/executor.ts';
 import { openExecutor } from '../../runtime/execution/open-executor.ts';
@@ -208,4 +209,37 @@ test('rows of every permutation and choice move in place', () => {
     expect(moves.some(({ to }) => to === 'spare')).toBe(needsSpare);
     expect(moves.length).toBeLessThanOrEqual(rows.filter((row, i) => row !== i).length + 2);
   }
+});
+
+test('a program whose weights do not fit it leaves no memory and no code behind', async () => {
+  const device = await devices.cpu.open();
+  const live = new Set<unknown>();
+  const counted: Device = Object.assign(Object.create(device) as Device, {
+    alloc: (...args: Parameters<Device['alloc']>) => added(device.alloc(...args)),
+    map: (...args: Parameters<Device['map']>) => added(device.map(...args)),
+    free(buffer: Buffer) {
+      live.delete(buffer);
+      device.free(buffer);
+    },
+    async load(...args: Parameters<Device['load']>) {
+      const loaded = added(await device.load(...args));
+      return Object.assign(Object.create(loaded) as LoadedProgram, {
+        dispose() {
+          live.delete(loaded);
+          loaded.dispose();
+        },
+      });
+    },
+  });
+  const added = <T>(resource: T): T => {
+    live.add(resource);
+    return resource;
+  };
+  const { weights, ...model } = await openModel(example, { target: 'cpu' });
+  const last = weights.tensors[weights.tensors.length - 1][0];
+  const source = (name: string) => (name === last ? new Uint8Array(4) : weights.source(name));
+  await expect(executorOf({ ...model, weights: { ...weights, source }, device: counted })).rejects.toThrow(
+    /has 4 bytes, but .* reads \d+; they do not belong together/,
+  );
+  await vi.waitFor(() => expect(live.size).toBe(0));
 });
