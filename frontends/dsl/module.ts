@@ -130,7 +130,18 @@ function scopeMethods(prototype: object): void {
   scopeMethods(Object.getPrototypeOf(prototype) as object);
 }
 
-/** Base class of layers and models. */
+/**
+ * Base class of layers and models.
+ *
+ *     class FeedForward extends Module {
+ *       up = new Linear(64, 256)
+ *       down = new Linear(256, 64)
+ *
+ *       forward(x: Tensor): Tensor {
+ *         return this.down.forward(relu(this.up.forward(x)))
+ *       }
+ *     }
+ */
 export abstract class Module {
   #path = '';
 

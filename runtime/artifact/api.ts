@@ -85,10 +85,10 @@ export interface LoadableModel {
 /**
  * A compiled model that writes: one that continues texts, or, with an encoder, one that translates or summarizes them.
  *
- *     import model from './model/index.js'
+ *     import story from './model/index.js'
  *
- *     for await (const piece of model.generate('Once upon a time', { max_new_tokens: 100 })) console.log(piece)
- *     const { text } = await model.generate('Once upon a time')
+ *     for await (const piece of story.generate('Once upon a time', { max_new_tokens: 100 })) console.log(piece)
+ *     const { text } = await story.generate('Once upon a time')
  */
 export interface Model extends LoadableModel {
   /**

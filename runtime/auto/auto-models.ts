@@ -62,28 +62,59 @@ export class AutoModelForCausalLM extends autoModel<PreTrainedModel, LoadOptions
  */
 export class AutoModelForSeq2SeqLM extends autoModel<Seq2SeqModel, Seq2SeqLoadOptions>('seq2seq-lm') {}
 
-/** The model without a head: `last_hidden_state`, and `pooler_output` where it has one. */
+/**
+ * The model without a head: `last_hidden_state`, and `pooler_output` where it has one.
+ *
+ *     const encoder = await AutoModel.from_pretrained('FOLDER')
+ *     const { last_hidden_state } = await encoder(tokenizer('Good morning.'))
+ */
 export class AutoModel extends autoModel<SequenceModel<EncoderOutput>, TaskLoadOptions>('encoder') {}
 
-/** Scores of the vocabulary for every position: `logits` [batch, length, vocab]. */
+/**
+ * Scores of the vocabulary for every position: `logits` [batch, length, vocab].
+ *
+ *     const bert = await AutoModelForMaskedLM.from_pretrained('FOLDER')
+ *     const { logits } = await bert(tokenizer('The capital of France is [MASK].'))
+ */
 export class AutoModelForMaskedLM extends autoModel<SequenceModel<LogitsOutput>, TaskLoadOptions>('masked-lm') {}
 
-/** Scores of classes for every sequence: `logits` [batch, classes]. */
+/**
+ * Scores of classes for every sequence: `logits` [batch, classes].
+ *
+ *     const classifier = await AutoModelForSequenceClassification.from_pretrained('FOLDER', { num_labels: 2 })
+ *     const { logits } = await classifier(tokenizer(['So good.', 'So dull.'], { padding: true }))
+ */
 export class AutoModelForSequenceClassification extends autoModel<SequenceModel<LogitsOutput>, TaskLoadOptions>(
   'sequence-classification',
 ) {}
 
-/** Scores of classes for every position: `logits` [batch, length, classes]. */
+/**
+ * Scores of classes for every position: `logits` [batch, length, classes].
+ *
+ *     const tagger = await AutoModelForTokenClassification.from_pretrained('FOLDER')
+ *     const { logits } = await tagger(tokenizer('Ada Lovelace was born in London.'))
+ */
 export class AutoModelForTokenClassification extends autoModel<SequenceModel<LogitsOutput>, TaskLoadOptions>(
   'token-classification',
 ) {}
 
-/** Scores of where an answer starts and ends: `start_logits` and `end_logits` [batch, length]. */
+/**
+ * Scores of where an answer starts and ends: `start_logits` and `end_logits` [batch, length].
+ *
+ *     const reader = await AutoModelForQuestionAnswering.from_pretrained('FOLDER')
+ *     const { start_logits, end_logits } = await reader(tokenizer('Where was she born?', { text_pair: 'In London.' }))
+ */
 export class AutoModelForQuestionAnswering extends autoModel<SequenceModel<SpanOutput>, TaskLoadOptions>(
   'question-answering',
 ) {}
 
-/** Scores of classes for every image: `logits` [batch, classes] of `pixel_values` [batch, channels, height, width]. */
+/**
+ * Scores of classes for every image: `logits` [batch, classes] of `pixel_values` [batch, channels, height, width].
+ *
+ *     const classifier = await AutoModelForImageClassification.from_pretrained('FOLDER')
+ *     const pixels = new Tensor('float32', new Float32Array(3 * 224 * 224), [1, 3, 224, 224])
+ *     const { logits } = await classifier({ pixel_values: pixels })
+ */
 export class AutoModelForImageClassification extends autoModel<SequenceModel<LogitsOutput>, TaskLoadOptions>(
   'image-classification',
 ) {}

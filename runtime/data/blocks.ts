@@ -36,7 +36,11 @@ export type Block = {
   labels: number[];
 };
 
-/** Examples with input_ids and labels, which are the same. Throws ModelcError 'input' where the texts fill no block. */
+/**
+ * Examples with input_ids and labels, which are the same. Throws ModelcError 'input' where the texts fill no block.
+ *
+ *     const { train, test } = text_blocks(texts, { tokenizer, block_size: 256 }).train_test_split({ test_size: 0.05 })
+ */
 export function text_blocks(dataset: Dataset, options: BlockOptions): Dataset<Block> {
   checkOptions('text_blocks', options, served);
   const cutter = new Cutter(options);

@@ -101,6 +101,10 @@ export type IterableDatasetDict = Record<string, IterableDataset>;
 /**
  * Examples of files. Throws ModelcError 'input' for files and splits that are not there, 'parse' with file, line and
  * column for what is malformed; a streamed file is looked at when it is used.
+ *
+ *     const stories = await load_dataset('json', { data_files: 'stories/*.jsonl', split: 'train' })
+ *     const { train, test } = stories.train_test_split({ test_size: 0.1 })
+ *     const stream = await load_dataset('text', { data_files: 'large.txt', split: 'train', streaming: true })
  */
 export function load_dataset<F extends FileFormat>(
   format: F,

@@ -26,7 +26,6 @@ export interface DataLoaderOptions {
   prefetch?: number;
 }
 
-/** The batches of a dataset, for loops of your own: `for await (const batch of loader)`. */
 const served = [
   'dataset',
   'batch_size',
@@ -49,7 +48,12 @@ const unserved: Readonly<Record<string, unknown>> = {
   worker_init_fn: null,
 };
 
-/** Batches of the examples of a dataset, in an order that its options say. */
+/**
+ * Batches of the examples of a dataset, in an order that its options say.
+ *
+ *     const collate_fn = new DataCollatorWithPadding({ tokenizer })
+ *     for await (const batch of new DataLoader({ dataset: train_dataset, batch_size: 8, collate_fn })) console.log(batch.input_ids.shape)
+ */
 export class DataLoader implements AsyncIterable<Batch> {
   private readonly options: DataLoaderOptions;
 

@@ -32,6 +32,10 @@ function checkCache(name: string, options: object, served: readonly string[]): v
 
 /**
  * A cache that grows up to what its model is compiled for: to where a generation is expected to end, or else by doubling.
+ *
+ *     const past_key_values = new DynamicCache()
+ *     const first = await model.generate({ ...inputs, past_key_values, max_new_tokens: 20 })
+ *     await model.generate({ input_ids: first, past_key_values, max_new_tokens: 20 }) // goes on
  */
 export class DynamicCache {
   /** Set at the first use. */
@@ -140,7 +144,11 @@ export interface StaticCacheOptions extends DynamicCacheOptions {
   max_cache_len: number;
 }
 
-/** A cache of a fixed size: a run that does not fit is an error. */
+/**
+ * A cache of a fixed size: a run that does not fit is an error.
+ *
+ *     await model.generate({ ...inputs, past_key_values: new StaticCache(512), max_new_tokens: 20 })
+ */
 export class StaticCache extends DynamicCache {
   /** Positions that it has room for. */
   readonly max_cache_len: number;

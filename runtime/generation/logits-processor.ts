@@ -7,7 +7,18 @@ import { Tensor } from '../tensors/tensor.ts';
 /** Scores of the next token, [rows, vocab]. */
 export type Scores = Tensor<'float32'>;
 
-/** Changes scores before the next token is chosen. Extend it, or pass a function of the form of `_call`. */
+/**
+ * Changes scores before the next token is chosen. Extend it, or pass a function of the form of `_call`.
+ *
+ *     class Never extends LogitsProcessor {
+ *       _call(_input_ids: bigint[][], logits: Tensor<'float32'>): Tensor<'float32'> {
+ *         const [rows, vocab] = logits.dims
+ *         for (let row = 0; row < rows; row++) logits.data[row * vocab + 7] = Number.NEGATIVE_INFINITY // token 7
+ *         return logits
+ *       }
+ *     }
+ *     await model.generate({ ...inputs, logits_processor: new LogitsProcessorList([new Never()]) })
+ */
 export abstract class LogitsProcessor {
   /** Changes or replaces the scores of the next token. `input_ids[i]` is everything before it in row i. */
   abstract _call(input_ids: bigint[][], logits: Scores): Scores;

@@ -3,7 +3,16 @@
 import { ModelcError } from '../../ir/error.ts';
 import type { Scores } from './logits-processor.ts';
 
-/** Says which rows end. Extend it, or pass a function of the form of `_call`. */
+/**
+ * Says which rows end. Extend it, or pass a function of the form of `_call`.
+ *
+ *     class AfterTen extends StoppingCriteria {
+ *       _call(input_ids: bigint[][]): boolean[] {
+ *         return input_ids.map((ids) => ids.length >= 10)
+ *       }
+ *     }
+ *     await model.generate({ ...inputs, stopping_criteria: new StoppingCriteriaList([new AfterTen()]) })
+ */
 export abstract class StoppingCriteria {
   /** For each row, whether it ends here. `scores`: the processed scores of the last step, when the loop has them. */
   abstract _call(input_ids: bigint[][], scores?: Scores): boolean[];
@@ -92,7 +101,14 @@ export class EosTokenCriteria extends StoppingCriteria {
   }
 }
 
-/** Ends everything when somebody calls `interrupt()`. */
+/**
+ * Ends everything when somebody calls `interrupt()`.
+ *
+ *     const button = new InterruptableStoppingCriteria()
+ *     const ids = model.generate({ ...inputs, stopping_criteria: button })
+ *     button.interrupt()
+ *     await ids // what there was by then
+ */
 export class InterruptableStoppingCriteria extends StoppingCriteria {
   /** Whether it ends everything. */
   interrupted = false;

@@ -173,7 +173,14 @@ export class AsyncQueue<T> implements AsyncIterable<T> {
   }
 }
 
-/** A TextStreamer whose pieces are read with `for await`, while `generate` runs. */
+/**
+ * A TextStreamer whose pieces are read with `for await`, while `generate` runs.
+ *
+ *     const streamer = new TextIteratorStreamer(tokenizer, { skip_prompt: true })
+ *     const ids = model.generate({ ...inputs, streamer })
+ *     for await (const piece of streamer) process.stdout.write(piece)
+ *     await ids
+ */
 export class TextIteratorStreamer extends TextStreamer implements AsyncIterable<string> {
   private readonly queue = new AsyncQueue<string>();
 

@@ -59,6 +59,9 @@ const definitions = new WeakMap<object, ModelDefinition>();
 /**
  * A model of an app. Throws ModelcError 'input' for an option that it does not know; what is wrong with the checkpoint or
  * the values shows when the model is compiled: in a build, or at its first use.
+ *
+ *     const story = defineModel({ checkpoint: './FOLDER', max_cache_len: 2048 })
+ *     for await (const piece of story.generate('Once upon a time')) process.stdout.write(piece)
  */
 export function defineModel<T extends TaskName = 'causal-lm'>(definition: ModelDefinition<T>): ModelFor<T>;
 export function defineModel(definition: ModelDefinition): AnyModel {

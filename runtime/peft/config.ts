@@ -8,7 +8,11 @@ import { pythonPattern } from './python-pattern.ts';
 
 const peftVersion = '0.21.0';
 
-/** How a low-rank adapter is made. The fields are those of Python's LoraConfig. */
+/**
+ * How a low-rank adapter is made. The fields are those of Python's LoraConfig.
+ *
+ *     const config = new LoraConfig({ r: 8, lora_alpha: 16, target_modules: ['q_proj', 'v_proj'], use_dora: true })
+ */
 export class LoraConfig implements Readonly<Required<LoraConfigOptions>> {
   /** The kind of adapter: always 'LORA'. */
   readonly peft_type = 'LORA';

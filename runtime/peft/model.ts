@@ -49,6 +49,10 @@ function wrap<K extends KindName>(model: Models[K], first: FirstAdapter): PeftMo
 /**
  * A model with a new adapter. The model itself stays as it is. Throws ModelcError 'input' for targets that it lacks, and
  * 'unsupported' for what is not served.
+ *
+ *     const adapted = await get_peft_model(model, new LoraConfig({ r: 8 }))
+ *     await new Trainer({ model: adapted, train_dataset }).train()
+ *     await adapted.save_pretrained('out/adapter')
  */
 export async function get_peft_model(
   model: PreTrainedModel,

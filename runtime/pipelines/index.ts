@@ -62,6 +62,9 @@ const unserved: Readonly<Record<string, unknown>> = {
 /**
  * The pipeline of a task. `model` is the folder of a checkpoint, or a model that is loaded, beside its `tokenizer`. Throws
  * ModelcError 'unsupported' for other tasks. The pipeline is called like a function; `dispose()` frees its model.
+ *
+ *     const generator = await pipeline('text-generation', 'FOLDER')
+ *     const [{ generated_text }] = await generator('Once upon a time', { max_new_tokens: 20 })
  */
 export async function pipeline<T extends Task>(
   task: T,

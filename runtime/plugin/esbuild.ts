@@ -12,7 +12,11 @@ import { copyModel, importedFile, Models, modelName, outputFolder } from './outp
 
 const namespace = 'modelc';
 
-/** Compiles the models that an app imports. The build needs format: 'esm', bundle: true and files as output. */
+/**
+ * Compiles the models that an app imports. The build needs format: 'esm', bundle: true and files as output.
+ *
+ *     const options = { entryPoints: ['app.ts'], bundle: true, format: 'esm', plugins: [modelc()] } // of build()
+ */
 export function modelc(): Plugin {
   return {
     name: 'modelc',

@@ -18,7 +18,11 @@ const served = '@modelc/';
 /** Models that workers import, which Vite builds with plugins of their own, by the folder of the output. */
 const modelsOfWorkers = new Map<string, Models>();
 
-/** Compiles the models that an app imports. */
+/**
+ * Compiles the models that an app imports.
+ *
+ *     const config = { plugins: [modelc()] } // of vite.config.ts
+ */
 export function modelc(): Plugin {
   let config: ResolvedConfig;
   const modelsOf: Readonly<Record<Place, Models>> = { browser: new Models(), node: new Models() };

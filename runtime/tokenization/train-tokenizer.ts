@@ -22,7 +22,12 @@ export interface TrainTokenizerOptions {
   model_max_length?: number;
 }
 
-/** The files of a tokenizer for texts like these; createTokenizer makes the tokenizer of them. */
+/**
+ * The files of a tokenizer for texts like these; createTokenizer makes the tokenizer of them.
+ *
+ *     const files = train_tokenizer(['Once upon a time', 'there was a hen.'], { vocab_size: 300 })
+ *     const made = createTokenizer(files)
+ */
 export function train_tokenizer(texts: Iterable<string>, options: TrainTokenizerOptions): TokenizerFiles {
   checkTraining(texts, options);
   const { tokenizer, config } =

@@ -156,6 +156,8 @@ function withFields<V extends Values>(
 /**
  * How to train. Throws ModelcError 'input' for a field that there is not and for a value that a field does not take,
  * 'unsupported' for one that is not served.
+ *
+ *     const args = new TrainingArguments({ output_dir: 'out', num_train_epochs: 3, learning_rate: 5e-5, eval_strategy: 'epoch' })
  */
 export class TrainingArguments extends withFields<Values>(fields) {
   constructor(options: TrainingArgumentsOptions = {}) {

@@ -317,7 +317,12 @@ const schedulerOptions = [
   'learning_rate', 'num_warmup_steps', 'num_training_steps', 'scheduler_specific_kwargs',
 ] as const satisfies readonly (keyof SchedulerOptions)[]; // biome-ignore format: one table
 
-/** The schedule of that name. Throws ModelcError 'input' for an unknown one and for arguments that it lacks or has not. */
+/**
+ * The schedule of that name. Throws ModelcError 'input' for an unknown one and for arguments that it lacks or has not.
+ *
+ *     const schedule = get_scheduler('linear', { learning_rate: 5e-5, num_warmup_steps: 10, num_training_steps: 100 })
+ *     schedule.rate(5) // 2.5e-5
+ */
 export function get_scheduler<N extends MetricName>(name: N, options: SchedulerOptions<N>): MetricSchedule;
 export function get_scheduler<N extends StepName>(name: N, options: SchedulerOptions<N>): StepSchedule;
 export function get_scheduler<N extends SchedulerType>(name: N, options: SchedulerOptions<N>): Schedule;
