@@ -246,14 +246,7 @@ async function hiddenStates(dir: string, ids: readonly number[]): Promise<Float6
   const dims = { batch: 1, seq: ids.length, past: 0, capacity: ids.length };
   const params = new Map<string, NdArray>([
     ['input_ids', ndarray('i32', [1, ids.length], ids)],
-    [
-      'attention_mask',
-      ndarray(
-        'bool',
-        [1, ids.length],
-        ids.map(() => 1),
-      ),
-    ],
+    ['padding', ndarray('i32', [1])],
     [
       'position_ids',
       ndarray(

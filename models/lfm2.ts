@@ -111,6 +111,7 @@ export class Lfm2ForCausalLM extends Decoder<RotaryInputs> {
       layers: stack(config.layers, (i) => new Lfm2DecoderLayer(config, i)),
       norm: new RMSNorm(config.hiddenSize, { eps: config.normEps }),
       isTied: config.tiedEmbeddings,
+      padding: 'mask',
       ...rotating(new RotaryEmbedding(config.rope)),
     });
   }

@@ -147,6 +147,7 @@ export class MambaForCausalLM extends Decoder {
       layers: stack(config.layers, (i) => new MambaBlock(config, i)),
       norm: new RMSNorm(config.hiddenSize, { eps: config.normEps }),
       isTied: config.tiedEmbeddings,
+      padding: 'mask',
       inputs: (inputs) => inputs,
     });
   }

@@ -2,10 +2,16 @@
 // and reads; how the positions lie in memory (growing, fixed, ring, …) is decided by the cache-layout pass. Recurrent
 // layers carry a state of a fixed size in place of positions. NoCache stands in its place where a run reads whole
 // sequences: in training and evaluation.
+//
+// Rows may hold fewer positions than the run counts: `padding` says how many fewer. Their keys lie from position 0 on all
+// the same, so that new ones are written at past - padding, or not at all where that is negative, and the length of a row
+// is what attention needs to know. Without it all rows hold as many, and a mask, which is a state, too, says which count.
 import type { Dim, DimLike } from '../../ir/dim.ts';
 import { dimAdd } from '../../ir/dim.ts';
+import { ModelcError } from '../../ir/error.ts';
 import type { StateRole } from '../../ir/ops/attrs.ts';
-import { op, sizeOf, type Tensor } from './tensor.ts';
+import { RowLengths } from './nn.ts';
+import { arange, op, sizeOf, type Tensor } from './tensor.ts';
 import type { Tracer } from './trace.ts';
 
 /** The dims of a cache in one run. */
@@ -59,10 +65,17 @@ export class KVCache implements Cache {
   readonly length: Dim;
   readonly #tracer: Tracer;
   readonly #dims: CacheDims;
+  readonly #padding: Tensor | undefined;
+  /** Where new positions are written: i32, or i32 [batch]. */
+  readonly #place: Tensor;
 
-  constructor(tracer: Tracer, dims: CacheDims) {
+  /** `padding`: how many of past + seq positions each row does not hold, i32 [batch]. */
+  constructor(tracer: Tracer, dims: CacheDims, padding?: Tensor) {
     this.#tracer = tracer;
     this.#dims = dims;
+    this.#padding = padding;
+    const past = sizeOf(dims.past);
+    this.#place = padding ? past.sub(padding) : past;
     this.length = dimAdd(dims.past, dims.seq);
   }
 
@@ -71,9 +84,20 @@ export class KVCache implements Cache {
     const axis = role.positions;
     const shape = values.shape.map((d, i) => (i === axis ? this.#dims.capacity : d));
     const state = this.#tracer.state(`cache.${name}`, values.dtype, shape, role);
-    const updated = op('cache_update', [state, values, sizeOf(this.#dims.past)], { axis });
+    const updated = op('cache_update', [state, values, this.#place], { axis });
     this.#tracer.update(state, updated);
     return op('cache_read', [updated], { axis, length: this.length });
+  }
+
+  /** How many positions each row holds after this run. Throws ModelcError 'input' where rows are not told apart. */
+  lengths(): RowLengths {
+    if (!this.#padding) throw new ModelcError('input', 'all rows of this cache hold as many positions: use its mask');
+    return new RowLengths(sizeOf(this.length).sub(this.#padding));
+  }
+
+  /** Which of the new tokens are a row's, bool [batch, seq]: none that stand before its first position. */
+  isHeld(): Tensor {
+    return arange(this.#dims.seq).add(this.#place.unsqueeze(-1)).ge(0);
   }
 
   /** Appends which of the new tokens are real, bool [batch, seq]; gives the mask of all keys, [batch, length]. */
@@ -87,6 +111,9 @@ export class KVCache implements Cache {
   }
 
   carry(layer: number, name: string, shape: readonly DimLike[]): Carried {
+    if (this.#padding) {
+      throw new ModelcError('input', `layer ${layer} carries ${name}, so the model must declare padding = 'mask'`);
+    }
     const before = this.#tracer.state(`carried.${layer}.${name}`, 'f32', shape, { kind: 'carried', layer, rows: 0 });
     return { before, keep: (after) => this.#tracer.update(before, after) };
   }

@@ -1,12 +1,15 @@
 // The entry points of a decoder-only language model, from its forward pass: `prefill` reads a chunk of prompt, `decode`
 // one token, both giving the next token, the most likely one; `decode_sample` reads one token and draws the next at random;
 // `forward` gives logits and hidden states of every position, for evaluation.
-// Inputs are input_ids and position_ids i32 [batch, seq] and attention_mask bool [batch, seq], of the new tokens; earlier
-// ones are in the cache. Position ids alone place a token, so rows may be padded at the left.
+// Inputs are input_ids and position_ids i32 [batch, seq], of the new tokens, and padding i32 [batch]: how many of the
+// columns so far are no token of the row. Such columns stand before the row's first token, or behind its last, where the
+// next run writes over them; they take no place in the cache. Models whose layers carry something from run to run take
+// attention_mask bool [batch, seq] in its place.
 import type { Dim } from '../../ir/dim.ts';
 import { dimSub } from '../../ir/dim.ts';
 import { type Cache, KVCache } from './cache.ts';
 import type { Module, WeightResolver } from './module.ts';
+import type { KeyMask } from './nn.ts';
 import { mostLikely, sampleTokens } from './sampling.ts';
 import { samplingParameters } from './sampling-inputs.ts';
 import type { Tensor } from './tensor.ts';
@@ -18,10 +21,10 @@ export interface CausalInputs {
   readonly inputIds: Tensor;
   /** The position of each token in its row, i32 [batch, seq]: 0 is the first that is no padding. */
   readonly positionIds: Tensor;
-  /** Which of the new tokens are no padding, bool [batch, seq]. */
+  /** Which of the new tokens are no padding, bool [batch, seq]; of a row that has ended, padding counts as tokens. */
   readonly attentionMask: Tensor;
-  /** Keys that may be attended to, bool [batch, length]: of this run, and of the cache. */
-  readonly mask: Tensor;
+  /** Keys that may be attended to, of this run, and of the cache: what `attention` takes. */
+  readonly mask: KeyMask;
   /** Keys, values and states of earlier tokens. */
   readonly cache: Cache;
 }
@@ -30,6 +33,11 @@ export interface CausalInputs {
 export interface CausalModel extends Module {
   /** What positions of whole sequences count: all places of a row (undefined), or those that its mask lets be seen. */
   readonly positions?: 'mask' | undefined;
+  /**
+   * What becomes of padding in the cache: it has no place there (undefined), or is read as tokens are, and masked, which
+   * layers need that carry something from run to run.
+   */
+  readonly padding?: 'mask' | undefined;
   /**
    * Hidden states as transformers numbers them, the last one before the final norm: as a rule the embeddings, then the
    * output of every layer, each [batch, seq, hidden].
@@ -74,11 +82,13 @@ export function traceCausalLM(
     const past = t.dim('past', 0, limits.maxLength);
     const capacity = t.dim('capacity', 1, limits.maxLength);
     const inputIds = t.input('input_ids', 'i32', [batch, seq]);
-    const attentionMask = t.input('attention_mask', 'bool', [batch, seq]);
+    const isMasked = model.padding === 'mask';
+    const given = isMasked ? t.input('attention_mask', 'bool', [batch, seq]) : t.input('padding', 'i32', [batch]);
     const positionIds = t.input('position_ids', 'i32', [batch, seq]);
 
-    const cache = new KVCache(t, { capacity, past, seq });
-    const mask = cache.mask(attentionMask);
+    const cache = new KVCache(t, { capacity, past, seq }, isMasked ? undefined : given);
+    const attentionMask = isMasked ? given : cache.isHeld();
+    const mask = isMasked ? cache.mask(given) : cache.lengths();
     const states = model.forward({ inputIds, positionIds, attentionMask, mask, cache });
     const last = states[states.length - 1];
     // The last position is cut out before the norm and the head, whose cost is that of the vocabulary.

@@ -214,6 +214,17 @@ export class LayerNorm extends Module implements Norm {
 export const rope = (x: Tensor, { cos, sin }: Rotation, style: 'half' | 'interleaved' = 'half'): Tensor =>
   op('rope', [x, cos, sin], { style });
 
+/** Rows that hold different numbers of keys, from the first one on. The queries of a row stand at the last of them. */
+export class RowLengths {
+  constructor(
+    /** How many keys each row holds, i32 [B]. */
+    readonly lengths: Tensor,
+  ) {}
+}
+
+/** Which keys count: those of a mask, bool [B, T], or the first ones of each row. */
+export type KeyMask = Tensor | RowLengths;
+
 /** What attention does besides products and softmax. */
 export interface AttentionOptions {
   /** Factor of the scores; default head size^-½. */
@@ -224,8 +235,8 @@ export interface AttentionOptions {
   window?: number | undefined;
   /** c * tanh(score / c) if c > 0. */
   softcap?: number;
-  /** bool [B, T]: keys that may be attended to. */
-  mask?: Tensor | undefined;
+  /** Keys that may be attended to (all). */
+  mask?: KeyMask | undefined;
   /** Added to the scaled scores, [1|B, 1|H, S, T]. */
   bias?: Tensor | undefined;
   /** One more logit per head that takes no value, [H]. */
@@ -246,8 +257,11 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   for (const x of [q, k, v]) x.requireRank('attention()', '[batch, heads, seq, size]', 4);
   const size = dimConst(q.shape[3]);
   if (size === undefined) throw new ModelcError('type', 'attention() needs heads of a size that is known');
-  const operands = (['mask', 'bias', 'sinks'] as const).filter((name) => options[name] !== undefined);
-  const attended = op('attention', [q, k, v, ...operands.map((name) => options[name]!)], {
+  const { mask, bias, sinks } = options;
+  const isRows = mask instanceof RowLengths;
+  const optional = { mask: isRows ? undefined : mask, lengths: isRows ? mask.lengths : undefined, bias, sinks };
+  const operands = (['mask', 'lengths', 'bias', 'sinks'] as const).filter((name) => optional[name] !== undefined);
+  const attended = op('attention', [q, k, v, ...operands.map((name) => optional[name]!)], {
     scale: options.scale ?? size ** -0.5,
     causal: options.causal ?? true,
     window: options.window ?? 0,

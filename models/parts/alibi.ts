@@ -1,6 +1,15 @@
 // Attention with linear biases (Press et al. 2022, https://arxiv.org/abs/2108.12409): every head lowers the scores of keys
 // by their distance, times a slope of its own.
-import { arange, type CausalInputs, Constant, dimSub, Module, sizeOf, type Tensor } from '../../frontends/dsl/index.ts';
+import {
+  arange,
+  type CausalInputs,
+  Constant,
+  dimSub,
+  Module,
+  RowLengths,
+  sizeOf,
+  type Tensor,
+} from '../../frontends/dsl/index.ts';
 
 /** 2^(-start), 2^(-2 start), … */
 const geometric = (count: number, start: number): number[] =>
@@ -43,7 +52,10 @@ export class Alibi extends Module {
     this.slopes = new Constant(Float32Array.from(slopes), [slopes.length, 1, 1]);
   }
 
-  /** Minus the distances from queries to keys, times slopes: [1, H, S, T]. */
+  /**
+   * Minus the distances from queries to keys, times slopes: [1, H, S, T]. Where a row holds fewer keys, its queries stand
+   * that much before where they are taken to be, which adds one number to all scores of a query and is the same to a softmax.
+   */
   forward({ inputIds, cache }: CausalInputs): Tensor {
     const [, seq] = inputIds.shape;
     const queries = arange(seq)
@@ -55,15 +67,21 @@ export class Alibi extends Module {
   }
 
   /**
-   * As Falcon has it: slopes and products are rounded to bfloat16, and the places of keys, which the mask counts, stand in
-   * for their distances. That is the same to a softmax, but for the rounding. [B, H, S, T]
+   * As Falcon has it: slopes and products are rounded to bfloat16, and the places of keys, which a mask counts, stand in
+   * for their distances. That is the same to a softmax, but for the rounding. [1 or B, H, S, T]
    */
   forwardRounded({ inputIds, mask, cache }: CausalInputs): Tensor {
-    const [batch, seq] = inputIds.shape;
-    const real = mask.cast('i32');
-    const places = real.cumsum(1).sub(1).mul(real).cast('bf16').cast('f32').reshape([batch, 1, 1, cache.length]);
+    const [, seq] = inputIds.shape;
+    const places = (mask instanceof RowLengths ? arange(cache.length).unsqueeze(0) : placesOf(mask)).cast('bf16');
+    const rows = places.shape[0];
     const slopes = this.slopes.value.cast('bf16').cast('f32');
-    const rounded = places.mul(slopes).cast('bf16').cast('f32');
-    return rounded.broadcastTo([batch, this.#heads, seq, cache.length]);
+    const rounded = places.cast('f32').reshape([rows, 1, 1, cache.length]).mul(slopes).cast('bf16').cast('f32');
+    return rounded.broadcastTo([rows, this.#heads, seq, cache.length]);
   }
+}
+
+/** The place of every key among those that a mask lets be seen; 0 for the others. */
+function placesOf(mask: Tensor): Tensor {
+  const real = mask.cast('i32');
+  return real.cumsum(1).sub(1).mul(real);
 }

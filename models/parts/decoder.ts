@@ -54,6 +54,7 @@ export interface DecoderParts<I extends CausalInputs> {
   /** What else lies below the root. */
   readonly others?: Readonly<Record<string, Module | undefined>>;
   readonly positions?: CausalModel['positions'];
+  readonly padding?: CausalModel['padding'];
   /** What layers are given. */
   inputs(inputs: CausalInputs): I;
   /** The input of the first layer, where it is not the embeddings alone. */
@@ -64,6 +65,7 @@ export interface DecoderParts<I extends CausalInputs> {
 
 export class Decoder<I extends CausalInputs = CausalInputs> extends Module implements CausalModel {
   readonly positions: CausalModel['positions'];
+  readonly padding: CausalModel['padding'];
   readonly #parts: DecoderParts<I>;
   readonly #head: Linear;
 
@@ -71,6 +73,7 @@ export class Decoder<I extends CausalInputs = CausalInputs> extends Module imple
     super();
     this.#parts = parts;
     this.positions = parts.positions;
+    this.padding = parts.padding;
     const { embeddings, layers, norm, others, isTied, hasHeadBias: bias = false } = parts;
     const { weight } = embeddings;
     const [vocabSize, size] = weight.shape;

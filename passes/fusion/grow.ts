@@ -7,7 +7,7 @@ import { hasFewRows, isElementwise, isRowReduction, keepsOrder, keepsRows, produ
 import { classOf, isCostly, templateOf } from './classify.ts';
 import { type Facts, isCheapAgain, isSameSize, permutedAttention } from './facts.ts';
 import { Forming } from './forming.ts';
-import { placeLeft, placeRight, placeViews } from './place.ts';
+import { placeLeft, placeOperands, placeRight, placeViews } from './place.ts';
 
 /** Ways in which one region may read a computed node: each computes it anew. More than that, and it goes to memory. */
 const maxWays = 8;
@@ -44,9 +44,8 @@ function begin(forming: Forming): void {
     forming.kind = templateOf(root);
     anchors.push(root);
     // A scan reads its operands one by one, as a map does.
-    for (const a of root.args)
-      if (forming.kind === 'scan') forming.candidates.add(a);
-      else placeViews(forming, a);
+    if (forming.kind === 'scan') for (const a of root.args) forming.candidates.add(a);
+    else placeOperands(forming, root);
   } else {
     if (rootClass === 'fold') {
       if (isRowReduction(root)) forming.kind = 'row';
@@ -63,7 +62,7 @@ function beginWith(forming: Forming, attention: Node): void {
   forming.kind = 'attention';
   forming.anchors.push(attention);
   for (let n = forming.root; n !== attention; n = n.args[0]) forming.interior.add(n.args[0]);
-  for (const a of attention.args) placeViews(forming, a);
+  placeOperands(forming, attention);
 }
 
 /** Whether `a` is computed inside, or read. */

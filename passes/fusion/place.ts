@@ -16,6 +16,31 @@ export function placeViews(forming: Forming, a: Node): void {
   for (const b of forming.operandsOf(a)) placeViews(forming, b);
 }
 
+/**
+ * The operands of an attention. The lengths of rows, which its loops end at, are computed inside: that all threads of a
+ * group see the same, as barriers in loops need on WebGPU, holds of inputs, but not of memory that kernels write.
+ */
+export function placeOperands(forming: Forming, attention: Node): void {
+  const lengths = lengthsOf(attention);
+  for (const a of attention.args) {
+    if (a === lengths) placeLengths(forming, a);
+    else placeViews(forming, a);
+  }
+}
+
+/** The argument of an attention that says how many keys each row holds. */
+function lengthsOf({ attrs, args }: Node): Node | undefined {
+  const at = 'operands' in attrs ? attrs.operands.findIndex((name) => name === 'lengths') : -1;
+  return at < 0 ? undefined : args[3 + at];
+}
+
+function placeLengths(forming: Forming, a: Node): void {
+  if (forming.interior.has(a)) return;
+  if (!(classOf(a) === 'free' || isCheapMap(a))) return forming.read(a);
+  forming.interior.add(a);
+  for (const b of forming.operandsOf(a)) placeLengths(forming, b);
+}
+
 /** The right operand of a product. */
 export function placeRight(forming: Forming, a: Node): void {
   if (forming.interior.has(a)) return;

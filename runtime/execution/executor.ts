@@ -9,7 +9,7 @@ export type Tensors = Readonly<Record<string, HostTensor>>;
 export type Sizes = Readonly<Record<string, number>>;
 
 /**
- * Values of a program's states (caches and their mask; parameters, and what an optimizer keeps of them), zeroed at first.
+ * Values of a program's states (caches; parameters, and what an optimizer keeps of them), zeroed at first.
  * One executor has as many of them as its clients open: several generations may be under way at once.
  */
 export interface States {
@@ -98,6 +98,8 @@ export interface Executor {
     states: States,
     options: RepeatOptions,
   ): AsyncGenerator<HostTensor, void, undefined>;
+  /** Whether entries take an input of this name. */
+  takes(input: string): boolean;
   /** Whether it has an entry that it repeats on the device, without the host. */
   queues(entry: string): boolean;
   dispose(): void;

@@ -8,7 +8,7 @@ import { checkOpen, checkRoom, checkSizes } from './cache-errors.ts';
 import type { Executor, ExecutorLimits, RepeatOptions, Sizes, States, Tensors } from './executor.ts';
 import { solveDims } from './plan-dims.ts';
 import { repeatByHost } from './repeat.ts';
-import { type Held, type StateMemory, StateSet } from './states.ts';
+import { type Held, positionsOf, type StateMemory, StateSet } from './states.ts';
 
 /** What a run of an entry takes and gives. */
 export type Signature = Pick<Plan, 'inputs' | 'results' | 'dims'>;
@@ -41,6 +41,7 @@ export abstract class QueuedExecutor<E extends LoadedEntry, B> implements Execut
   /** Jobs in the queue that have not begun. */
   protected waiting = 0;
   protected disposed = false;
+  private readonly inputs: ReadonlySet<string>;
   /** Memory of states that ended. */
   private idle: Held<B>[] = [];
 
@@ -53,6 +54,7 @@ export abstract class QueuedExecutor<E extends LoadedEntry, B> implements Execut
     private readonly added: (inputs: Tensors) => Tensors = () => ({}),
   ) {
     this.limits = limitsOf(entries, states);
+    this.inputs = new Set(entries.flatMap((plan) => plan.inputs.map(({ name }) => name)));
   }
 
   /** An entry, loaded when it is asked for first. Throws ModelcError for an unknown one. */
@@ -113,6 +115,10 @@ export abstract class QueuedExecutor<E extends LoadedEntry, B> implements Execut
     return repeatByHost(this, entry, inputs, states, options);
   }
 
+  takes(input: string): boolean {
+    return this.inputs.has(input);
+  }
+
   queues(_entry: string): boolean {
     return false;
   }
@@ -170,9 +176,9 @@ function limitsOf(entries: readonly Signature[], states: readonly PlanState[]): 
     const all = bounds.filter((d) => d.name === name).map((d) => d.max);
     return all.length > 0 ? Math.max(...all) : undefined;
   };
-  const rooms = states.flatMap(({ shape, role }) => (role?.kind === 'mask' ? [shape[role.positions]] : []));
-  const fixed = rooms.find((room) => Object.keys(room).every((monomial) => monomial === ''));
-  const length = fixed && evalDim(fixed, {});
+  const rooms = states.flatMap((state) => (positionsOf(state) < 0 ? [] : [state.shape[positionsOf(state)]]));
+  const isFixed = rooms.length > 0 && rooms.every((room) => Object.keys(room).every((monomial) => monomial === ''));
+  const length = isFixed ? Math.max(...rooms.map((room) => evalDim(room, {}))) : undefined;
   return {
     batch: max('batch') ?? 1,
     chunk: max('seq') ?? 1,

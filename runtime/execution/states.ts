@@ -219,7 +219,7 @@ export class StateSet<B> implements States {
 }
 
 /** The axis of a state's positions that runs append to; -1 where it has none. */
-const positionsOf = ({ role }: PlanState): number =>
+export const positionsOf = ({ role }: PlanState): number =>
   role?.kind === 'kv' || role?.kind === 'mask' ? role.positions : -1;
 
 /** One permutation after another; undefined where together they change nothing. */

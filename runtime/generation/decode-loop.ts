@@ -1,10 +1,12 @@
-// Feeds token ids to an executor: splits prompts into chunks, derives position ids from the mask, grows the cache. What a
-// decoding method sees is `feed(ids) -> logits or the most likely token of the last position`, and `follow(ids)`, the
+// Feeds token ids to an executor: splits prompts into chunks, derives position ids from the mask, grows the cache, and
+// keeps padding out of it (padding.ts). What a decoding method sees is `feed(ids) -> logits or the most likely token of the last position`, and `follow(ids)`, the
 // tokens that follow one another, which a GPU feeds to itself.
 import { ModelcError } from '../../ir/error.ts';
+import { checkRoom } from '../execution/cache-errors.ts';
 import type { Executor, States } from '../execution/executor.ts';
 import type { HostTensor } from '../tensors/host-tensor.ts';
 import type { DynamicCache } from './cache.ts';
+import { type Columns, modelInputs, paddedLeft, paddingOf, part, withLastApart } from './padding.ts';
 
 export interface DecodeLoopOptions {
   readonly executor: Executor;
@@ -57,27 +59,37 @@ export class DecodeLoop {
     mask: Uint8Array | undefined,
     wanted: DecoderResult,
   ): Promise<Float32Array | Int32Array> {
-    const length = ids[0].length;
-    for (let start = 0; ; start += this.chunk) {
-      this.options.signal?.throwIfAborted();
-      const end = Math.min(length, start + this.chunk);
-      const isLast = end === length;
-      const part = ids.map((row) => row.slice(start, end));
-      const partMask = mask && maskPart(mask, ids.length, length, start, end);
-      const result = await this.run(part, partMask, isLast ? [wanted] : []);
-      if (isLast) return resultData(result, wanted);
+    const { executor, cache } = this.options;
+    if (!(mask && executor.takes('padding'))) return resultData(await this.read({ ids, mask }, [wanted]), wanted);
+    if (!cache.positions.some((held) => held > 0)) {
+      return resultData(await this.read(paddedLeft({ ids, mask }), [wanted]), wanted);
     }
+    const past = cache.get_seq_length();
+    const states = this.room(ids.length, ids[0].length);
+    checkRoom(past, ids[0].length, states.dims.capacity);
+    const { body, last } = withLastApart({ ids, mask });
+    if (body) await this.read(body, []);
+    const result = await this.read(last, [wanted]);
+    states.length = past + ids[0].length;
+    return resultData(result, wanted);
   }
 
-  private run(
-    ids: readonly (readonly bigint[])[],
-    mask: Uint8Array | undefined,
-    wanted: readonly string[],
-  ): Promise<Record<string, HostTensor>> {
-    const { executor, cache } = this.options;
-    const seq = ids[0].length;
-    const states = this.room(ids.length, seq);
-    return executor.run(seq === 1 ? 'decode' : 'prefill', modelInputs(ids, mask, cache), states, wanted);
+  /** Runs the columns in chunks; gives the results of the last one. */
+  private async read(columns: Columns, wanted: readonly DecoderResult[]): Promise<Record<string, HostTensor>> {
+    const { executor, cache, signal } = this.options;
+    const [rows, length] = [columns.ids.length, columns.ids[0].length];
+    let padding: Int32Array | undefined;
+    for (let start = 0; ; start += this.chunk) {
+      signal?.throwIfAborted();
+      const end = Math.min(length, start + this.chunk);
+      const isLast = end === length;
+      const states = this.room(rows, end - start);
+      padding ??= paddingOf(columns, cache);
+      const inputs = modelInputs(part(columns, start, end), padding, cache);
+      const entry = end - start === 1 ? 'decode' : 'prefill';
+      const result = await executor.run(entry, inputs, states, isLast ? wanted : []);
+      if (isLast) return result;
+    }
   }
 
   /** The states, with room for `seq` more positions. */
@@ -106,6 +118,7 @@ export class DecodeLoop {
     const column = (data: Int32Array): HostTensor => ({ dtype: 'i32', shape: [rows, 1], data });
     const input_ids = column(Int32Array.from(ids, Number));
     const attention_mask: HostTensor = { dtype: 'bool', shape: [rows, 1], data: new Uint8Array(rows).fill(1) };
+    const notHeld = (): Int32Array => Int32Array.from(cache.positions, (held) => cache.get_seq_length() - held);
     const drawn = (step: number): Record<string, HostTensor> =>
       draws ? { uniform: { dtype: 'f32', shape: [rows], data: draws.uniform(step) } } : {};
     signal?.throwIfAborted();
@@ -118,6 +131,7 @@ export class DecodeLoop {
       const inputs = {
         input_ids,
         attention_mask,
+        padding: { dtype: 'i32', shape: [rows], data: notHeld() } as const,
         position_ids: position_ids(0),
         ...(draws ? { sampling: { dtype: 'f32', shape: [draws.sampling.length], data: draws.sampling } as const } : {}),
         ...drawn(first),
@@ -147,41 +161,4 @@ function resultData(result: Record<string, HostTensor>, wanted: DecoderResult): 
     throw new ModelcError('unsupported', `the program gives no ${wanted}; compile it again`);
   }
   return data;
-}
-
-function maskPart(mask: Uint8Array, rows: number, length: number, start: number, end: number): Uint8Array {
-  const part = new Uint8Array(rows * (end - start));
-  for (let r = 0; r < rows; r++) part.set(mask.subarray(r * length + start, r * length + end), r * (end - start));
-  return part;
-}
-
-/**
- * The inputs of an entry for new tokens. A token's position is the number of real tokens before it, as transformers
- * derives it (cumsum of the mask, minus one); `cache.positions` is advanced. The position of padding does not matter.
- */
-export function modelInputs(
-  ids: readonly (readonly bigint[])[],
-  mask: Uint8Array | undefined,
-  cache: DynamicCache,
-  position_ids?: Int32Array,
-): Record<string, HostTensor> {
-  const rows = ids.length;
-  const seq = ids[0].length;
-  const shape = [rows, seq];
-  const inputIds = new Int32Array(rows * seq);
-  const attention = mask ?? new Uint8Array(rows * seq).fill(1);
-  const positions = new Int32Array(rows * seq);
-  for (let r = 0; r < rows; r++) {
-    for (let s = 0; s < seq; s++) {
-      const i = r * seq + s;
-      inputIds[i] = Number(ids[r][s]);
-      positions[i] = cache.positions[r];
-      if (attention[i]) cache.positions[r]++;
-    }
-  }
-  return {
-    input_ids: { dtype: 'i32', shape, data: inputIds },
-    attention_mask: { dtype: 'bool', shape, data: attention },
-    position_ids: { dtype: 'i32', shape, data: position_ids ?? positions },
-  };
 }

@@ -1,11 +1,13 @@
-// The forward pass of a model over whole sequences, in chunks: logits and hidden states of every position.
+// The forward pass of a model over whole sequences, in chunks: logits and hidden states of every position. Programs that
+// hold no padding are given the tokens of every row from the left on, and results go back to the columns that these had.
 import { ModelcError } from '../../ir/error.ts';
 import { checkOptions } from '../../ir/options.ts';
+import { checkRoom } from '../execution/cache-errors.ts';
 import type { Executor } from '../execution/executor.ts';
 import { unservedInputs } from '../models/forward-options.ts';
 import { Tensor } from '../tensors/tensor.ts';
 import { DynamicCache } from './cache.ts';
-import { modelInputs } from './decode-loop.ts';
+import { modelInputs, paddedRight, paddingOf, part, placesOf } from './padding.ts';
 import { attentionMask, type TokenRows, tokenRows } from './token-rows.ts';
 
 /** What a decoder's forward pass takes. */
@@ -27,7 +29,7 @@ export interface ForwardOptions {
 
 /** What a decoder's forward pass gives. */
 export interface CausalLMOutput {
-  /** [batch, length, vocab] */
+  /** [batch, length, vocab]; of padding, anything. */
   logits: Tensor<'float32'>;
   /** The cache that the call was given. */
   past_key_values: DynamicCache | null;
@@ -46,20 +48,28 @@ export async function forward(executor: Executor, vocabSize: number, options: Fo
   if (positions && (positions.length !== rows || positions[0].length !== length)) {
     throw new ModelcError('input', `position_ids must have shape [${rows}, ${length}], as input_ids has`);
   }
+  // Where the tokens of each row stand, if they are moved.
+  const places = mask && executor.takes('padding') ? placesOf(ids, mask) : undefined;
+  const columns = places ? paddedRight(ids, places) : { ids, mask };
+  const width = columns.ids[0].length;
+  const given = positions && (places ? paddedRight(positions, places).ids : positions);
   const parts: Record<string, { readonly start: number; readonly length: number; readonly data: Float32Array }[]> = {};
+  const past = cache.get_seq_length();
   try {
-    for (let start = 0; start < length; start += executor.limits.chunk) {
-      const end = Math.min(length, start + executor.limits.chunk);
-      const slice = <T>(row: readonly T[]): T[] => row.slice(start, end);
-      const part = ids.map(slice);
-      const partMask =
-        mask && Uint8Array.from(ids.flatMap((_, r) => slice([...mask.subarray(r * length, (r + 1) * length)])));
-      const states = cache.bind(executor, rows, cache.get_seq_length() + end - start);
-      const partPositions = positions ? Int32Array.from(positions.flatMap(slice), Number) : undefined;
-      const inputs = modelInputs(part, partMask, cache, partPositions);
+    const states = cache.bind(executor, rows, past + length);
+    checkRoom(past, length, states.dims.capacity);
+    const padding = paddingOf({ ids: columns.ids, mask: undefined }, cache);
+    for (let start = 0; start < width; start += executor.limits.chunk) {
+      const end = Math.min(width, start + executor.limits.chunk);
+      const partPositions = given
+        ? Int32Array.from(
+            given.flatMap((row) => row.slice(start, end)),
+            Number,
+          )
+        : undefined;
       const results = await executor.run(
         'forward',
-        inputs,
+        modelInputs(part(columns, start, end), padding, cache, partPositions),
         states,
         options.output_hidden_states ? undefined : ['logits'],
       );
@@ -68,10 +78,14 @@ export async function forward(executor: Executor, vocabSize: number, options: Fo
         (parts[name] ??= []).push({ start, length: end - start, data: data.slice() });
       }
     }
+    states.length = past + length;
   } finally {
     if (!options.past_key_values) cache.dispose();
   }
-  const whole = (name: string): Tensor<'float32'> => joinChunks(parts[name], rows, length);
+  const whole = (name: string): Tensor<'float32'> => {
+    const joined = joinChunks(parts[name], rows, width);
+    return places ? inColumns(joined, places, length) : joined;
+  };
   const hidden = Object.keys(parts).filter((name) => name.startsWith('hidden_states.')).length;
   return {
     logits: whole('logits'),
@@ -109,4 +123,20 @@ function joinChunks(
     }
   }
   return new Tensor('float32', out, [rows, length, width]);
+}
+
+/** Rows [rows, width, size] of tokens, of which the k-th one stands in column places[r][k] of `length`; 0 for the others. */
+function inColumns(
+  { data, dims: [rows, width, size] }: Tensor<'float32'>,
+  places: readonly (readonly number[])[],
+  length: number,
+): Tensor<'float32'> {
+  const out = new Float32Array(rows * length * size);
+  for (const [r, row] of places.entries()) {
+    for (const [k, column] of row.entries()) {
+      const from = (r * width + k) * size;
+      out.set(data.subarray(from, from + size), (r * length + column) * size);
+    }
+  }
+  return new Tensor('float32', out, [rows, length, size]);
 }

@@ -43,7 +43,7 @@ async function feed(executor: Executor, states: States, rows: readonly (readonly
   const positions = rows.flatMap((row) => row.map((_, i) => states.length + i));
   const inputs = {
     input_ids: tensor(Int32Array.from(rows.flat()), 'i32'),
-    attention_mask: tensor(new Uint8Array(rows.flat().length).fill(1), 'bool'),
+    padding: { dtype: 'i32', shape: [rows.length], data: new Int32Array(rows.length) } as const,
     position_ids: tensor(Int32Array.from(positions), 'i32'),
   };
   const { logits } = await executor.run(shape[1] === 1 ? 'decode' : 'prefill', inputs, states, ['logits']);

@@ -45,6 +45,8 @@ export class Interpreted {
   #states: ReadonlyMap<string, NdArray> | undefined;
   /** Real tokens of every row so far. */
   #positions: number[] | undefined;
+  /** Columns of every row that are padding, all at its left. */
+  #padding: number[] | undefined;
   past = 0;
 
   constructor(weights: ReadonlyMap<string, NdArray>, capacity: number) {
@@ -61,10 +63,12 @@ export class Interpreted {
     const [batch, seq] = [ids.length, ids[0].length];
     const real = mask ?? ids.map((row) => row.map(() => 1));
     const positions = (this.#positions ??= ids.map(() => 0));
+    const padding = (this.#padding ??= real.map((row) => row.indexOf(1)));
     const dims = { batch, seq, past: this.past, capacity: this.#capacity };
     const params = new Map<string, NdArray>(this.#weights);
     params.set('input_ids', ndarray('i32', [batch, seq], ids.flat()));
     params.set('attention_mask', ndarray('bool', [batch, seq], real.flat()));
+    params.set('padding', ndarray('i32', [batch], padding));
     params.set(
       'position_ids',
       ndarray(
