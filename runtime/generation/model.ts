@@ -43,7 +43,8 @@ export class CausalLanguageModel extends GenerationModel {
     const { parameters: g, options, eos } = call;
     refuseTargets(options);
     const mask = attentionMask(options.attention_mask, prompt, g.pad_token_id, eos);
-    if (mask && prompt.some((row, r) => mask[(r + 1) * row.length - 1] === 0)) {
+    const isMasked = !this.executor.takes('padding');
+    if (isMasked && mask && prompt.some((row, r) => mask[(r + 1) * row.length - 1] === 0)) {
       warnOnce(
         'The inputs are padded on the right, but generation continues from the last column; pad them on the left.',
       );

@@ -160,6 +160,8 @@ const refused: Readonly<Record<string, (x: Inputs, layers: Layers) => unknown>> 
   'attention with a mask of floats': ({ h }) => nn.attention(h, h, h, { mask: nn.full([2, 3], 1) }),
   'attention with a mask of another shape': ({ h }) => nn.attention(h, h, h, { mask: nn.full([2, 4], 1, 'bool') }),
   'attention with a mask of queries': ({ h }) => nn.attention(h, h, h, { mask: nn.full([2, 1, 3, 3], 1, 'bool') }),
+  'attention with lengths of floats': ({ h }) => nn.attention(h, h, h, { mask: new nn.RowLengths(nn.full([2], 1)) }),
+  'attention with lengths of queries': ({ h }) => nn.attention(h, h, h, { mask: new nn.RowLengths(nn.full([2, 3], 1, 'i32')) }),
   'attention with a bias of another shape': ({ h }) => nn.attention(h, h, h, { bias: nn.full([1, 3, 3, 3], 0) }),
   'attention with sinks of another size': ({ h }) => nn.attention(h, h, h, { sinks: nn.full([3], 0) }),
   'attention with a negative window': ({ h }) => nn.attention(h, h, h, { window: -1 }),
@@ -306,4 +308,27 @@ describe('an error of a layer', () => {
     const build = (t: nn.Tracer): void => t.result('y', model.careful.forward(t.input('x', 'f32', [2, 8])));
     expect(() => nn.trace('step', model, () => 'f32', build)).toThrow(/^careful: /);
   });
+});
+
+test('a model whose layers carry something must say that it masks padding', () => {
+  class Carrying extends nn.Module implements nn.CausalModel {
+    tokens = new nn.Embedding(5, 4);
+    padding: nn.CausalModel['padding'];
+    forward({ inputIds, attentionMask, cache }: nn.CausalInputs): nn.Tensor[] {
+      const x = this.tokens.forward(inputIds).mul(attentionMask.unsqueeze(-1).cast('f32'));
+      const { before, keep } = cache.carry(1, 'sum', [inputIds.shape[0], 4]);
+      keep(x.sum(1).add(before!));
+      return [x];
+    }
+    finalNorm = (hidden: nn.Tensor): nn.Tensor => hidden;
+    logits = (hidden: nn.Tensor): nn.Tensor => this.tokens.project(hidden);
+  }
+  const inputsOf = (padding: nn.CausalModel['padding']): string[] => {
+    const model = Object.assign(new Carrying(), { padding });
+    const limits = { maxBatch: 2, maxLength: 8, chunk: 4 };
+    const { graph } = nn.traceCausalLM(model, 'prefill', limits, (): DType => 'f32');
+    return graph.params.flatMap(({ attrs: { kind, name } }) => (kind === 'input' ? [name] : []));
+  };
+  expect(() => inputsOf(undefined)).toThrow(/layer 1 carries sum, so the model must declare padding = 'mask'/);
+  expect(inputsOf('mask')).toEqual(['input_ids', 'attention_mask', 'position_ids']);
 });

@@ -123,6 +123,7 @@ describe.each(Object.keys(configs) as (keyof typeof configs)[])('%s', (family) =
       expect(tokensOf(await generate(left))).toEqual(want);
       expect(tokensOf(await generate({ ...left, prefill_chunk_size: 2 }))).toEqual(want);
       expect(tokensOf(await generate(batchOf(spread, layouts.between)))).toEqual(await alone(spread));
+      expect(tokensOf(await generate(batchOf(prompts, layouts.right)))).toEqual(want);
     });
 
     test.skipIf(isMissing)('beams', async () => {

@@ -31,6 +31,8 @@ export function attention(s: Scene, sizes: AttentionSizes, options: Partial<Attr
     ...attrs.operands.map((name) => {
       if (name === 'mask') return s.input([b, keys], 'bool', (i) => ((i * 7) % 5 ? 1 : 0));
       if (name === 'sinks') return s.input([heads], dtype);
+      // fewer keys than there are, which may be fewer than queries; all, as no row holds more
+      if (name === 'lengths') return s.input([b], 'i32', (i) => (i % 2 ? 1000 : 4));
       return s.input([s.params.length % 2 ? b : 1, s.params.length % 2 ? 1 : heads, queries, keys], dtype);
     }),
   ];
@@ -65,7 +67,7 @@ export const attentions: KernelCase[] = [
       causal: pick([true, true, false]),
       window: pick([0, 0, 1, 3, 40]),
       softcap: pick([0, 0, 2]),
-      operands: (['mask', 'bias', 'sinks'] as const).filter(() => random() < 0.35),
+      operands: (['mask', 'bias', 'sinks', 'lengths'] as const).filter(() => random() < 0.35),
     };
     const isMerged = random() < 0.5;
     return scene(`${i}: ${JSON.stringify({ ...sizes, ...options, isMerged })}`, (s) => {
@@ -76,6 +78,9 @@ export const attentions: KernelCase[] = [
   ...[[1, 0], [1, 17], [1, 200], [9, 0], [9, 100], [70, 3], [300, 0]].flatMap(([queries, before]) => [
     scene(`symbolic: ${queries} queries after ${before}`, (s) =>
       merged(attention(s, { batch, heads: 4, groups: 2, queries: seq, keys: dimAdd(past, seq), width: 16 })),
+      { dims: { batch: 2, seq: queries, past: before } }),
+    scene(`symbolic, rows of any length, a window: ${queries} queries after ${before}`, (s) =>
+      merged(attention(s, { batch, heads: 4, groups: 2, queries: seq, keys: dimAdd(past, seq), width: 16 }, { operands: ['lengths'], window: 20 })),
       { dims: { batch: 2, seq: queries, past: before } }),
     scene(`symbolic with a mask and a window: ${queries} queries after ${before}`, (s) =>
       merged(attention(s, { batch, heads: 4, groups: 2, queries: seq, keys: dimAdd(past, seq), width: 16 }, { operands: ['mask'], window: 20 })),

@@ -68,6 +68,8 @@ export const tiles: KernelCase[] = [
     ['a mask and a softcap', { batch: 2, heads: 4, groups: 2, queries: 30, keys: 65, width: 32 }, { operands: ['mask'], softcap: 2 }],
     ['a bias and sinks', { batch: 2, heads: 2, groups: 2, queries: 30, keys: 65, width: 32 }, { operands: ['bias', 'sinks'], causal: false }],
     ['more queries than keys', { batch: 1, heads: 2, groups: 1, queries: 90, keys: 5, width: 16 }, {}],
+    ['rows of any length', { batch: 3, heads: 4, groups: 2, queries: 70, keys: 133, width: 32 }, { operands: ['lengths'] }],
+    ['rows of any length, a window', { batch: 2, heads: 4, groups: 2, queries: 70, keys: 133, width: 32 }, { operands: ['lengths'], window: 40 }],
   ] as const).flatMap(([name, sizes, options]) =>
     (['bf16', 'f16'] as const).map((dtype) =>
       scene(`${dtype} attention: ${name}`, (s) => merged(attention(s, { ...sizes, dtype }, options)), { tolerance: step[dtype] }))),
